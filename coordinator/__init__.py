@@ -1,0 +1,1 @@
+"""Runs at the operator. Sees shares and noised sums, never a row and never an exact count."""

@@ -1,0 +1,92 @@
+"""The coordinator's settings. It is trusted for availability only; beside each file, who could do what with it."""
+
+from __future__ import annotations
+
+import stat
+import tomllib
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from pydantic import Field, ValidationError
+
+from protocols import keys, schema
+from protocols.errors import UsageError
+from protocols.room import Room
+from protocols.schema import Frozen
+
+
+class Files(Frozen):
+    """Paths.
+
+    room             who is in the room; must be what the parties hold, or they will not cosign
+    signing_key      signs checkpoints, releases and messages. Secret: whoever has it can stop or fork the room, and is
+                     found out by the first party that looks
+    tls_key, tls_certificate, authority   open the connection; the authority's own key is not here, and not needed
+    state            ledger, releases, journal. An older copy put back is noticed by every party
+    """
+
+    room: str
+    signing_key: str
+    tls_key: str
+    tls_certificate: str
+    authority: str
+    state: str
+
+
+class Settings(Frozen):
+    """`listen`: host and port. `grace_s`: how long a party may be away before a round gives up on it."""
+
+    host: str = "127.0.0.1"
+    port: Annotated[int, Field(strict=True, ge=0, le=65535)]
+    grace_s: Annotated[int, Field(strict=True, ge=1, le=3600)] = 15
+    files: Files
+
+
+@dataclass(frozen=True)
+class Config:
+    base: Path
+    settings: Settings
+
+    @classmethod
+    def load(cls, path: Path) -> Config:
+        """Raises UsageError naming the file and the setting."""
+        try:
+            return cls(path.resolve().parent, Settings.model_validate(tomllib.loads(path.read_text("utf-8"))))
+        except FileNotFoundError:
+            raise UsageError(f"there is no settings file {path}", "name it with --config") from None
+        except OSError as exc:
+            raise UsageError(f"cannot read {path}: {exc.strerror}") from None
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as exc:
+            raise UsageError(f"{path} is not TOML: {exc}") from None
+        except ValidationError as exc:
+            raise schema.explain(exc, str(path)) from None
+
+    def path(self, name: str) -> Path:
+        return self.base / str(getattr(self.settings.files, name))
+
+    def read(self, name: str) -> bytes:
+        path = self.path(name)
+        try:
+            return path.read_bytes()
+        except OSError as exc:
+            raise UsageError(f"files.{name}: cannot read {path}: {exc.strerror}") from None
+
+    def secret(self, name: str) -> bytes:
+        data, path = self.read(name), self.path(name)
+        if stat.S_IMODE(path.stat().st_mode) & 0o077:
+            raise UsageError(f"files.{name}: others can read {path}", f"chmod 600 {path}")
+        return data
+
+    @cached_property
+    def room(self) -> Room:
+        return Room.from_toml(self.read("room"), where=str(self.path("room")))
+
+    @cached_property
+    def signing(self) -> Ed25519PrivateKey:
+        key = keys.load_private_key(self.secret("signing_key"), where=str(self.path("signing_key")))
+        if keys.public_text(key) != self.room.coordinator.key:
+            raise UsageError("files.signing_key is not the key that the room knows its coordinator by")
+        return key

@@ -1,0 +1,144 @@
+"""The coordinator's side of the ledger: it writes, the parties check and cosign. It cannot spend without them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from protocols import keys
+from protocols.errors import IntegrityError, RoundEnded
+from protocols.ledger import notes
+from protocols.ledger.entries import Entry, build, decode
+from protocols.ledger.reducer import check_cosigners
+from protocols.logbook import Logbook
+from protocols.messages import Behind, Cosigned, Refusal, Witness
+from protocols.room import Room
+
+from .conversation import Ask
+
+Body = Mapping[str, Any]
+
+
+class RoomLedger:
+    """`clock`: unix seconds."""
+
+    def __init__(self, room: Room, book: Logbook, signing: Ed25519PrivateKey, clock: Callable[[], float]) -> None:
+        self.room, self.book, self.signing, self.clock = room, book, signing, clock
+
+    def append(self, bodies: Sequence[Body], blobs: Mapping[str, bytes] | None = None) -> int:
+        """Write entries (plain bodies without place and time) and blobs in one transaction; the first one's number."""
+        now = max(int(self.clock()), self.book.accounts.time)
+
+        def draft(body: Body) -> Callable[[int], Entry]:
+            return lambda seq: build({**body, "seq": seq, "time": now})
+
+        return self.book.append([draft(body) for body in bodies], blobs=blobs or {})
+
+    def open_room(self) -> None:
+        """Write the genesis where there is none; raise IntegrityError where it is another room's."""
+        stated = self.room.genesis()
+        if self.book.size == 0:
+            self.append([stated])
+            return
+        written = self.book.accounts.genesis.body()
+        if {**written, "seq": 0, "time": 0} != {**stated, "seq": 0, "time": 0}:
+            raise IntegrityError("the ledger's genesis is not the room of the settings")
+
+    def forfeit(self, round_id: str, reason: str) -> None:
+        """End an open round; what it reserved stays spent."""
+        self.append([{"type": "forfeit@v1", "round": round_id, "reason": reason}])
+
+    def open_rounds(self) -> list[str]:
+        return [name for name, round_ in self.book.accounts.rounds.items() if round_.state == "open"]
+
+    def countersign(self, ask: Ask, parties: Sequence[str], timeout: float) -> str:
+        """Have the parties check and cosign everything there is; the cosigned note.
+
+        1. sign the checkpoint; each party gets the entries after those it last cosigned
+        2. a party whose copy has another size says so, and gets the growth from there, once
+        3. each line is verified before it is kept
+        Raises RoundEnded when fewer cosigned than the new entries need; asking again later loses nothing.
+        """
+        # (1)
+        self.book.sign_checkpoint(self.room.origin, self.signing)
+        size = self.book.size
+        start = dict.fromkeys(parties, 0) | {p: n for p, n in self._cosigned_sizes().items() if p in parties}
+        said: list[str] = []
+        for _ in range(2):
+            requests = {party: self._growth(old, size) for party, old in start.items()}
+            start = {}
+            for party, answer in ask(requests, timeout).items():
+                match answer.reply:
+                    case Cosigned():
+                        self._keep(party, size, answer.reply)
+                    case Behind():  # (2)
+                        start[party] = self._known(party, answer.reply.size)
+                    case Refusal():
+                        said.append(f"{party}: {answer.reply.reason}")
+                    case _:
+                        said.append(f"{party}: {answer.missing or 'another answer than asked for'}")
+            if not start:
+                break
+        self._check_enough(size, said)
+        return self.book.checkpoint(size)
+
+    def cosigned(self, size: int) -> str:
+        """The note of the checkpoint of this size with the cosignatures it has."""
+        return self.book.checkpoint(size)
+
+    def _growth(self, old: int, new: int) -> Witness:
+        proof = self.book.consistency(old, new) if 0 < old < new else []
+        return Witness(
+            old_size=old,
+            entries=[data.decode() for data in self.book.entries(old, new)],
+            proof=[keys.base64_text(node) for node in proof],
+            checkpoint=self.book.sign_checkpoint(self.room.origin, self.signing),
+        )
+
+    def _keep(self, party: str, size: int, reply: Cosigned) -> None:
+        # (3)
+        checkpoint, _ = notes.split(self.book.checkpoint(size))
+        key = notes.cosigner_key(party, self.room.identities[party])
+        notes.verify_cosignature(checkpoint, key, reply.line + "\n")
+        self.book.add_cosignature(size, party, reply.line + "\n")
+
+    def _known(self, party: str, size: int) -> int:
+        if size > self.book.size:
+            raise IntegrityError(
+                f"{party} holds {size} entries, this ledger {self.book.size}: it was restored from an older copy",
+                "put the newest copy back; nothing may be written to an older one",
+            )
+        return size
+
+    def _cosigned_sizes(self) -> dict[str, int]:
+        sizes: dict[str, int] = {}
+        for size, note in self.book.checkpoints():
+            _, signed = notes.open_note(note, self._log_key(), self._witness_keys())
+            sizes.update({name: size for name in signed if name != self.room.origin})
+        return sizes
+
+    def _check_enough(self, size: int, said: Sequence[str]) -> None:
+        """The entries since the last sufficiently cosigned checkpoint must have all the cosigners they need."""
+        covered, genesis = 0, self.book.accounts.genesis
+        for at, note in self.book.checkpoints():
+            _, signed = notes.open_note(note, self._log_key(), self._witness_keys())
+            new = [decode(data) for data in self.book.entries(covered, at)]
+            try:
+                check_cosigners(signed.keys(), new, genesis)
+            except IntegrityError as exc:
+                if at == size:
+                    raise RoundEnded(f"the ledger is not cosigned: {exc.message}" + _because(said)) from None
+                continue
+            covered = at
+
+    def _log_key(self) -> notes.VerifierKey:
+        return notes.log_key(self.room.origin, self.room.coordinator_key)
+
+    def _witness_keys(self) -> list[notes.VerifierKey]:
+        return [notes.cosigner_key(party, key) for party, key in self.room.identities.items()]
+
+
+def _because(said: Sequence[str]) -> str:
+    return f" ({'; '.join(said)})" if said else ""

@@ -1,0 +1,81 @@
+"""What a room hands out: releases, the auditor's bundle, a trust policy to start from, and the report page."""
+
+from __future__ import annotations
+
+import datetime as dt
+import os
+from pathlib import Path
+
+from protocols import audit, bundle
+from protocols import release as releases
+from protocols.ledger import trust
+from protocols.ledger.notes import VerifierKey, cosigner_key, log_key
+from protocols.logbook import Logbook
+from protocols.plan import Plan
+from protocols.room import Room
+
+from .console import report
+from .store import plan_key, release_key
+
+QUORUM = "quorum"
+
+
+def bundle_of(book: Logbook) -> bytes:
+    """`room.tar`: the ledger as far as it is cosigned, its plans and its releases. Raises CannotDecide if empty."""
+    members = bundle.ledger_members(book)
+    covered = len(bundle.split_entries(members[bundle.ENTRIES]))
+    for digest, plan in book.accounts.plans.items():
+        body = book.blob(plan_key(digest))
+        if plan.seq < covered and body is not None:
+            members[bundle.plan_name(digest)] = body
+    for round_id, round_ in book.accounts.rounds.items():
+        for commit in round_.commits:
+            document = book.blob(release_key(round_id, commit.step))
+            if commit.seq < covered and document is not None:
+                members[bundle.release_name(round_id, commit.step)] = document
+    return bundle.pack(members)
+
+
+def policy_of(room: Room) -> trust.TrustPolicy:
+    """The trust policy that this room file stands for: the coordinator's log, and the room's quorum of witnesses."""
+    witnesses: dict[str, VerifierKey] = {p: cosigner_key(p, key) for p, key in room.identities.items()}
+    group = trust.Group(room.cosign_quorum, tuple(sorted(witnesses)))
+    return trust.TrustPolicy(
+        log_key(room.origin, room.coordinator_key), witnesses, trust.Quorum(QUORUM, {QUORUM: group})
+    )
+
+
+def write(out: Path, room: Room, book: Logbook, now: float) -> audit.Findings:
+    """Write everything below `out`; each file whole or not at all. Returns what the auditor would find."""
+    (out / "releases").mkdir(parents=True, exist_ok=True)
+    packed = bundle_of(book)
+    policy = policy_of(room)
+    findings = audit.verify(packed, policy)
+    members = bundle.unpack(packed)
+    for name, data in members.items():
+        if name.startswith(bundle.RELEASES):
+            _write(out / name, data)
+    _write(out / "room.tar", packed)
+    _write(out / "policy.txt", trust.render(policy).encode())
+    latest = _latest(members)
+    if latest:
+        plan = Plan.from_bytes(members[bundle.plan_name(latest[0].plan)])
+        made_at = dt.datetime.fromtimestamp(now, dt.UTC).strftime("%Y-%m-%d %H:%M UTC")
+        _write(out / "report.html", report.page(plan, latest, findings, made_at=made_at).encode())
+    return findings
+
+
+def _latest(members: dict[str, bytes]) -> list[releases.Body]:
+    """The bodies of the round that released last, in the order of their entries."""
+    found = [releases.read(data) for name, data in members.items() if name.startswith(bundle.RELEASES)]
+    found.sort(key=lambda release: release.entry)
+    return [r.body_ for r in found if r.body_.round == found[-1].body_.round]
+
+
+def _write(path: Path, data: bytes) -> None:
+    part = path.with_name(path.name + ".part")
+    with part.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    part.replace(path)

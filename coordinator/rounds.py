@@ -1,0 +1,286 @@
+"""The life of a round, as the operator's side leads it: approve, reserve, contribute, aggregate, release.
+
+The steps are numbered as in `docs/rounds.md`. A round ends as released or as forfeited, by its deadline; never
+otherwise. Every decision rests on public state: who answered, what the ledger says, what time it is.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from protocols import messages
+from protocols.encoding import parse
+from protocols.errors import IntegrityError, Refused, RoundEnded
+from protocols.ledger.entries import Reserve, build
+from protocols.masking import MaskKey, Occasion, check_roster
+from protocols.plan import Plan
+from protocols.release import Release
+
+from . import aggregate, release
+from .conversation import Answer, Ask
+from .ledger import RoomLedger
+from .store import body_key, plan_key, release_key
+
+APPROVAL_TIMEOUT_S = 30.0
+SPARE_S = 60  # a reserve outlives its round's deadline by this, so that a late commit is still within it
+
+Progress = Callable[[str], None]
+
+
+@dataclass
+class _Round:
+    """One round under way: what is fixed, and what has been released so far."""
+
+    plan: Plan
+    reserve: Reserve
+    ends: float
+    reserved_size: int
+    answers: dict[str, Any] = field(default_factory=dict)
+    released: list[Release] = field(default_factory=list)
+
+    @property
+    def id(self) -> str:
+        return self.reserve.round
+
+    @property
+    def left(self) -> float:
+        """Seconds until the deadline."""
+        return self.ends - time.monotonic()
+
+
+def run(plan: Plan, ledger: RoomLedger, ask: Ask, progress: Progress = lambda _: None) -> list[Release]:
+    """Run one round of a plan; its releases, delivered.
+
+    1. **approve**     every party's signature over the plan, and its dataset; nothing is spent yet
+    2. rounds left open by an earlier process are forfeited
+    3. **reserve**     every party holds the charge and signs; one entry; every party cosigns it
+    4. per step: **contribute** (mask keys, then shares), **aggregate**, **release** (commit and bytes, cosigned, sent)
+    Raises Refused when a party does not approve or hold (nothing spent), RoundEnded when the round is forfeited.
+    """
+    # (1)
+    progress("asking for approval")
+    approvals = _approve(plan, ask)
+    # (2)
+    ledger.open_room()
+    for left_open in ledger.open_rounds():
+        ledger.forfeit(left_open, "coordinator-restart")
+    # (3)
+    progress("reserving the budget")
+    round_ = _reserve(plan, ledger, ask, approvals)
+    # (4)
+    try:
+        for step in round_.reserve.steps:
+            progress(f"{step.step}: contributing")
+            noised, survivors = _contribute(round_, step.step, step.nonce, ledger, ask)
+            progress(f"{step.step}: releasing")
+            _release(round_, step.step, step.nonce, noised, survivors, ledger, ask)
+    except (RoundEnded, IntegrityError) as exc:
+        _forfeit(round_, exc, ledger, ask)
+        raise RoundEnded(
+            f"round {round_.id[:8]} is forfeited: {exc.message}",
+            "its budget stays spent; see to the cause, then run the plan again",
+        ) from None
+    return round_.released
+
+
+# -- 1. approve --------------------------------------------------------------------------------------------------------
+
+
+def _approve(plan: Plan, ask: Ask) -> dict[str, messages.Approval]:
+    request = messages.Propose(plan=plan.body())
+    answers = ask(dict.fromkeys(plan.parties, request), APPROVAL_TIMEOUT_S)
+    approvals = {p: a.reply for p, a in answers.items() if isinstance(a.reply, messages.Approval)}
+    if len(approvals) < len(plan.parties):
+        raise Refused("the plan is not approved: " + _who_says(plan, answers, approvals))
+    return approvals
+
+
+# -- 3. reserve --------------------------------------------------------------------------------------------------------
+
+
+def _reserve(plan: Plan, ledger: RoomLedger, ask: Ask, approvals: Mapping[str, messages.Approval]) -> _Round:
+    began = time.monotonic()
+    _record_approvals(plan, ledger, approvals)
+    draft = _draft(plan, ledger)
+    answers = ask(dict.fromkeys(plan.parties, messages.Reserve(draft=draft)), APPROVAL_TIMEOUT_S)
+    holds = {p: a.reply.signature for p, a in answers.items() if isinstance(a.reply, messages.Held)}
+    if len(holds) < len(plan.parties):
+        raise Refused("the budget is not held: " + _who_says(plan, answers, holds))
+    ledger.append([{**draft, "holds": holds}])
+    reserve = ledger.book.accounts.rounds[draft["round"]].reserve
+    round_ = _Round(plan, reserve, began + plan.deadline_s, ledger.book.size)
+    try:
+        ledger.countersign(ask, _everybody(ledger), max(1.0, round_.left))
+    except (RoundEnded, IntegrityError) as exc:
+        _forfeit(round_, exc, ledger, ask)
+        raise RoundEnded(f"round {round_.id[:8]} is forfeited: {exc.message}") from None
+    publish_missing(ledger)
+    return round_
+
+
+def _record_approvals(plan: Plan, ledger: RoomLedger, approvals: Mapping[str, messages.Approval]) -> None:
+    """The entries that a reserve rests on, where the ledger does not have them yet."""
+    accounts = ledger.book.accounts
+    entries: list[dict[str, Any]] = []
+    for party, approval in sorted(approvals.items()):
+        known = accounts.datasets.get(party)
+        if approval.dataset.party != party:
+            raise IntegrityError(f"{party} declared a dataset of another party")
+        if known is None or known.version != approval.dataset.version:
+            entries.append({"type": "dataset@v1", **approval.dataset.body()})
+    blobs = {}
+    if plan.digest not in accounts.plans:
+        signatures = {party: approval.signature for party, approval in approvals.items()}
+        entries.append({"type": "plan@v1", "plan": plan.digest, "parties": plan.parties, "approvals": signatures})
+        blobs[plan_key(plan.digest)] = plan.canonical
+    if entries:
+        ledger.append(entries, blobs)
+
+
+def _draft(plan: Plan, ledger: RoomLedger) -> dict[str, Any]:
+    steps = [
+        {"step": step, "nonce": secrets.token_hex(16), "mechanism": mechanism, "charge": charge}
+        for step, mechanism, charge in plan.mechanisms()
+    ]
+    draft = {
+        "type": "reserve@v1",
+        "round": secrets.token_hex(16),
+        "plan": plan.digest,
+        "steps": steps,
+        "blocks": sorted(plan.blocks),
+        "charge": {party: dict.fromkeys(sorted(plan.blocks), plan.charge) for party in plan.parties},
+        "datasets": {party: ledger.book.accounts.datasets[party].version for party in plan.parties},
+        "expires": int(ledger.clock()) + plan.deadline_s + SPARE_S,
+    }
+    build({**draft, "seq": 0, "time": 0, "holds": {}})  # well-formed before anybody is asked
+    return draft
+
+
+# -- 4. contribute, aggregate, release ---------------------------------------------------------------------------------
+
+
+def _contribute(round_: _Round, step: str, nonce: str, ledger: RoomLedger, ask: Ask) -> tuple[Any, list[str]]:
+    """Mask keys from all, then shares from all. With the masks of all in each, a missing share ends the round."""
+    plan, room = round_.plan, ledger.room
+    occasion = Occasion(room=room.room, plan=plan.digest, round=round_.id, step=step, nonce=nonce, attempt=1)
+    offers = _all(plan, ask(dict.fromkeys(plan.parties, messages.Prepare(occasion=occasion)), round_.left))
+    roster: dict[str, MaskKey] = {}
+    for party, answer in offers.items():
+        if not isinstance(answer.reply, messages.MaskOffer) or answer.reply.party != party:
+            raise IntegrityError(f"{party} gave another answer than a mask key")
+        roster[party] = answer.reply.key
+    check_roster(roster, {p: room.identities[p] for p in plan.parties}, occasion)
+    request = messages.Contribute(
+        occasion=occasion, roster=roster, checkpoint=ledger.cosigned(round_.reserved_size)
+    )
+    slots = len(plan.step(step)[0].statistic.slots)
+    shares = {}
+    for party, answer in _all(plan, ask(dict.fromkeys(plan.parties, request), round_.left)).items():
+        if not isinstance(answer.reply, messages.Share):
+            raise IntegrityError(f"{party} gave another answer than a share")
+        shares[party] = aggregate.check_share(room, party, occasion, answer.reply, answer.payload, slots)
+    return aggregate.noised_sum(shares), sorted(shares)
+
+
+def _release(round_: _Round, step: str, nonce: str, noised: Any, survivors: list[str], ledger: RoomLedger,
+             ask: Ask) -> None:  # fmt: skip
+    if round_.left <= 0:
+        raise RoundEnded("the deadline passed before the release")
+    entry, blobs, body = release.commit(
+        round_.plan,
+        round_id=round_.id,
+        step=step,
+        nonce=nonce,
+        noised=noised,
+        survivors=survivors,
+        earlier=round_.answers,
+    )
+    ledger.append([entry], blobs)
+    note = ledger.countersign(ask, _everybody(ledger), max(1.0, round_.left))
+    signed = publish_missing(ledger)[-1]
+    round_.answers[step] = body.answer
+    round_.released.append(signed)
+    _deliver(round_, signed, note, ask)
+
+
+def publish_missing(ledger: RoomLedger) -> list[Release]:
+    """Sign every committed body that has no release yet, from its stored bytes. Call it when all is cosigned.
+
+    After a crash, or a checkpoint that was cosigned late, the bytes are there: the same release is sent, none is drawn.
+    """
+    made = []
+    size = ledger.book.size
+    for round_id, round_ in ledger.book.accounts.rounds.items():
+        for commit in round_.commits:
+            if ledger.book.blob(release_key(round_id, commit.step)) is not None:
+                continue
+            stored = ledger.book.blob(body_key(round_id, commit.step))
+            if stored is None:
+                raise IntegrityError(f"the bytes of the release in entry {commit.seq} are missing")
+            path = ledger.book.inclusion(commit.seq, size)
+            signed = release.publish(stored, commit.seq, path, ledger.book.checkpoint(size), ledger.signing)
+            ledger.book.append([], blobs={release_key(round_id, commit.step): signed.to_bytes()})
+            made.append(signed)
+    return made
+
+
+def _deliver(round_: _Round, signed: Release, note: str, ask: Ask) -> None:
+    """Hand the release to its recipients. One that is away gets it later; one that contributes next needs it now."""
+    document = parse(signed.to_bytes(), what="release")
+    request = messages.Deliver(release=document, checkpoint=note)
+    wanted = sorted({*round_.plan.recipients, *round_.plan.parties})
+    for party, answer in ask(dict.fromkeys(wanted, request), max(1.0, round_.left)).items():
+        if isinstance(answer.reply, messages.Refusal):
+            raise IntegrityError(f"{party} does not accept the release: {answer.reply.reason}")
+
+
+# -- how a round ends early --------------------------------------------------------------------------------------------
+
+
+def _forfeit(round_: _Round, cause: Exception, ledger: RoomLedger, ask: Ask) -> None:
+    """Write the end down, and have it cosigned by those who are there; the others check when they return."""
+    if ledger.book.accounts.rounds[round_.id].state != "open":
+        return
+    if isinstance(cause, IntegrityError):
+        reason = "integrity"
+    elif round_.left <= 0:
+        reason = "deadline"
+    else:
+        reason = "party-unavailable" if "did not answer" in str(cause) else "refused"
+    ledger.forfeit(round_.id, reason)
+    try:
+        ledger.countersign(ask, _everybody(ledger), 5.0)
+    except RoundEnded:
+        return  # it is in the ledger; the next round's checkpoint covers it
+
+
+def _all(plan: Plan, answers: Mapping[str, Answer]) -> Mapping[str, Answer]:
+    """All parties' answers, or RoundEnded naming who did not give one."""
+    silent = [f"{p} did not answer ({a.missing})" for p, a in answers.items() if a.reply is None]
+    refused = [f"{p} refused: {a.reply.reason}" for p, a in answers.items() if isinstance(a.reply, messages.Refusal)]
+    if silent or refused or set(answers) != set(plan.parties):
+        raise RoundEnded("; ".join([*silent, *refused]) or "a party did not answer")
+    return answers
+
+
+def _who_says(plan: Plan, answers: Mapping[str, Answer], fine: Mapping[str, Any]) -> str:
+    parts = []
+    for party in plan.parties:
+        if party in fine:
+            continue
+        answer = answers.get(party)
+        reply = answer.reply if answer else None
+        parts.append(
+            f"{party}: {reply.reason}" if isinstance(reply, messages.Refusal)
+            else f"{party}: {answer.missing if answer and answer.missing else 'no answer'}"
+        )  # fmt: skip
+    return "; ".join(parts)
+
+
+def _everybody(ledger: RoomLedger) -> list[str]:
+    """Every party of the room witnesses, whether or not it is in the plan."""
+    return sorted(ledger.room.parties)

@@ -1,0 +1,50 @@
+"""Where the coordinator keeps what it must not lose: the ledger with its releases, and the journal of messages."""
+
+from __future__ import annotations
+
+import fcntl
+from pathlib import Path
+
+from protocols.errors import Refused
+from protocols.logbook import Logbook
+
+PLAN = "plan/"
+BODY = "body/"
+RELEASE = "release/"
+
+
+class Store:
+    """The state folder. One coordinator at a time: a second one is refused."""
+
+    def __init__(self, state: Path) -> None:
+        state.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self.state = state
+        self._lease = (state / "lease").open("w")
+        try:
+            fcntl.flock(self._lease, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            self._lease.close()
+            raise Refused(f"another coordinator is using {state}", "stop it first") from None
+        self.book = Logbook(state / "ledger.db")
+
+    @property
+    def journal(self) -> Path:
+        return self.state / "journal.db"
+
+    def close(self) -> None:
+        self.book.close()
+        self._lease.close()
+
+
+def body_key(round_id: str, step: str) -> str:
+    """Where a release's body lies in the logbook: written in one transaction with its commit."""
+    return f"{BODY}{round_id}/{step}"
+
+
+def release_key(round_id: str, step: str) -> str:
+    """Where the signed release lies, once its commit is cosigned."""
+    return f"{RELEASE}{round_id}/{step}"
+
+
+def plan_key(digest: str) -> str:
+    return f"{PLAN}{digest}"

@@ -1,0 +1,94 @@
+"""The demo: three companies, one coordinator, one auditor, each a process of its own.
+
+    python examples/complete_journey/demo.py [--room .room] [--out demo-output]
+
+1. cut the data into three companies            5. the coordinator runs one round of the plan
+2. make the room's keys and certificates        6. the auditor checks the bundle, offline
+3. each company registers its data              7. the nodes are stopped
+4. each company starts its node
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import cut
+import room
+
+HERE = Path(__file__).resolve().parent
+PLAN = HERE / "plan.toml"
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--room", type=Path, default=Path(".room"), help="where keys, data and state of the room go")
+    parser.add_argument("--out", type=Path, default=Path("demo-output"), help="where the results go")
+    arguments = parser.parse_args()
+    began = time.monotonic()
+    place, out = arguments.room.resolve(), arguments.out.resolve()
+    room.make(place, _free_port())
+    _say("cutting the households' baskets into three companies")
+    cut.cut(place / "cut")
+    for company in room.COMPANIES:
+        (place / "cut" / company).rename(place / company / "data")
+        _say(f"{company} registers its data")
+        _tool("party_node", "register", "--config", place / company / "node.toml", "--plan", PLAN)
+    nodes = [_start(place / company) for company in room.COMPANIES]
+    try:
+        _say("the coordinator runs the plan")
+        config = place / "coordinator" / "coordinator.toml"
+        _tool("coordinator", "run", PLAN, "--config", config, "--out", out)
+    finally:
+        _stop(nodes)
+    _say("the auditor checks the bundle")
+    _tool("protocols", "verify", out / "room.tar", "--policy", out / "policy.txt")
+    _say(f"done in {time.monotonic() - began:.0f} s: open {_shown(out / 'report.html')}")
+    return 0
+
+
+def _tool(package: str, *words: object) -> None:
+    """Run one of our tools as a process; end the demo with its exit status when it fails."""
+    status = subprocess.run([sys.executable, "-m", package, *map(str, words)], check=False).returncode
+    if status:
+        raise SystemExit(status)
+
+
+def _start(home: Path) -> subprocess.Popen[bytes]:
+    with (home / "node.log").open("wb") as log:
+        command = [sys.executable, "-m", "party_node", "start", "--config", str(home / "node.toml"), "--verbose"]
+        return subprocess.Popen(command, stdout=log, stderr=log)
+
+
+def _stop(nodes: list[subprocess.Popen[bytes]]) -> None:
+    for node in nodes:
+        node.terminate()
+    for node in nodes:
+        try:
+            node.wait(15)
+        except subprocess.TimeoutExpired:
+            node.kill()
+            node.wait()
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _shown(path: Path) -> str:
+    return os.path.relpath(path)
+
+
+def _say(text: str) -> None:
+    print(f"— {text}", flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

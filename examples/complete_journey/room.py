@@ -1,0 +1,93 @@
+"""Make the demo's room: keys, certificates, and who is in it. Enrolment between real companies comes on its own.
+
+    .room/room.toml  authority.pem              what everybody holds
+    .room/coordinator/                          settings, keys, ledger
+    .room/grocer/  drugstore/  convenience/     settings, keys, data and state of each company
+
+The authority's private key exists in this process only and is never written: nobody, the coordinator included, can
+admit a fourth company to this room.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from protocols import keys
+from protocols.carrier import pki
+
+HERE = Path(__file__).resolve().parent
+ROOM = "complete-journey"
+COMPANIES = ("convenience", "drugstore", "grocer")
+PORT = "7443"
+
+ROOM_TOML = """\
+# Who is in the room, and under which limits. Every company and the coordinator hold the same file.
+
+room = "{room}"
+origin = "complete-journey.example/ledger"
+cosign_quorum = 2       # how many companies must cosign an ordinary entry; what spends budget needs all
+
+[coordinator]
+key = "{coordinator}"
+
+{parties}
+[blocks.year-2017]
+first = "2017-01-01"
+last = "2018-01-01"
+
+[caps]
+record = "0.133"            # ε 2.5 at δ 1e-6 for one person's records at one company
+person = "0.399"            # the same person at all three
+lifetime_record = "0.133"
+lifetime_person = "0.399"
+"""
+
+
+def make(target: Path, port: int) -> None:
+    """A new room below `target`, whose earlier content is removed; its coordinator will listen on `port`."""
+    shutil.rmtree(target, ignore_errors=True)
+    target.mkdir(parents=True, mode=0o700)
+    authority = pki.RoomCA.create(ROOM)
+    (target / "authority.pem").write_bytes(authority.cert_pem)
+    public = {party: _member(target / party, party, authority, port) for party in COMPANIES}
+    coordinator = _coordinator(target / "coordinator", authority, port)
+    parties = "".join(f'[parties.{party}]\nkey = "{key}"\n\n' for party, key in public.items())
+    text = ROOM_TOML.format(room=ROOM, coordinator=coordinator, parties=parties)
+    (target / "room.toml").write_text(text, "utf-8")
+
+
+def _member(home: Path, party: str, authority: pki.RoomCA, port: int) -> str:
+    """One company's folder; returns its public key. Its private keys are made here and stay here."""
+    signing, tls = Ed25519PrivateKey.generate(), pki.new_tls_key()
+    request = pki.request(ROOM, party, tls, signing)
+    _settings(HERE / party, home, ("node.toml", "consent.toml"), port)
+    _keys(home, signing, tls, authority.party(request, party))
+    return keys.public_text(signing)
+
+
+def _coordinator(home: Path, authority: pki.RoomCA, port: int) -> str:
+    signing = Ed25519PrivateKey.generate()
+    tls, certificate = authority.server(["localhost", "127.0.0.1"])
+    _settings(HERE, home, ("coordinator.toml",), port)
+    _keys(home, signing, tls, certificate)
+    return keys.public_text(signing)
+
+
+def _settings(source: Path, home: Path, names: tuple[str, ...], port: int) -> None:
+    home.mkdir(mode=0o700)
+    for name in names:
+        text = (source / name).read_text("utf-8")
+        (home / name).write_text(text.replace(PORT, str(port)), "utf-8")
+
+
+def _keys(home: Path, signing: Ed25519PrivateKey, tls: bytes, certificate: bytes) -> None:
+    folder = home / "keys"
+    folder.mkdir(mode=0o700)
+    files = {"signing.pem": keys.private_pem(signing), "tls.pem": tls, "tls-certificate.pem": certificate}
+    for name, data in files.items():
+        with os.fdopen(os.open(folder / name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+            file.write(data)

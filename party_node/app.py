@@ -1,0 +1,85 @@
+"""The party as a Flower ClientApp: Flower's words stop here. The node behind it knows no Flower.
+
+The same app runs under our attendant and, for demonstrations, under a stock SuperNode. It needs one setting in its
+node config: `config`, the path of `node.toml`.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("FLWR_TELEMETRY_ENABLED", "0")
+
+import numpy as np
+from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Message, RecordDict
+from flwr.clientapp import ClientApp
+
+from protocols import messages
+from protocols.errors import IntegrityError
+
+from .config import Config
+from .node import Answered, Node
+
+log = logging.getLogger("sumroom.party")
+
+
+app = ClientApp()
+_nodes: dict[str, Node] = {}
+
+
+@app.query("who")
+def who(message: Message, context: Context) -> Message:
+    """Which party this node is. Only a name: everything that counts is signed."""
+    return Message(RecordDict({"who": ConfigRecord({"party": open_node(context.node_config).party})}), reply_to=message)
+
+
+@app.query("ask")
+def ask(message: Message, context: Context) -> Message:
+    """One request of the round's conversation (`protocols/messages.py`)."""
+    began = time.monotonic()
+    answered = open_node(context.node_config).answer(_request(message))
+    _wait_for_schedule(answered, began)
+    return Message(_records(answered), reply_to=message)
+
+
+def open_node(node_config: Mapping[str, Any]) -> Node:
+    """The node of these settings, opened once in a process."""
+    path = str(node_config["config"])
+    if path not in _nodes:
+        _nodes[path] = Node(Config.load(Path(path)), time.time)
+    return _nodes[path]
+
+
+def close_nodes() -> None:
+    """Close what `open_node` opened."""
+    while _nodes:
+        _nodes.popitem()[1].close()
+
+
+def _request(message: Message) -> messages.Request:
+    record = message.content.config_records.get("request")
+    body = record.get("body") if record is not None else None
+    if not isinstance(body, bytes):
+        raise IntegrityError("a message without a request")
+    return messages.read_request(body)
+
+
+def _wait_for_schedule(answered: Answered, began: float) -> None:
+    """Answer at the plan's second, not when ready: how long a node computes depends on its data."""
+    left = answered.after_s - (time.monotonic() - began)
+    if left >= 0:
+        time.sleep(left)
+    elif answered.after_s:
+        log.error("computing took %.1f s longer than the plan's answer_after_s; ask for a larger one", -left)
+
+
+def _records(answered: Answered) -> RecordDict:
+    records = RecordDict({"reply": ConfigRecord({"body": messages.encode(answered.reply)})})
+    if answered.payload:
+        records["words"] = ArrayRecord({"words": Array(np.frombuffer(answered.payload, dtype="<u8"))})
+    return records

@@ -1,0 +1,214 @@
+"""The party's end of the stream: it dials, verifies, has the app answer, journals, sends. Knows no Flower.
+
+Whatever happens, the attendant goes on: it dials again, after a pause that doubles. A message that comes again gets the
+stored bytes again. Only what the pinned coordinator signed, for this party and this room, reaches the app.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+import time
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from io import BytesIO
+from typing import Any
+
+import grpc
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+
+from protocols.carrier import frames, rpc, seal
+from protocols.carrier import room_pb2 as pb
+from protocols.carrier.frames import EXPIRED, FAILED, SEQUENCE_USED, TOO_LARGE, Answer, failure
+from protocols.carrier.journal import Journal
+from protocols.carrier.seal import Header
+from protocols.errors import IntegrityError
+
+__all__ = ["Answer", "Attendant", "Header"]
+
+log = logging.getLogger(__name__)
+
+Ready = tuple[pb.Sealed, Iterable[bytes | memoryview]]
+_FOR_LATER = (grpc.StatusCode.PERMISSION_DENIED, grpc.StatusCode.FAILED_PRECONDITION)
+_NETWORK = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED)
+
+
+class Attendant:
+    """One party in one room. `answer` runs in a thread of its own, one message at a time; times are in seconds.
+
+    `on_event` gets one line for each thing an operator may want to see, never anything of a payload.
+    """
+
+    def __init__(
+        self,
+        *,
+        room: str,
+        party: str,
+        address: str,
+        ca_pem: bytes,
+        key_pem: bytes,
+        cert_pem: bytes,
+        signing: Ed25519PrivateKey,
+        coordinator: Ed25519PublicKey,
+        journal: Journal,
+        answer: Callable[[Header, bytes], Answer],
+        max_payload: int = 1 << 30,
+        backoff: tuple[float, float] = (0.2, 5.0),
+        on_event: Callable[[str], None] = lambda _: None,
+        transfer_timeout: float = 300.0,
+        keepalive: float = 20.0,
+    ) -> None:
+        self._room, self._party, self._address = room, party, address
+        self._credentials = grpc.ssl_channel_credentials(ca_pem, key_pem, cert_pem)
+        self._signing, self._coordinator, self._journal, self._app = signing, coordinator, journal, answer
+        self._max_payload, self._backoff, self._on_event = max_payload, backoff, on_event
+        self._transfer_timeout, self._options = transfer_timeout, rpc.client_options(keepalive)
+        self._let_in = False
+        self._pool: ThreadPoolExecutor | None = None
+        self._work: dict[str, asyncio.Future[Ready]] = {}
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Attend until `stop` is set, then let an answer that is being computed come to its end."""
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="answer")
+        wait = self._backoff[0]
+        try:
+            while not stop.is_set():
+                wait = await self._session(stop, wait)
+                # Why random: parties that lost the same coordinator must not all come back at the same moment.
+                pause = wait * (0.5 + secrets.randbelow(1000) / 1000)
+                _, rest = await asyncio.wait([asyncio.ensure_future(stop.wait())], timeout=pause)
+                for waiter in rest:
+                    waiter.cancel()
+        finally:
+            await asyncio.to_thread(self._pool.shutdown, wait=True, cancel_futures=True)
+
+    async def _session(self, stop: asyncio.Event, wait: float) -> float:
+        """One stream, to its end, whatever that is. Returns how long to wait before the next."""
+        shortest, longest = self._backoff
+        self._let_in = False
+        stopper = asyncio.ensure_future(stop.wait())
+        reader = asyncio.ensure_future(self._dial())
+        try:
+            await asyncio.wait({reader, stopper}, return_when=asyncio.FIRST_COMPLETED)
+            if reader.done():
+                reader.result()
+        except grpc.aio.AioRpcError as exc:
+            self._event(f"disconnected: {exc.code().name} {exc.details()}")
+            if exc.code() in _FOR_LATER:
+                return longest
+            if exc.code() in _NETWORK and self._let_in:
+                return shortest
+        except IntegrityError as exc:
+            self._event(f"refused: {exc}")
+        except TimeoutError:
+            self._event("disconnected: transfer too slow")
+        except Exception as exc:  # noqa: BLE001 - a full disk or a dead call (asyncio.InvalidStateError): dial again
+            self._event(f"stream failed: {type(exc).__name__}; what is journalled will be sent again")
+        finally:
+            for task in (reader, stopper):
+                task.cancel()
+            await asyncio.gather(reader, stopper, return_exceptions=True)
+        return min(wait * 2, longest)
+
+    async def _dial(self) -> None:
+        async with grpc.aio.secure_channel(self._address, self._credentials, options=self._options) as channel:
+            call = rpc.attend(channel)()
+            try:
+                await self._converse(call)
+            finally:
+                call.cancel()
+
+    async def _converse(self, call: Any) -> None:
+        await call.write(pb.Frame(hello=pb.Hello(room=self._room, version=rpc.VERSION)))
+        await call.initial_metadata()
+        self._let_in = True
+        self._event("connected")
+        while isinstance(frame := await call.read(), pb.Frame):
+            body = frame.WhichOneof("body")
+            if body == "receipt":
+                self._event(f"reply refused: {frame.receipt.refused}" if frame.receipt.refused else "reply accepted")
+            elif body == "open":
+                await self._instruction(call, frame.open)
+            else:
+                raise IntegrityError("a frame that belongs to no message")
+
+    async def _instruction(self, call: Any, sealed: pb.Sealed) -> None:
+        """Answer one message: (1) signed by the coordinator, for us, here; (2) whole; (3) answered, and journalled;
+        (4) only then sent."""
+        # (1)
+        header = seal.unseal(self._coordinator, sealed, room=self._room, src=seal.COORDINATOR, dst=self._party)
+        if header.kind != seal.INSTRUCTION:
+            raise IntegrityError("the coordinator sent something else than an instruction")
+        # (2)
+        inbox = BytesIO() if header.size <= self._max_payload else None
+        async with asyncio.timeout(self._transfer_timeout):
+            await frames.collect(call.read, header, frames.Discard() if inbox is None else inbox)
+        # (3)
+        reply, buffers = await self._ready(header, None if inbox is None else inbox.getvalue())
+        # (4)
+        await frames.send(call.write, reply, buffers)
+
+    async def _ready(self, header: Header, payload: bytes | None) -> Ready:
+        """Why shared and shielded: when the stream breaks the answer goes on, and the message that comes again on the
+        next stream waits for it instead of queueing behind it."""
+        work = self._work.get(header.message_id)
+        if work is None:
+            work = asyncio.get_running_loop().run_in_executor(self._pool, self._answer, header, payload)
+            self._work[header.message_id] = work
+            work.add_done_callback(lambda _: self._work.pop(header.message_id, None))
+        return await asyncio.shield(work)
+
+    def _answer(self, asked: Header, payload: bytes | None) -> Ready:
+        """The stored reply, or a new one that is stored before this returns. Runs in the pool's one thread."""
+        done = self._journal.reply(asked.message_id)
+        if done is not None:
+            return pb.Sealed.FromString(done.sealed), [done.payload]
+        answer = self._decide(asked, payload)
+        size, sha256 = seal.digest(answer.buffers)
+        if size > self._max_payload:
+            answer = failure(FAILED, "failed")
+            size, sha256 = seal.digest(answer.buffers)
+        sealed = seal.seal(self._signing, self._header(asked, answer.kind, size, sha256))
+        self._journal.put_reply(asked.message_id, asked.run, sealed.SerializeToString(), answer.buffers)
+        self._event(f"answered run {asked.run}, sequence {asked.seq}: {answer.kind}")
+        return sealed, answer.buffers
+
+    def _decide(self, asked: Header, payload: bytes | None) -> Answer:
+        if not self._journal.claim(asked.run, asked.seq, asked.src, asked.message_id):
+            return failure(SEQUENCE_USED, "sequence number used before")
+        if payload is None:
+            return failure(TOO_LARGE, f"over this party's limit of {self._max_payload} bytes")
+        if asked.expires < time.time():
+            return failure(EXPIRED, "expired")
+        try:
+            return self._app(asked, payload)
+        except Exception as exc:  # noqa: BLE001 - one class of error leaves a party, whatever happened
+            log.error("run %d, sequence %d: no answer: %s", asked.run, asked.seq, type(exc).__name__)
+            return failure(FAILED, "failed")
+
+    def _header(self, asked: Header, kind: str, size: int, sha256: bytes) -> Header:
+        now = time.time()
+        return Header(
+            room=self._room,
+            run=asked.run,
+            seq=asked.seq,
+            kind=kind,
+            src=self._party,
+            dst=seal.COORDINATOR,
+            message_id=seal.message_id(self._room, asked.run, asked.seq, seal.COORDINATOR, sha256),
+            message_type=asked.message_type,
+            created_at=now,
+            ttl=max(0.0, asked.expires - now),
+            size=size,
+            sha256=sha256,
+            src_node=asked.dst_node,
+            dst_node=asked.src_node,
+            reply_to=asked.message_id,
+            group_id=asked.group_id,
+            plan=asked.plan,
+        )
+
+    def _event(self, what: str) -> None:
+        log.info("%s: %s", self._party, what)
+        self._on_event(what)

@@ -1,0 +1,177 @@
+"""The data engineer's tool: `sumroom-party register | start | status`."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import secrets
+import signal
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from protocols import terminal
+from protocols.accuracy import epsilon
+from protocols.budget import decimal
+from protocols.errors import UsageError
+from protocols.plan import Plan
+
+from .config import Config
+from .filter import Filter
+from .records import Snapshot, take_snapshot
+from .store import Dataset, Store
+
+SHOWN_DELTA = 1e-6
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+ConfigOption = Annotated[Path, typer.Option(metavar="NODE.TOML", help="This node's settings.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as one JSON document.")]
+
+
+@app.callback()
+def _sumroom_party() -> None:
+    """A party's node: it stands beside the data, and only sums leave it."""
+
+
+@app.command()
+def register(
+    config: ConfigOption,
+    plan: Annotated[Path, typer.Option(metavar="PLAN.TOML", help="The plan whose table this is.")],
+    as_json: JsonOption = False,
+) -> None:
+    """Read this party's files once, check them, and keep a snapshot as a new version of its data.
+
+    What is found is shown here and told to nobody else.
+    """
+    settings = Config.load(config)
+    agreed = _plan(plan)
+    store = Store(settings.path("state"))
+    try:
+        version = secrets.token_hex(16)
+        name = f"snapshot-{version}.parquet"
+        snapshot = take_snapshot(settings.table(), agreed.table, store.state / name)
+        store.add_dataset(
+            Dataset(
+                version=version,
+                salt=secrets.token_hex(32),
+                snapshot=name,
+                sha256=snapshot.sha256,
+                schema_digest=agreed.table.digest(),
+                blocks=tuple(sorted(settings.room.blocks)),
+                people_cap=agreed.people_cap,
+            )
+        )
+    finally:
+        store.close()
+    if as_json:
+        print(json.dumps(_summary(version, snapshot), indent=2))
+    else:
+        _show_snapshot(version, snapshot, Console())
+
+
+@app.command()
+def start(
+    config: ConfigOption,
+    verbose: Annotated[bool, typer.Option("--verbose", help="Say on stderr what happens.")] = False,
+) -> None:
+    """Dial the coordinator and answer what the consent policy allows, until stopped (SIGTERM or Ctrl-C)."""
+    logging.basicConfig(level=logging.INFO if verbose else logging.WARNING, format="%(asctime)s %(name)s %(message)s")
+    # Here and not above: Flower and gRPC take a second that `register` and `status` need not wait for.
+    from protocols.carrier import codec
+    from protocols.carrier.journal import Journal
+
+    from . import app as flower
+    from .attendant import Attendant
+
+    settings = Config.load(config)
+    codec.prepare_process()
+    node_config = {"config": str(config.resolve())}
+    flower.open_node(node_config)
+    journal = Journal(settings.path("state") / "journal.db")
+    attendant = Attendant(
+        room=settings.room.room,
+        party=settings.party,
+        address=settings.settings.coordinator,
+        ca_pem=settings.read("authority"),
+        key_pem=settings.secret("tls_key"),
+        cert_pem=settings.read("tls_certificate"),
+        signing=settings.signing,
+        coordinator=settings.room.coordinator_key,
+        journal=journal,
+        answer=codec.client_handler(flower.app, node_config),
+        on_event=logging.getLogger("sumroom.party").info,
+    )
+    try:
+        asyncio.run(_until_stopped(attendant.run))
+    finally:
+        journal.close()
+        flower.close_nodes()
+
+
+@app.command()
+def status(config: ConfigOption, as_json: JsonOption = False) -> None:
+    """What this party's data has lost so far and may still lose, over all its rooms."""
+    settings = Config.load(config)
+    budget = Filter(settings.path("accounts"), settings.settings.budget.record)
+    lines: list[dict[str, Any]] = []
+    for name, block in sorted(settings.room.blocks.items()):
+        used = budget.worst_day([block])
+        lines.append({"block": name, "used_nano": used, "cap_nano": budget.cap})
+    budget.close()
+    if as_json:
+        print(json.dumps({"party": settings.party, "blocks": lines}, indent=2))
+        return
+    table = Table("block", "ρ used", "of", f"ε at δ = {SHOWN_DELTA:g}", title=f"{settings.party}, over all rooms")
+    for line in lines:
+        spent = f"{epsilon(line['used_nano'], SHOWN_DELTA):.2f}"
+        table.add_row(line["block"], decimal(line["used_nano"]), decimal(line["cap_nano"]), spent)
+    Console().print(table)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    return terminal.run(app, "sumroom-party", arguments)
+
+
+async def _until_stopped(run: Any) -> None:
+    stop = asyncio.Event()
+    for name in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(name, stop.set)
+    await run(stop)
+
+
+def _plan(path: Path) -> Plan:
+    try:
+        return Plan.from_toml(path.read_bytes(), where=str(path))
+    except OSError as exc:
+        raise UsageError(f"cannot read the plan {path}: {exc.strerror}") from None
+
+
+def _summary(version: str, snapshot: Snapshot) -> dict[str, Any]:
+    return {
+        "version": version,
+        "rows": snapshot.rows,
+        "people": snapshot.people,
+        "first_day": snapshot.first_day,
+        "last_day": snapshot.last_day,
+        "bad_rows": snapshot.bad_rows,
+        "rows_without_customer": snapshot.nameless_rows,
+        "bad_sample": [vars(row) for row in snapshot.bad_sample],
+    }
+
+
+def _show_snapshot(version: str, snapshot: Snapshot, console: Console) -> None:
+    console.print(
+        f"dataset {version[:8]}: {snapshot.rows:,} rows of {snapshot.people:,} people, "
+        f"{snapshot.first_day} to {snapshot.last_day}"
+    )
+    if snapshot.nameless_rows:
+        console.print(f"{snapshot.nameless_rows:,} rows have no customer and belong to nobody")
+    if snapshot.bad_rows:
+        console.print(f"{snapshot.bad_rows:,} rows are unusable; their people count as unusable. The first of them:")
+        for row in snapshot.bad_sample:
+            console.print(f"  {row.file} row {row.row}, column {row.column}: {row.reason}")

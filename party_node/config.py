@@ -1,0 +1,143 @@
+"""A node's settings. Beside each: who must be trusted with it.
+
+`node.toml` is the party's own file; relative paths start at its folder. A key file that others can read is refused.
+"""
+
+from __future__ import annotations
+
+import stat
+import tomllib
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Any
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from pydantic import Field, StringConstraints, ValidationError, field_validator
+
+from protocols import budget, keys, schema
+from protocols.errors import UsageError
+from protocols.room import Room
+from protocols.schema import Frozen, Name, Positive
+
+from .records import Table
+
+
+class Files(Frozen):
+    """Paths.
+
+    room             who is in the room. Trusted: a changed copy can admit strangers
+    signing_key      this party's identity. Secret: whoever reads it can approve, cosign and contribute in its name
+    tls_key          opens the connection only; the signing key is what counts
+    tls_certificate  public
+    authority        the room's certificate authority. Trusted for who may connect, not for what is signed
+    consent          what may be approved without asking a person. Trusted: whoever writes it spends this party's budget
+    state            ledger copy, journal, snapshots of this room. Trusted: an older copy put back is noticed by the
+                     other parties' cosignatures, a changed one by its own checksums
+    accounts         the party's budget over ALL its rooms: every node of this party must name the same file
+    """
+
+    room: str
+    signing_key: str
+    tls_key: str
+    tls_certificate: str
+    authority: str
+    consent: str
+    state: str
+    accounts: str
+
+
+class Budget(Frozen):
+    """`record`: the most nano-ρ that any day of this party's data may ever lose, over all rooms together."""
+
+    record: Positive
+
+    @field_validator("record", mode="before")
+    @classmethod
+    def _nano(cls, value: Any) -> Any:
+        return budget.nano(value, what="budget.record") if isinstance(value, str) else value
+
+
+class TableSettings(Frozen):
+    """Where this party's rows are, and which of its columns is which agreed one (names or expressions over them)."""
+
+    files: Annotated[list[str], Field(min_length=1)]
+    columns: dict[Name, Annotated[str, StringConstraints(min_length=1, max_length=400)]]
+
+
+class Settings(Frozen):
+    party: Name
+    coordinator: Annotated[str, StringConstraints(pattern=r"^[^\s:/]+:[0-9]{1,5}$")]
+    files: Files
+    budget: Budget
+    table: TableSettings
+
+
+@dataclass(frozen=True)
+class Config:
+    """The settings with their folder: everything a node knows before it talks to anybody."""
+
+    base: Path
+    settings: Settings
+
+    @classmethod
+    def load(cls, path: Path) -> Config:
+        """Raises UsageError naming the file and the setting."""
+        try:
+            document = tomllib.loads(path.read_text("utf-8"))
+            return cls(path.resolve().parent, Settings.model_validate(document))
+        except FileNotFoundError:
+            raise UsageError(f"there is no settings file {path}", "name it with --config") from None
+        except OSError as exc:
+            raise UsageError(f"cannot read {path}: {exc.strerror}") from None
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as exc:
+            raise UsageError(f"{path} is not TOML: {exc}") from None
+        except ValidationError as exc:
+            raise schema.explain(exc, str(path)) from None
+
+    @property
+    def party(self) -> str:
+        return self.settings.party
+
+    def path(self, name: str) -> Path:
+        """The absolute path of one of `files`."""
+        return self.base / str(getattr(self.settings.files, name))
+
+    def read(self, name: str) -> bytes:
+        path = self.path(name)
+        try:
+            return path.read_bytes()
+        except OSError as exc:
+            raise UsageError(f"files.{name}: cannot read {path}: {exc.strerror}") from None
+
+    def secret(self, name: str) -> bytes:
+        """A file that only its owner may read. Raises UsageError otherwise."""
+        data = self.read(name)
+        path = self.path(name)
+        if stat.S_IMODE(path.stat().st_mode) & 0o077:
+            raise UsageError(f"files.{name}: others can read {path}", f"chmod 600 {path}")
+        return data
+
+    @cached_property
+    def room(self) -> Room:
+        room = Room.from_toml(self.read("room"), where=str(self.path("room")))
+        if self.party not in room.parties:
+            raise UsageError(f"party {self.party!r} is not in the room {room.room!r}")
+        return room
+
+    @cached_property
+    def signing(self) -> Ed25519PrivateKey:
+        key = keys.load_private_key(self.secret("signing_key"), where=str(self.path("signing_key")))
+        if keys.public_text(key) != self.room.parties[self.party].key:
+            raise UsageError("files.signing_key is not the key that the room knows this party by")
+        return key
+
+    def table(self) -> Table:
+        """This party's table, its file patterns expanded. Raises UsageError when one matches nothing."""
+        files: list[Path] = []
+        for pattern in self.settings.table.files:
+            found = sorted(self.base.glob(pattern)) if not Path(pattern).is_absolute() else [Path(pattern)]
+            if not found:
+                raise UsageError(f"table.files: nothing matches {pattern!r} below {self.base}")
+            files.extend(found)
+        return Table(tuple(files), self.settings.table.columns)

@@ -1,0 +1,62 @@
+"""From a party's snapshot to its exact, bounded sum. The sum stays inside this process; `share.py` takes it from here."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from protocols.errors import SumroomError
+from protocols.plan import Plan
+from protocols.statistic import Integers, Step, tally
+
+from .features import Window, people
+from .records import check_snapshot
+from .store import Dataset
+
+log = logging.getLogger("sumroom.party")
+
+
+@dataclass(frozen=True)
+class Contribution:
+    """`total`: (slots,) exact integers. `fault`: for this party's operator only, None when all went well."""
+
+    total: Integers
+    fault: str | None
+
+
+def contribute(plan: Plan, step: Step, earlier: Mapping[str, Any], dataset: Dataset, state: Path) -> Contribution:
+    """The bounded sum of this party's people, or zeros when anything is wrong with the data.
+
+    Zeros and not an error: after approval nothing that depends on the data may change whether or how a node answers
+    (a refusal would be an answer, free and repeatable). The noise goes out all the same; the operator is told here.
+    """
+    try:
+        return _sum(plan, step, earlier, dataset, state)
+    except Exception as exc:  # noqa: BLE001 - whatever it is, it depends on the data, and must not show outside
+        log.error("step %s: %s; this party's share is noise over zeros", step.name, type(exc).__name__)
+        # Our own messages name columns and rows; a library's could quote a customer's value.
+        fault = exc.message if isinstance(exc, SumroomError) else type(exc).__name__
+        return Contribution(np.zeros(len(step.statistic.slots), dtype=np.int64), fault)
+
+
+def window_of(plan: Plan) -> Window:
+    """The public constants by which rows become features."""
+    return Window(tuple(plan.blocks.values()), plan.features.as_of, plan.features.discount_depth_percent)
+
+
+def _sum(plan: Plan, step: Step, earlier: Mapping[str, Any], dataset: Dataset, state: Path) -> Contribution:
+    snapshot = state / dataset.snapshot
+    check_snapshot(snapshot, dataset.sha256)
+    columns = people(snapshot, window_of(plan)).columns
+    count = len(columns["usable"])
+    if count > plan.people_cap:
+        zeros = np.zeros(len(step.statistic.slots), dtype=np.int64)
+        return Contribution(zeros, f"{count} people, more than the plan's people_cap of {plan.people_cap}")
+    result = tally(step.statistic, columns, lambda batch: step.contribute(batch, earlier))
+    fault = f"{result.over_bound} people broke the bound and counted as unusable" if result.over_bound else None
+    return Contribution(result.total, fault)

@@ -1,0 +1,398 @@
+"""A party's own files, read once into a snapshot: a Parquet file in the agreed columns that is never changed again.
+
+Nothing is lost silently: a row that cannot be used is kept and marked `bad`, a row of nobody is counted, and a file
+that cannot be read whole is refused. Reports name a file, a row and a column, never a value.
+"""
+
+from __future__ import annotations
+
+import csv
+import difflib
+import gzip
+import hashlib
+import io
+import json
+import os
+import re
+import tempfile
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from protocols.errors import IntegrityError, UsageError
+from protocols.schema import Column, Schema
+
+PERSON = "customer"
+SAMPLE = 20
+_KINDS = (".csv", ".csv.gz", ".parquet")
+_SQL = {"id": "VARCHAR", "date": "DATE", "money": "BIGINT"}
+_BLANKS = "' ' || chr(9) || chr(10) || chr(13) || chr(160)"
+_DAY = "[0-9]{4}-[0-9]{2}-[0-9]{2}"
+_CLOCK = r"[ T][0-2][0-9]:[0-5][0-9](:[0-6][0-9](\.[0-9]+)?)?(Z|[+-][0-9]{2}(:?[0-9]{2})?)?"
+# Why: a window, an aggregate or a subquery would make one person's row depend on other people's rows,
+# and a clock or a random number would make two snapshots of the same rows differ.
+_PLAIN = {"COLUMN_REF", "CONSTANT", "FUNCTION", "CAST", "CASE", "COMPARISON", "CONJUNCTION", "OPERATOR", "BETWEEN"}
+_PURE = """
+    SELECT lower(function_name) FROM duckdb_functions()
+    WHERE function_name NOT IN ('age', 'current_setting', 'getvariable', 'in_search_path') GROUP BY 1 HAVING bool_and(
+        function_type = 'scalar' AND stability <> 'VOLATILE' AND (stability = 'CONSISTENT' OR len(parameters) > 0))
+"""
+
+
+@dataclass(frozen=True)
+class Table:
+    """Where a party keeps its rows. `columns`: agreed name -> own column, or a DuckDB scalar expression over own ones.
+
+    Each file is `.csv`, `.csv.gz` (UTF-8, a header line; the separator is read off the header) or `.parquet`.
+    In an expression for a money column an own column is a number (six decimals); when that makes no sense, as in
+    `replace(x, ',', '.')`, it is what the file holds, which in a CSV file is text.
+    """
+
+    files: tuple[Path, ...]
+    columns: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class BadRow:
+    """A value that cannot be used: where it is and why, never what it is. `row` counts data rows of the file from 1."""
+
+    file: str
+    row: int
+    column: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A written snapshot: `rows` of `people` (bad ones among them), first and last readable day (empty: none)."""
+
+    path: Path
+    sha256: str
+    rows: int
+    people: int
+    first_day: str
+    last_day: str
+    bad_rows: int
+    bad_sample: tuple[BadRow, ...]
+    nameless_rows: int
+
+
+@dataclass(frozen=True)
+class _Source:
+    """One file as DuckDB reads it: a FROM clause, its own columns, the rows counted by other means (None: not)."""
+
+    file: Path
+    clause: str
+    own: tuple[str, ...]
+    rows: int | None
+
+
+def take_snapshot(table: Table, schema: Schema, to: Path) -> Snapshot:
+    """Read the party's files into one Parquet file at `to`, sorted, in the columns of `schema` plus `bad`.
+
+    id is text, trimmed; date a day (a time of day is dropped as written, zones are not converted); money whole
+    hundredths, rounded half away from zero row by row. What cannot be used is null and its row is `bad`. The same
+    rows give the same bytes whatever files they come from. `to` appears whole or not at all.
+    Raises UsageError: a file or column missing, a mapping that does not fit, a file unreadable, no row of anybody.
+    """
+    # 1. What can be refused without reading a row
+    _check_mapping(table, schema)
+    _check_files(table.files)
+    to.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=to.parent, prefix=".snapshot-") as beside, _engine(Path(beside)) as con:
+        # 2. Every file row by row: values in the agreed types, and for each a reason if it cannot be used
+        columns = (f"v{i} {_SQL[schema.columns[name].type]}, r{i} VARCHAR" for i, name in enumerate(_names(schema)))
+        con.execute(f"CREATE TEMP TABLE rows (file INTEGER, row BIGINT, {', '.join(columns)}, bad BOOLEAN)")
+        for index, file in enumerate(table.files):
+            _load(con, index, file, table, schema)
+        # 3. Rows of somebody, sorted, written beside and moved into place
+        if not con.execute("SELECT count(v0) FROM rows").fetchall()[0][0]:
+            raise UsageError(f"no row has a {PERSON}, so there is nothing to take", "is the column mapped right?")
+        _write(con, schema, Path(beside) / "part", to)
+        # 4. What the operator is told
+        return _describe(con, schema, table.files, to)
+
+
+def check_snapshot(path: Path, sha256: str) -> None:
+    """Raise IntegrityError when the snapshot is gone or its bytes are not those that were taken."""
+    try:
+        found = _sha256(path)
+    except OSError as exc:
+        raise IntegrityError(f"snapshot {path} cannot be read: {exc.strerror}") from None
+    if found != sha256:
+        what = f"has changed since it was taken: sha256 {found[:12]}… instead of {sha256[:12]}…"
+        raise IntegrityError(f"snapshot {path} {what}", "take a new one; a plan names the one it was approved for")
+
+
+def _check_mapping(table: Table, schema: Schema) -> None:
+    agreed = schema.columns
+    if PERSON not in agreed or agreed[PERSON].type != "id":
+        raise UsageError(f"schema {schema.name} has no id column {PERSON!r}, so its rows belong to nobody")
+    if "bad" in agreed:
+        raise UsageError(f"schema {schema.name} names a column 'bad', which a snapshot keeps for itself")
+    for name in _names(schema):
+        if name not in table.columns:
+            raise UsageError(f"column {name!r} of schema {schema.name} is not mapped", "name an own column for it")
+    for name in table.columns:
+        if name not in agreed:
+            raise UsageError(f"schema {schema.name} has no column {name!r}", _there_is(name, sorted(agreed)))
+
+
+def _check_files(files: Sequence[Path]) -> None:
+    if not files:
+        raise UsageError("the table names no files")
+    seen: set[Path] = set()
+    for file in files:
+        if not file.is_file():
+            raise UsageError(f"file {file} does not exist")
+        if not file.name.lower().endswith(_KINDS):
+            raise UsageError(f"file {file} is of no known kind", "files end in " + ", ".join(_KINDS))
+        if file.resolve() in seen:
+            raise UsageError(f"file {file} is listed twice, so its rows would count twice")
+        seen.add(file.resolve())
+
+
+def _engine(beside: Path) -> duckdb.DuckDBPyConnection:
+    # Why: no extension may be fetched, and what does not fit in memory stays beside the snapshot.
+    con = duckdb.connect(config={"autoload_known_extensions": "false", "temp_directory": str(beside / "spill")})
+    con.execute("SET TimeZone = 'UTC'")
+    return con
+
+
+def _load(con: duckdb.DuckDBPyConnection, index: int, file: Path, table: Table, schema: Schema) -> None:
+    """Add one file, in its order, to the table `rows`: for column i a value v<i> or a reason r<i> for its lack."""
+    source = _parquet(con, file) if file.name.lower().endswith(".parquet") else _csv(file)
+    texts, reads = [], []
+    for i, name in enumerate(_names(schema)):
+        column, mapped = schema.columns[name], table.columns[name]
+        texts.append(f"{_own(con, source, f'm{index}_{i}', name, mapped, column)} AS t{i}")
+        value, reason = _typed(f"t{i}", column, "empty" if mapped in source.own else "no value from its expression")
+        reads.append(f"{value} AS v{i}, {reason} AS r{i}")
+    bad = f"coalesce({', '.join(f'r{i}' for i in range(len(reads)))}) IS NOT NULL"
+    raw = f"SELECT row_number() OVER () AS row, {', '.join(texts)} FROM {source.clause}"
+    try:
+        con.execute(f"INSERT INTO rows SELECT {index}, row, {', '.join(reads)}, {bad} FROM ({raw})")
+        found = con.execute("SELECT count(*) FROM rows WHERE file = ?", [index]).fetchall()[0][0]
+    except duckdb.Error as exc:
+        raise _unreadable(file, exc) from None
+    if source.rows is not None and found != source.rows:
+        raise UsageError(f"file {file} holds {source.rows} rows, of which {found} were read")
+
+
+def _csv(file: Path) -> _Source:
+    """The file's header and number of rows. Raises UsageError for a line that a strict reader would not accept."""
+    reader: Any = None
+    zipped = file.name.lower().endswith(".gz")
+    try:
+        # Why Python reads it too: DuckDB does not look at the checksum of a gzip file.
+        with (gzip.open if zipped else open)(file, "rb") as raw:
+            lines = io.TextIOWrapper(raw, encoding="utf-8-sig", newline="")
+            header = lines.readline()
+            delimiter = max(",;\t|", key=lambda char: len(next(csv.reader([header], delimiter=char), [])))
+            lines.seek(0)
+            reader = csv.reader(lines, delimiter=delimiter, strict=True)
+            own = tuple(name or f"column{i}" for i, name in enumerate(next(reader, [])))
+            rows = _count(reader, len(own))
+    except (csv.Error, UnicodeDecodeError) as exc:
+        why = exc if isinstance(exc, csv.Error) else "not UTF-8 from about here"
+        hint = "a csv file is UTF-8, has as many fields in each line, and doubles a quote inside quotes"
+        raise UsageError(f"file {file}, line {reader.line_num if reader else 1}: {why}", hint) from None
+    except (OSError, EOFError, zlib.error) as exc:
+        raise UsageError(f"file {file} cannot be read: {str(exc).lower()}") from None
+    if not own:
+        raise UsageError(f"file {file} is empty: it lacks a header line")
+    if len({name.casefold() for name in own}) < len(own):
+        raise UsageError(f"file {file} has two columns of one name (upper and lower case are one)")
+    columns = ", ".join(f"{_literal(name)}: 'VARCHAR'" for name in own)
+    # Why not parallel=false: DuckDB 2.0 then drops what follows a quote that does not close, without a word.
+    clause = (
+        f"read_csv({_glob(file)}, auto_detect=false, header=true, strict_mode=true, null_padding=false, "
+        f"ignore_errors=false, hive_partitioning=false, delim={_literal(delimiter)}, quote='\"', escape='\"', "
+        f"compression='{'gzip' if zipped else 'none'}', columns={{{columns}}})"
+    )
+    return _Source(file, clause, own, rows)
+
+
+def _count(reader: Iterator[list[str]], width: int) -> int:
+    rows = 0
+    for row in filter(None, reader):  # an empty line is no row
+        rows += 1
+        if len(row) != width:
+            raise csv.Error(f"{len(row)} fields where the header has {width}")
+    return rows
+
+
+def _parquet(con: duckdb.DuckDBPyConnection, file: Path) -> _Source:
+    clause = f"read_parquet({_glob(file)}, hive_partitioning=false)"
+    try:
+        own = [str(row[0]) for row in con.execute(f"DESCRIBE SELECT * FROM {clause}").fetchall()]
+        written = con.execute(f"SELECT name FROM parquet_schema({_glob(file)})").fetchall()
+    except duckdb.Error as exc:
+        raise _unreadable(file, exc) from None
+    # Why: of two columns of one name DuckDB renames the second; nobody should map to a name that is not in the file.
+    if renamed := sorted(set(own) - {str(row[0]) for row in written}):
+        raise UsageError(f"file {file}: a column comes twice, the second would be read as {renamed[0]!r}")
+    return _Source(file, clause, tuple(own), None)
+
+
+def _unreadable(file: Path, exc: duckdb.Error) -> UsageError:
+    # Why not the text of the error: it quotes the line, and with it a customer.
+    line = re.search(r"CSV Error on Line: ([0-9]+)", str(exc))
+    where = f", line {line[1]}," if line else ""
+    return UsageError(f"file {file}{where} cannot be read", "write the file again, whole and in UTF-8")
+
+
+def _own(con: duckdb.DuckDBPyConnection, source: _Source, macro: str, name: str, mapped: str, column: Column) -> str:
+    """SQL for the text of one value, trimmed, null where the file has none or an expression fails."""
+    value = _quoted(mapped)
+    if mapped not in source.own:
+        used = _columns_of(con, source, name, mapped)
+        numbers = ", ".join(f"TRY_CAST(CAST({_quoted(one)} AS VARCHAR) AS DECIMAL(18,6))" for one in used)
+        as_numbers = column.type == "money" and _fits_numbers(con, macro, mapped, used)
+        value = f"TRY({macro}({numbers}))" if as_numbers else f"TRY((\n{mapped}\n))"
+    try:
+        kind = con.execute(f"DESCRIBE SELECT {value} AS v FROM {source.clause}").fetchall()[0][1]
+    except duckdb.Error:
+        hint = "a csv column is text: write CAST(x AS DECIMAL(18,2)) where a number is meant"
+        raise UsageError(f"column {name!r}: {mapped!r} cannot be computed from {source.file}", hint) from None
+    if column.type == "id" and kind in ("FLOAT", "DOUBLE"):
+        # Why: a whole-number id with gaps is often stored as a float; 17.0 and 17 are one customer, NaN is nobody.
+        whole = f"isfinite({value}) AND {value} = trunc({value}) AND abs({value}) < 9007199254740992"
+        value = f"CASE WHEN {whole} THEN {value}::BIGINT::VARCHAR WHEN isfinite({value}) THEN {value}::VARCHAR END"
+    return f"nullif(trim(CAST({value} AS VARCHAR), {_BLANKS}), '')"
+
+
+def _columns_of(con: duckdb.DuckDBPyConnection, source: _Source, name: str, text: str) -> list[str]:
+    """The own columns an expression reads. Raises UsageError unless it is one expression over one row of the file."""
+    where = f"column {name!r} is mapped to {text!r}"
+    tree = json.loads(con.execute("SELECT json_serialize_sql(?)", [f"SELECT (\n{text}\n)"]).fetchall()[0][0])
+    if tree["error"]:
+        raise UsageError(f"{where}, neither an own column nor an expression", _there_is(text, source.own))
+    node = tree["statements"][0]["node"]
+    items = node.get("select_list", [])
+    if len(tree["statements"]) != 1 or len(items) != 1 or node["from_table"]["type"] != "EMPTY":
+        raise UsageError(f"{where}, which is more than one expression")
+    pure = {row[0] for row in con.execute(_PURE).fetchall()} | {"nullif"}
+    names = {own.casefold(): own for own in source.own}
+    used: dict[str, None] = {}
+    for part in _parts(items[0]):
+        if part["class"] not in _PLAIN or (part["class"] == "FUNCTION" and part["function_name"].lower() not in pure):
+            what = part.get("function_name") or part["class"].lower()
+            raise UsageError(f"{where}, but {what!r} does not compute with the values of one row alone")
+        if part["class"] == "COLUMN_REF":
+            own = str(part["column_names"][0])
+            if own.casefold() not in names:
+                raise UsageError(f"{where}; file {source.file} has no column {own!r}", _there_is(own, source.own))
+            used[names[own.casefold()]] = None
+    return list(used)
+
+
+def _parts(node: Any) -> Iterator[dict[str, Any]]:
+    """Every expression in a parse tree, outermost first."""
+    if isinstance(node, dict) and "class" in node:
+        yield node
+    if isinstance(node, dict | list):
+        for below in node.values() if isinstance(node, dict) else node:
+            yield from _parts(below)
+
+
+def _fits_numbers(con: duckdb.DuckDBPyConnection, macro: str, text: str, used: Sequence[str]) -> bool:
+    """Whether the expression makes sense when its columns are numbers; then `macro` computes it from them."""
+    try:
+        con.execute(f"CREATE TEMP MACRO {macro}({', '.join(map(_quoted, used))}) AS (\n{text}\n)")
+        con.execute(f"SELECT {macro}({', '.join(['1::DECIMAL(18,6)'] * len(used))})")
+    except duckdb.Error:
+        return False
+    return True
+
+
+def _typed(text: str, column: Column, nothing: str) -> tuple[str, str]:
+    """SQL for the value in its agreed type (null if it cannot be used) and for the reason (null if it can)."""
+    value, wrong = text, ""
+    if column.type == "date":
+        iso = f"regexp_full_match({text}, '{_DAY}({_CLOCK})?')"
+        day = f"(CASE WHEN {iso} THEN TRY_CAST(left({text}, 10) AS DATE) END)"
+        fits = f"{day} >= DATE '1970-01-01'"
+        wrong = f"WHEN {day} IS NULL THEN 'not a date' WHEN NOT {fits} THEN 'before 1970'"
+        value = f"CASE WHEN {fits} THEN {day} END"
+    elif column.type == "money":
+        # Why from text: a float rounds as the decimal it is printed as, so CSV and Parquet agree and no sum is inexact.
+        amount = f"TRY_CAST({text} AS DECIMAL(38,2))"
+        fits = f"({amount} BETWEEN {column.low} AND {column.high})"
+        huge = f"{amount} IS NOT NULL OR isfinite(TRY_CAST({text} AS DOUBLE))"
+        wrong = f"WHEN {fits} THEN NULL WHEN {huge} THEN 'out of bounds' ELSE 'not a number'"
+        value = f"CASE WHEN {fits} THEN (100 * {amount}::DECIMAL(14,2))::BIGINT END"
+    return value, f"CASE WHEN {text} IS NULL THEN '{nothing}' {wrong} END"
+
+
+def _names(schema: Schema) -> list[str]:
+    """The columns in the one order a snapshot has, whatever order the schema came in: the person first."""
+    return sorted(schema.columns, key=lambda name: (name != PERSON, name))
+
+
+def _write(con: duckdb.DuckDBPyConnection, schema: Schema, part: Path, to: Path) -> None:
+    """Write the rows of somebody to `part`, readable by the owner only, sync it, move it to `to`."""
+    chosen = ", ".join(f"v{i} AS {_quoted(name)}" for i, name in enumerate(_names(schema)))
+    query = f"SELECT {chosen}, bad FROM rows WHERE v0 IS NOT NULL ORDER BY ALL NULLS FIRST"
+    try:
+        con.execute(f"COPY ({query}) TO {_literal(str(part))} (FORMAT parquet)")
+        os.chmod(part, 0o600)
+        _sync(part)
+        os.replace(part, to)
+        _sync(to.parent)
+    except (duckdb.Error, OSError):
+        raise UsageError(f"snapshot {to} cannot be written", "is there room and permission?") from None
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _describe(con: duckdb.DuckDBPyConnection, schema: Schema, files: Sequence[Path], to: Path) -> Snapshot:
+    days = ", ".join(f"v{i}" for i, name in enumerate(_names(schema)) if schema.columns[name].type == "date") or "NULL"
+    counts = f"count(*), count(DISTINCT v0), min(least({days}))::VARCHAR, max(greatest({days}))::VARCHAR"
+    query = f"SELECT {counts}, count(*) FILTER (bad) FROM rows WHERE v0 IS NOT NULL"
+    rows, people, first, last, bad = con.execute(query).fetchall()[0]
+    nameless = con.execute("SELECT count(*) FROM rows WHERE v0 IS NULL").fetchall()[0][0]
+    return Snapshot(to, _sha256(to), rows, people, first or "", last or "", bad, _sample(con, schema, files), nameless)
+
+
+def _sample(con: duckdb.DuckDBPyConnection, schema: Schema, files: Sequence[Path]) -> tuple[BadRow, ...]:
+    names = _names(schema)
+    each = (f"SELECT file, row, {i} AS i, r{i} AS why FROM rows WHERE v0 IS NOT NULL" for i in range(len(names)))
+    query = f"FROM ({' UNION ALL '.join(each)}) WHERE why IS NOT NULL ORDER BY file, row, i LIMIT {SAMPLE}"
+    return tuple(BadRow(str(files[file]), row, names[i], why) for file, row, i, why in con.execute(query).fetchall())
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _quoted(name: str, mark: str = '"') -> str:
+    return mark + name.replace(mark, mark * 2) + mark
+
+
+def _literal(text: str) -> str:
+    return _quoted(text, "'")
+
+
+def _glob(file: Path) -> str:
+    # Why: DuckDB takes [ * ? in a path for a pattern, and would read another file.
+    return _literal(re.sub(r"([*?\[])", r"[\1]", str(file)))
+
+
+def _there_is(word: str, known: Sequence[str]) -> str:
+    """The columns there are, the nearest to `word` first."""
+    folded = {name.casefold(): name for name in known}
+    near = difflib.get_close_matches(word.casefold(), list(folded), n=1)
+    guess = f"did you mean {folded[near[0]]!r}? " if near else ""
+    return f"{guess}there is " + ", ".join(repr(name) for name in known[:30]) + (", …" if len(known) > 30 else "")

@@ -1,0 +1,108 @@
+"""The node as a witness of the ledger: it cosigns only growth that it has checked, entry by entry, itself.
+
+Source: C2SP tlog-witness, with two more duties: it keeps the entries, and runs the budget's rules over them.
+"""
+
+from __future__ import annotations
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from protocols import keys
+from protocols.errors import IntegrityError, Refused
+from protocols.ledger import notes
+from protocols.ledger.entries import Entry, Genesis, Reserve, decode
+from protocols.ledger.notes import Checkpoint, VerifierKey
+from protocols.ledger.reducer import check_cosigners
+from protocols.logbook import Logbook
+from protocols.messages import Behind, Cosigned, Witness
+from protocols.room import Room
+
+from .filter import Filter
+
+
+def log_key(room: Room) -> VerifierKey:
+    """The key that signs this room's checkpoints."""
+    return notes.log_key(room.origin, room.coordinator_key)
+
+
+def cosigner_keys(room: Room) -> dict[str, VerifierKey]:
+    return {party: notes.cosigner_key(party, key) for party, key in room.identities.items()}
+
+
+def cosign(request: Witness, *, room: Room, party: str, signing: Ed25519PrivateKey, book: Logbook, filter_: Filter,
+           now: int) -> Cosigned | Behind:  # fmt: skip
+    """Check the ledger's growth, keep it, charge for it, and only then cosign.
+
+    1. the growth starts where this party's copy ends, or else it says where that is
+    2. this party's own rules: its room's genesis, and no charge it would not bear
+    3. note, consistency, the budget's rules and the root; entries and note are durable before anything is answered
+    4. the charges of new reserves become final in the party's own filter
+    5. the cosignature
+
+    Raises Refused or IntegrityError; then nothing was kept. The coordinator may ask again with the same request.
+    """
+    entries = [text.encode() for text in request.entries]
+    # (1) a repeated request finds its entries here already
+    if request.old_size + len(entries) == book.size and book.entries(request.old_size) == entries:
+        checkpoint, _ = notes.open_note(request.checkpoint, log_key(room))
+        if (checkpoint.size, checkpoint.root) != (book.size, book.root()):
+            raise IntegrityError("a second checkpoint of the same size with another root: the ledger is forked")
+    elif request.old_size != book.size:
+        return Behind(size=book.size)
+    else:
+        # (2) before (3), so that nothing is kept that this party would not cosign
+        for entry in map(decode, entries):
+            _check_entry(entry, room, party, filter_, now)
+        # (3)
+        proof = [keys.unbase64(text) for text in request.proof]
+        checkpoint = book.follow(request.checkpoint, log_key(room), request.old_size, proof, entries)
+    # (4)
+    settle(book, room, party, filter_)
+    # (5)
+    line = notes.cosign(checkpoint, party, signing, now)
+    book.add_cosignature(checkpoint.size, party, line)
+    return Cosigned(party=party, size=checkpoint.size, line=line.removesuffix("\n"))
+
+
+def settle(book: Logbook, room: Room, party: str, filter_: Filter) -> None:
+    """Make sure that every reserve in this copy that charges this party is spent in its own filter.
+
+    Run after each growth and when the node starts: a crash between the two files is repaired here, against the party.
+    """
+    for round_id, round_ in book.accounts.rounds.items():
+        reserve = round_.reserve
+        if party in reserve.charge and not filter_.is_spent(room.room, round_id):
+            _spend(reserve, room, party, filter_)
+
+
+def check_covered(note: str, *, room: Room, book: Logbook, entry: int) -> Checkpoint:
+    """Raise IntegrityError unless `note` is a checkpoint of this very copy that covers `entry` and is well cosigned.
+
+    Well cosigned: by every party where `entry` is a reserve, by the room's quorum where it is a commit.
+    """
+    checkpoint, signed = notes.open_note(note, log_key(room), cosigner_keys(room).values())
+    if checkpoint.size > book.size or checkpoint.root != book.root(checkpoint.size):
+        raise IntegrityError("the checkpoint is not one of this party's copy of the ledger")
+    if checkpoint.size <= entry:
+        raise IntegrityError(f"the checkpoint does not cover entry {entry}")
+    check_cosigners([*signed], [decode(data) for data in book.entries(entry, entry + 1)], book.accounts.genesis)
+    return checkpoint
+
+
+def _check_entry(entry: Entry, room: Room, party: str, filter_: Filter, now: int) -> None:
+    if isinstance(entry, Genesis):
+        stated = {**entry.body()}
+        del stated["seq"], stated["time"]
+        if stated != room.genesis():
+            raise Refused("the ledger's genesis is not the room that this party knows")
+    elif isinstance(entry, Reserve) and party in entry.charge:
+        nano = max(entry.charge[party].values())
+        blocks = [room.blocks[name] for name in entry.blocks]
+        # Taking the hold again finds it, or refuses where it has lapsed and the budget has gone elsewhere.
+        filter_.hold(room.room, entry.round, entry.plan, blocks, nano, expires=entry.expires, now=now)
+
+
+def _spend(reserve: Reserve, room: Room, party: str, filter_: Filter) -> None:
+    nano = max(reserve.charge[party].values())
+    blocks = [room.blocks[name] for name in reserve.blocks]
+    filter_.spend(room.room, reserve.round, reserve.plan, blocks, nano, expires=reserve.expires)

@@ -1,0 +1,1 @@
+"""What parties, coordinator and auditor agree on: formats, arithmetic, proofs. Pure, but for `carrier/` and `logbook`."""

@@ -1,0 +1,59 @@
+"""What a release costs, and what is left: integers in nano-ρ (10⁻⁹ of zero-concentrated DP), rounded against us.
+
+    ρ = Δ² / (2 · h · v)          Bun & Steinke 2016, Prop. 1.6; Canonne, Kamath & Steinke 2020, Thm 4
+    Δ²   squared L2 sensitivity of the integer vector, for one person at one party
+    v    variance of one party's noise, in millionths
+    h    max(1, quorum − collusion): shares of noise that are certain to be there and unknown to the attackers
+
+No floats here. ε for people's eyes is in `accuracy.py`.
+"""
+
+from __future__ import annotations
+
+import re
+from fractions import Fraction
+
+from .errors import UsageError
+
+NANO = 10**9
+MICRO = 10**6
+
+_DECIMAL = re.compile(r"(0|[1-9][0-9]{0,5})(\.[0-9]{1,9})?")
+
+
+def nano(text: str, *, what: str) -> int:
+    """`"0.088"` → 88,000,000 nano-ρ, exactly. Raises UsageError for anything but a plain decimal of ≤ 9 digits."""
+    if not _DECIMAL.fullmatch(text):
+        raise UsageError(f"{what} is {text!r}, not a decimal with at most nine digits", 'write for example "0.006"')
+    return int(Fraction(text) * NANO)
+
+
+def decimal(value: int, unit: int = NANO) -> str:
+    """The shortest decimal of an integer in billionths (or in 1/`unit`): 88,000,000 → `"0.088"`."""
+    sign, value = ("-" if value < 0 else ""), abs(value)
+    whole, rest = divmod(value, unit)
+    digits = str(rest).rjust(len(str(unit)) - 1, "0").rstrip("0")
+    return f"{sign}{whole}.{digits}" if digits else f"{sign}{whole}"
+
+
+def honest_shares(quorum: int, collusion: int) -> int:
+    """h: how many shares of noise the charge may count on. Never below one: every node adds at least its own."""
+    return max(1, quorum - collusion)
+
+
+def variance_for(rho_nano: int, sensitivity_sq: int, honest: int) -> int:
+    """The least variance of one party's noise, in millionths, whose charge does not exceed `rho_nano`."""
+    if rho_nano <= 0 or sensitivity_sq <= 0 or honest <= 0:
+        raise UsageError("ρ, sensitivity and honest shares must all be positive")
+    return _ceil_div(sensitivity_sq * NANO * MICRO, 2 * honest * rho_nano)
+
+
+def charge_for(sensitivity_sq: int, variance_micro: int, honest: int) -> int:
+    """Nano-ρ of one release for one person's records at one party, rounded up."""
+    if sensitivity_sq <= 0 or variance_micro <= 0 or honest <= 0:
+        raise UsageError("sensitivity, variance and honest shares must all be positive")
+    return _ceil_div(sensitivity_sq * NANO * MICRO, 2 * honest * variance_micro)
+
+
+def _ceil_div(a: int, b: int) -> int:
+    return -(-a // b)

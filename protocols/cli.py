@@ -1,0 +1,146 @@
+"""The auditor's tool: `sumroom-audit verify room.tar --policy policy.txt`. Offline, and without any private key.
+
+Exit status: 0 clean, 1 a violation (each named with its entry or file), 2 cannot decide (no whole archive, no readable
+policy, wrong usage).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import sys
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+import click
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from . import audit, bundle
+from .budget import decimal
+from .errors import CannotDecide, SumroomError, UsageError
+from .ledger import trust
+from .ledger.entries import PERSON
+
+CLEAN, VIOLATION, CANNOT_DECIDE = 0, 1, 2
+
+_MARKS = {"ok": ("ok", "green"), "violation": ("VIOLATION", "bold red"), "not reached": ("not reached", "yellow")}
+_POLICY_BYTES = 1 << 20
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+
+
+@app.callback()
+def _sumroom_audit() -> None:
+    """Check, offline, what a room has released and what it spent."""
+
+
+@app.command()
+def verify(
+    room: Annotated[str, typer.Argument(metavar="ROOM.TAR", help="The bundle to check; - reads it from stdin.")],
+    policy: Annotated[str, typer.Option(metavar="POLICY.TXT", help="Whose keys you trust (C2SP tlog-policy).")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print the findings as one JSON document.")] = False,
+) -> None:
+    """Check every entry, signature, proof, budget and figure of a bundle against your own trust policy.
+
+    Exit status: 0 clean, 1 a violation, 2 cannot decide.
+    """
+    if room == policy == "-":
+        raise UsageError("bundle and policy cannot both come from stdin", "keep the policy in a file of your own")
+    trusted = trust.parse(_read(policy, _POLICY_BYTES))
+    findings = audit.verify(_read(room, bundle.MAX_BYTES), trusted)
+    if as_json:
+        print(json.dumps(_document(findings), indent=2))
+    else:
+        _show(findings, Console())
+    raise typer.Exit(VIOLATION if findings.violations else CLEAN)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the tool; returns the exit status. Errors go to stderr as `error:` and `hint:`, never as a traceback."""
+    try:
+        status = app(
+            args=None if arguments is None else list(arguments), prog_name="sumroom-audit", standalone_mode=False
+        )
+    except SumroomError as exc:
+        _complain(exc)
+    except click.ClickException as exc:
+        _complain(UsageError(exc.format_message(), "see: sumroom-audit --help"))
+    except (click.Abort, KeyboardInterrupt):
+        _complain(CannotDecide("interrupted"))
+    except Exception as exc:  # noqa: BLE001 - a verdict must not depend on what a traceback looks like
+        _complain(CannotDecide(f"internal fault: {type(exc).__name__}", "this is a fault of the tool: report it"))
+    else:
+        return int(status or CLEAN)
+    return CANNOT_DECIDE
+
+
+def _complain(exc: SumroomError) -> None:
+    print(_plain(exc.diagnostics()), file=sys.stderr)
+
+
+def _read(name: str, limit: int) -> bytes:
+    try:
+        if name == "-":
+            data = sys.stdin.buffer.read(limit + 1)
+        else:
+            with open(name, "rb") as file:
+                data = file.read(limit + 1)
+    except OSError as exc:
+        raise CannotDecide(f"cannot read {name}: {exc.strerror or type(exc).__name__}") from None
+    if len(data) > limit:
+        raise CannotDecide(f"{name} is larger than {limit} bytes")
+    return data
+
+
+def _document(findings: audit.Findings) -> dict[str, Any]:
+    verdict = "violation" if findings.violations else "clean"
+    return {"verdict": verdict, **dataclasses.asdict(findings)}
+
+
+def _show(findings: audit.Findings, console: Console) -> None:
+    console.print(Text(f"room {findings.room or '?'}: {findings.entries} entries, root {findings.root or '?'}"))
+    console.print(_checks_table(findings))
+    for check in findings.checks:
+        for problem in check.problems:
+            console.print(Text(_plain(f"{check.name}: {problem.where}: {problem.what}"), style="red"))
+    if findings.budgets:
+        console.print(_budgets_table(findings))
+    console.print(Text(f"{findings.releases} releases, {findings.numbers} published numbers matched to their entries,"
+                       f" {findings.forfeits} forfeits"))  # fmt: skip
+    count = len(findings.violations)
+    console.print(Text(f"VIOLATION: {count} found", style="bold red") if count else Text("clean", style="bold green"))
+
+
+def _checks_table(findings: audit.Findings) -> Table:
+    table = Table(box=None, pad_edge=False)
+    for title in ("check", "", "looked at", "for a person in the data"):
+        table.add_column(title, overflow="fold")
+    for check in findings.checks:
+        table.add_row(check.name, Text(*_MARKS[check.state]), Text(check.looked_at), Text(check.meaning))
+    return table
+
+
+def _budgets_table(findings: audit.Findings) -> Table:
+    """ρ spent of the cap, and the ε it means at the δ of each plan: per record at a party, per person at all."""
+    deltas = list(findings.budgets[0].epsilon)
+    table = Table(box=None, pad_edge=False)
+    for title in ("one person's records at", "block", "ρ spent", "of cap", *(f"ε at δ = {delta}" for delta in deltas)):
+        table.add_column(title, overflow="fold")
+    for line in findings.budgets:
+        who = "all parties (per person)" if line.who == PERSON else line.who
+        epsilons = [_rounded_up(line.epsilon[delta]) for delta in deltas]
+        table.add_row(who, line.block, decimal(line.spent), decimal(line.cap), *epsilons)
+    return table
+
+
+def _rounded_up(epsilon: float) -> str:
+    return f"{math.ceil(epsilon * 1000) / 1000:.3f}"
+
+
+def _plain(text: str) -> str:
+    """The text without anything that a terminal would obey."""
+    return "".join(char if char.isprintable() or char == "\n" else "\ufffd" for char in text)

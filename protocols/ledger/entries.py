@@ -1,0 +1,318 @@
+"""The entries of the ledger: closed types, each one line of canonical JSON, each line one leaf of the tree.
+
+    {"digest":"…","numbers":["/segments/3/size"],"recipients":["retailer"],"round":"…","seq":7,…,"type":"commit@v1"}
+
+An entry records what was done (mechanism, sensitivity, noise, who added it) and not only what it cost, so that the
+cost can be computed again. A type is never changed, only succeeded (`@v2`). Never in an entry: exact counts, sizes of
+cohorts, seeds, values before noise.
+
+Whether an entry is *allowed* is the reducer's to say; here it is only well-formed.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from itertools import pairwise
+from typing import Annotated, Any, Literal, Self, TypeVar
+
+from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, TypeAdapter, ValidationError
+from pydantic import model_validator as check_model
+
+from ..encoding import canonical, parse
+from ..errors import IntegrityError, UsageError
+from ..keys import public_key
+from ..schema import Base64, Block, Count, Digest, Frozen, Hex16, Name, Positive, explain
+from .notes import VerifierKey, check_name, cosigner_key, log_key
+
+MAX_ENTRY_BYTES = 1 << 20
+MAX_PARTIES = 64
+# The two words that stand beside parties and blocks wherever budgets are listed.
+PERSON = "person"
+LIFETIME = "lifetime"
+
+T = TypeVar("T")
+_POINTER = re.compile(r"(/([^~/]|~[01])*)+")
+
+
+def _as_tuple(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _distinct(items: tuple[T, ...]) -> tuple[T, ...]:
+    if len(set(items)) != len(items):
+        raise ValueError("named twice")
+    return items
+
+
+def _ascending(items: tuple[Any, ...]) -> tuple[Any, ...]:
+    # Why sorted: one set of parties has one spelling, and so one digest.
+    if any(a >= b for a, b in pairwise(items)):
+        raise ValueError("must be distinct and in alphabetical order")
+    return items
+
+
+def _key_text(text: str) -> str:
+    try:
+        public_key(text)
+    except IntegrityError as exc:
+        raise ValueError(exc.message) from None
+    return text
+
+
+def _origin(text: str) -> str:
+    try:
+        check_name(text)
+    except UsageError as exc:
+        raise ValueError(exc.message) from None
+    return text
+
+
+def _pointer(text: str) -> str:
+    if not _POINTER.fullmatch(text):
+        raise ValueError("not the path of a number (RFC 6901)")
+    return text
+
+
+Names = Annotated[tuple[Name, ...], BeforeValidator(_as_tuple), Field(min_length=1), AfterValidator(_distinct)]
+Parties = Annotated[
+    tuple[Name, ...],
+    BeforeValidator(_as_tuple),
+    Field(min_length=1, max_length=MAX_PARTIES),
+    AfterValidator(_ascending),
+]
+Pointer = Annotated[str, StringConstraints(min_length=1, max_length=400), AfterValidator(_pointer)]
+Charge = dict[Name, dict[Name, Count]]
+
+
+class Key(Frozen):
+    """An Ed25519 public key: base64 of 32 bytes."""
+
+    key: Annotated[Base64, AfterValidator(_key_text)]
+
+
+class Caps(Frozen):
+    """The most that may ever be spent, in nano-ρ.
+
+    record           party → block → cap for one person's records at that party in that block
+    person           block → cap for one person at all parties together
+    lifetime_record  party → cap over all blocks
+    lifetime_person  cap over all parties and blocks
+    """
+
+    record: Charge
+    person: dict[Name, Count]
+    lifetime_record: dict[Name, Count]
+    lifetime_person: Count
+
+
+class _Numbered(Frozen):
+    """What every entry says: its number in the ledger, from 0, and the coordinator's clock in unix seconds."""
+
+    seq: Count
+    time: Count
+
+
+class Genesis(_Numbered):
+    """How the room begins: who is in it, which stretches of time have a budget, and how much."""
+
+    type: Literal["genesis@v1"] = "genesis@v1"
+    room: Name
+    origin: Annotated[str, AfterValidator(_origin)]
+    unit: Literal["person×party×block"] = "person×party×block"
+    accountant: Literal["zcdp"] = "zcdp"
+    coordinator: Key
+    parties: Annotated[dict[Name, Key], Field(min_length=1, max_length=MAX_PARTIES)]
+    blocks: Annotated[dict[Name, Block], Field(min_length=1)]
+    caps: Caps
+    cosign_quorum: Positive
+
+    @check_model(mode="after")
+    def _whole(self) -> Self:
+        if self.cosign_quorum > len(self.parties):
+            raise ValueError(f"a quorum of {self.cosign_quorum} among {len(self.parties)} parties")
+        if self.origin in self.parties:
+            raise ValueError("the origin is also the name of a party")
+        if PERSON in self.parties or LIFETIME in self.blocks:
+            raise ValueError(f"no party can be named {PERSON}, and no block {LIFETIME}")
+        keys = [self.coordinator.key, *(party.key for party in self.parties.values())]
+        if len(set(keys)) != len(keys):
+            raise ValueError("one key for two members of the room")
+        self._check_blocks()
+        self._check_caps()
+        return self
+
+    def _check_blocks(self) -> None:
+        ordered = sorted(self.blocks.values(), key=lambda block: block.first)
+        if any(a.meets(b) for a, b in pairwise(ordered)):
+            raise ValueError("two blocks share a day")
+
+    def _check_caps(self) -> None:
+        parties, blocks, caps = set(self.parties), set(self.blocks), self.caps
+        if set(caps.record) != parties or any(set(row) != blocks for row in caps.record.values()):
+            raise ValueError("caps.record needs every party and every block, and no other")
+        if set(caps.person) != blocks:
+            raise ValueError("caps.person needs every block, and no other")
+        if set(caps.lifetime_record) != parties:
+            raise ValueError("caps.lifetime_record needs every party, and no other")
+
+    def log_key(self) -> VerifierKey:
+        """The key of the coordinator's signature on checkpoints."""
+        return log_key(self.origin, public_key(self.coordinator.key))
+
+    def witness_keys(self) -> dict[str, VerifierKey]:
+        """Party → the key of its cosignatures. The witness's name is the party's."""
+        return {name: cosigner_key(name, public_key(party.key)) for name, party in self.parties.items()}
+
+
+class Dataset(_Numbered):
+    """A party declares which data it will answer from. No counts: `people_cap` is a public upper bound."""
+
+    type: Literal["dataset@v1"] = "dataset@v1"
+    party: Name
+    version: Hex16
+    blocks: Names
+    commitment: Digest
+    schema_digest: Digest
+    people_cap: Positive
+    signature: Base64
+
+
+class Plan(_Numbered):
+    """A plan that all its parties approved; `plan` is the digest of its canonical form."""
+
+    type: Literal["plan@v1"] = "plan@v1"
+    plan: Digest
+    parties: Parties
+    approvals: dict[Name, Base64]
+
+    @check_model(mode="after")
+    def _approved_by_all(self) -> Self:
+        if set(self.approvals) != set(self.parties):
+            raise ValueError("approvals must be of exactly the plan's parties")
+        return self
+
+
+class Mechanism(Frozen):
+    """The noise of one statistic.
+
+    sensitivity_sq   Δ², squared L2, of one person at one party, in integer units
+    variance_micro   variance of one party's noise, in millionths
+    adders           the parties that add it; at least `quorum` of their shares are in any release
+    collusion        how many of them might subtract theirs
+    """
+
+    name: Literal["discrete_gaussian"] = "discrete_gaussian"
+    sensitivity_sq: Positive
+    variance_micro: Positive
+    slots: Positive
+    adders: Parties
+    quorum: Positive
+    collusion: Count
+
+
+class Step(Frozen):
+    """One release to come. charge: nano-ρ for each adder and block."""
+
+    step: Name
+    nonce: Hex16
+    mechanism: Mechanism
+    charge: Positive
+
+
+class Reserve(_Numbered):
+    """The budget of a whole round, spent from here on, whatever becomes of the round."""
+
+    type: Literal["reserve@v1"] = "reserve@v1"
+    round: Hex16
+    plan: Digest
+    steps: Annotated[tuple[Step, ...], BeforeValidator(_as_tuple), Field(min_length=1, max_length=1000)]
+    blocks: Names
+    charge: Charge
+    datasets: dict[Name, Hex16]
+    expires: Count
+    holds: dict[Name, Base64]
+
+    @check_model(mode="after")
+    def _whole(self) -> Self:
+        if len({step.step for step in self.steps}) != len(self.steps):
+            raise ValueError("two steps of one name")
+        if len({step.nonce for step in self.steps}) != len(self.steps):
+            raise ValueError("two steps with one nonce")
+        return self
+
+
+class Commit(_Numbered):
+    """A release: written before anybody gets it. digest: SHA-256 of the canonical, salted body."""
+
+    type: Literal["commit@v1"] = "commit@v1"
+    round: Hex16
+    step: Name
+    digest: Digest
+    recipients: Names
+    numbers: Annotated[
+        tuple[Pointer, ...], BeforeValidator(_as_tuple), Field(max_length=100_000), AfterValidator(_distinct)
+    ]
+    survivors: Parties
+
+
+class Forfeit(_Numbered):
+    """A round that ended early. Its budget is spent; the coordinator may have seen a noised sum."""
+
+    type: Literal["forfeit@v1"] = "forfeit@v1"
+    round: Hex16
+    reason: Literal["party-unavailable", "deadline", "refused", "coordinator-restart", "integrity"]
+
+
+Entry = Genesis | Dataset | Plan | Reserve | Commit | Forfeit
+# A key rotation, a party's coming or going and a raised cap will join this set together with their types.
+STRONG: tuple[type[Entry], ...] = (Genesis, Dataset, Plan, Reserve)
+
+_ENTRY: TypeAdapter[Entry] = TypeAdapter(Annotated[Entry, Field(discriminator="type")])
+
+
+def encode(entry: Entry) -> bytes:
+    """The exact bytes of the leaf: canonical JSON. Raises IntegrityError."""
+    data = canonical(entry.body())
+    if len(data) > MAX_ENTRY_BYTES:
+        raise IntegrityError(f"an entry of {len(data)} bytes, more than {MAX_ENTRY_BYTES}")
+    return data
+
+
+def decode(data: bytes) -> Entry:
+    """The entry whose `encode` is exactly `data`.
+
+    Raises IntegrityError for an unknown type or field, a duplicate key, a float, or another spelling of the value.
+    """
+    if len(data) > MAX_ENTRY_BYTES:
+        raise IntegrityError(f"an entry of {len(data)} bytes, more than {MAX_ENTRY_BYTES}")
+    if not isinstance(parse(data, what="entry"), dict):
+        raise IntegrityError("an entry is a map")
+    try:
+        entry = _ENTRY.validate_json(data, strict=True)
+    except ValidationError as exc:
+        raise IntegrityError(explain(exc, "entry").message) from None
+    if encode(entry) != data:  # a default filled in: two spellings of one entry
+        raise IntegrityError("entry: not in its canonical form")
+    return entry
+
+
+def build(body: Mapping[str, Any]) -> Entry:
+    """The entry of plain maps, lists, strings and integers. Raises IntegrityError like `decode`."""
+    return decode(canonical(dict(body)))
+
+
+def approval_body(room: str, plan: str) -> dict[str, Any]:
+    """What a party signs (purpose "approval") to approve the plan of this digest."""
+    return {"room": room, "plan": plan}
+
+
+def signed_body(entry: Dataset | Reserve, room: str) -> dict[str, Any]:
+    """What a party signs: the entry's body without the signatures, `seq` and `time`, and with the room.
+
+    Purpose "dataset" for a Dataset, "hold" for a Reserve. Why not seq and time: a party signs before the coordinator
+    knows where in the ledger the entry will stand. Why nothing can be replayed all the same: the reducer takes a
+    dataset's version, a round and a nonce once only.
+    """
+    left_out = {"signature", "holds", "seq", "time"}
+    return {**{name: value for name, value in entry.body().items() if name not in left_out}, "room": room}

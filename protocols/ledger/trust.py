@@ -1,0 +1,193 @@
+"""The auditor's trust policy, `policy.txt`: whose keys count, and how many of them (C2SP tlog-policy).
+
+    log room.example/q1+8f2c…+AZ…
+    witness retailer retailer+77aa…+BK…
+    witness telco telco+0b1c…+BM…
+    group parties all retailer telco
+    quorum parties
+
+Trusted absolutely: whoever can change this file decides what `verify` believes. It must reach the auditor by another
+way than the bundle does. URLs, which the format allows, are read over: nothing here goes to a network.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+
+from ..errors import CannotDecide, UsageError
+from .notes import COSIGNER, LOG, VerifierKey, check_name, parse_key
+
+NONE = "none"
+MAX_LINES = 1000
+
+_THRESHOLD = re.compile(r"[1-9][0-9]{0,3}")
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
+
+
+@dataclass(frozen=True)
+class Group:
+    """Witnessed when at least `threshold` of its members are; a member is a witness or an earlier group."""
+
+    threshold: int
+    members: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Quorum:
+    """The rule which cosigners suffice: the name of a witness, of a group, or `none`."""
+
+    name: str
+    groups: Mapping[str, Group] = field(default_factory=dict)
+
+    def satisfied(self, names: Collection[str]) -> bool:
+        """Whether the witnesses `names` together suffice."""
+        return self.name == NONE or self._witnessed(self.name, names)
+
+    def _witnessed(self, name: str, names: Collection[str]) -> bool:
+        group = self.groups.get(name)
+        if group is None:
+            return name in names
+        return sum(self._witnessed(member, names) for member in group.members) >= group.threshold
+
+
+@dataclass(frozen=True)
+class TrustPolicy:
+    """Whose signatures an auditor accepts. witnesses: the policy's name → key."""
+
+    log: VerifierKey
+    witnesses: Mapping[str, VerifierKey]
+    quorum: Quorum
+
+    @property
+    def log_name(self) -> str:
+        """The ledger's origin."""
+        return self.log.name
+
+
+def parse(data: bytes | str) -> TrustPolicy:
+    """The policy of a file. Raises UsageError naming the line, CannotDecide when it is no text at all."""
+    reading = _Reading()
+    number = 0
+    for number, line in enumerate(_lines(data), 1):
+        words = line.replace("\t", " ").split(" ")
+        words = [word for word in words if word]
+        if not words or words[0].startswith("#"):
+            continue
+        try:
+            reading.take(words)
+        except UsageError as exc:
+            raise UsageError(f"policy line {number}: {exc.message}", exc.hint) from None
+    try:
+        return reading.finish()
+    except UsageError as exc:
+        raise UsageError(f"policy, after line {number}: {exc.message}", exc.hint) from None
+
+
+def render(policy: TrustPolicy) -> str:
+    """The text of a policy, which `parse` reads back to an equal value."""
+    lines = [f"log {policy.log.text()}"]
+    lines += [f"witness {name} {key.text()}" for name, key in policy.witnesses.items()]
+    for name, group in policy.quorum.groups.items():
+        count = "all" if group.threshold == len(group.members) else str(group.threshold)
+        lines.append(f"group {name} {count} {' '.join(group.members)}")
+    return "\n".join([*lines, f"quorum {policy.quorum.name}"]) + "\n"
+
+
+def _lines(data: bytes | str) -> list[str]:
+    try:
+        text = data.decode() if isinstance(data, bytes) else data
+    except UnicodeDecodeError:
+        raise CannotDecide("the policy is not a text in UTF-8") from None
+    lines = text.split("\n")
+    if len(lines) > MAX_LINES:
+        raise CannotDecide(f"a policy of {len(lines)} lines, more than {MAX_LINES}")
+    for number, line in enumerate(lines, 1):
+        if _CONTROL.search(line):
+            raise UsageError(f"policy line {number}: control character", "save it with plain line ends, not CRLF")
+    return lines
+
+
+class _Reading:
+    """A policy being read, line by line."""
+
+    def __init__(self) -> None:
+        self.log: VerifierKey | None = None
+        self.witnesses: dict[str, VerifierKey] = {}
+        self.groups: dict[str, Group] = {}
+        self.members: set[str] = set()
+        self.quorum: str | None = None
+
+    def take(self, words: list[str]) -> None:
+        match words:
+            case ["log", key] | ["log", key, _]:
+                self._take_log(_key(key, LOG))
+            case ["witness", name, key] | ["witness", name, key, _]:
+                self._take_witness(name, _key(key, COSIGNER))
+            case ["group", name, count, *members] if members:
+                self._take_group(name, count, tuple(members))
+            case ["quorum", name]:
+                self._take_quorum(name)
+            case _:
+                raise UsageError(
+                    f"not a line of a policy: {words[0][:40]!r}", "a line begins with log, witness, group or quorum"
+                )
+
+    def _take_log(self, key: VerifierKey) -> None:
+        if self.log is not None:
+            raise UsageError("a second log", "one policy is for one room")
+        self.log = key
+
+    def _take_witness(self, name: str, key: VerifierKey) -> None:
+        self._check_new(name)
+        if any(key.public == other.public for other in self.witnesses.values()):
+            raise UsageError(f"witness {name} has the key of another witness")
+        self.witnesses[name] = key
+
+    def _take_group(self, name: str, count: str, members: tuple[str, ...]) -> None:
+        self._check_new(name)
+        for member in members:
+            self._check_defined(member)
+            if member in self.members:
+                raise UsageError(f"{member} is a member twice")
+            self.members.add(member)
+        self.groups[name] = Group(_threshold(count, len(members)), members)
+
+    def _take_quorum(self, name: str) -> None:
+        if self.quorum is not None:
+            raise UsageError("a second quorum")
+        if name != NONE:
+            self._check_defined(name)
+        self.quorum = name
+
+    def _check_new(self, name: str) -> None:
+        check_name(name)
+        if name == NONE or name in self.witnesses or name in self.groups:
+            raise UsageError(f"the name {name} is taken")
+
+    def _check_defined(self, name: str) -> None:
+        if name not in self.witnesses and name not in self.groups:
+            raise UsageError(f"no witness or group {name[:40]!r} on an earlier line")
+
+    def finish(self) -> TrustPolicy:
+        if self.log is None:
+            raise UsageError("no log", "add a line: log <verifier key>")
+        if self.quorum is None:
+            raise UsageError("no quorum", "add a line: quorum <name of a witness or group>")
+        return TrustPolicy(self.log, self.witnesses, Quorum(self.quorum, self.groups))
+
+
+def _key(text: str, kind: int) -> VerifierKey:
+    key = parse_key(text)
+    if key.kind != kind:
+        raise UsageError(f"the key of {key.name} is of kind {key.kind:#04x}, where {kind:#04x} is needed")
+    return key
+
+
+def _threshold(text: str, members: int) -> int:
+    if text in ("all", "any"):
+        return members if text == "all" else 1
+    if not _THRESHOLD.fullmatch(text) or int(text) > members:
+        raise UsageError(f"a group of {members} cannot need {text[:40]!r} of them")
+    return int(text)

@@ -1,0 +1,370 @@
+"""The append-only store of the ledger, one SQLite file: the coordinator has it, every party's node has its own copy.
+
+    entry(seq, body)            one leaf of the tree each; no gap, no change, no deletion (triggers)
+    checkpoint(size, note)      signed by the coordinator; stored before anybody sees it
+    cosignature(size, name, …)  the first that each witness gave for a checkpoint
+    blob(key, data)             bytes written in the same transaction as the entry that speaks of them
+
+Not trusted: who can write to this file can at most be found out, when it is next opened (tree and accounts are built
+anew from the entries and compared with the stored checkpoints) or at the next checkpoint a witness sees.
+
+A transaction is durable when a call returns (`synchronous=FULL`, WAL). There is one writer at a time; a process that
+finds entries of another first takes them in, through the same rules.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from .errors import IntegrityError, Refused, SumroomError, UsageError
+from .ledger import notes, proofs
+from .ledger.entries import Entry, decode, encode
+from .ledger.notes import Checkpoint, VerifierKey
+from .ledger.reducer import Accounts
+from .ledger.tree import Tree, leaf_hash
+
+FORMAT = 1
+BUSY_SECONDS = 30
+
+Draft = Entry | Callable[[int], Entry]
+
+_TABLES = """
+CREATE TABLE entry(seq INTEGER PRIMARY KEY CHECK(seq >= 0), body BLOB NOT NULL) STRICT;
+CREATE TABLE checkpoint(size INTEGER PRIMARY KEY CHECK(size > 0), note TEXT NOT NULL) STRICT;
+CREATE TABLE cosignature(
+    size INTEGER NOT NULL REFERENCES checkpoint(size), name TEXT NOT NULL, line TEXT NOT NULL, PRIMARY KEY(size, name)
+) STRICT;
+CREATE TABLE blob(key TEXT PRIMARY KEY, data BLOB NOT NULL) STRICT;
+CREATE TRIGGER entry_gapless BEFORE INSERT ON entry WHEN NEW.seq <> (SELECT COALESCE(MAX(seq) + 1, 0) FROM entry)
+BEGIN SELECT RAISE(ABORT, 'entry: the next number only'); END;
+CREATE TRIGGER checkpoint_once BEFORE INSERT ON checkpoint
+WHEN EXISTS(SELECT 1 FROM checkpoint WHERE size = NEW.size)
+BEGIN SELECT RAISE(ABORT, 'checkpoint: written once'); END;
+CREATE TRIGGER cosignature_once BEFORE INSERT ON cosignature
+WHEN EXISTS(SELECT 1 FROM cosignature WHERE size = NEW.size AND name = NEW.name)
+BEGIN SELECT RAISE(ABORT, 'cosignature: written once'); END;
+CREATE TRIGGER blob_once BEFORE INSERT ON blob WHEN EXISTS(SELECT 1 FROM blob WHERE key = NEW.key)
+BEGIN SELECT RAISE(ABORT, 'blob: written once'); END;
+"""
+_SCHEMA = _TABLES + "".join(
+    f"CREATE TRIGGER {table}_no_{verb} BEFORE {verb} ON {table}\n"
+    f"BEGIN SELECT RAISE(ABORT, '{table}: append only'); END;\n"
+    for table in ("entry", "checkpoint", "cosignature", "blob")
+    for verb in ("update", "delete")
+)
+
+
+class Logbook:
+    """One ledger on disk, and its tree and accounts in memory. Safe to use from several threads and processes.
+
+    Opening it is the self-check: raises IntegrityError naming the entry where file and rules disagree, UsageError where
+    the file cannot be opened.
+    """
+
+    def __init__(self, path: Path | str) -> None:
+        self._lock = threading.RLock()
+        self._tree, self._accounts = Tree(), Accounts()
+        self._db = _open(Path(path))
+        try:
+            with self._transaction():
+                self._check_own_checkpoints()
+        except BaseException:
+            self._db.close()
+            raise
+
+    def close(self) -> None:
+        """Close the file. Nothing is lost: every call that returned is durable already."""
+        with self._lock:
+            self._db.close()
+
+    def __enter__(self) -> Logbook:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    # --- reading: the state as of this process's last write or refresh -----------------------------------------------
+
+    @property
+    def size(self) -> int:
+        """How many entries there are; the number of the next one."""
+        return len(self._tree)
+
+    @property
+    def accounts(self) -> Accounts:
+        """What is spent and open. Read only: `fork` it to try something."""
+        return self._accounts
+
+    def refresh(self) -> None:
+        """Take in what another process wrote."""
+        with self._transaction():
+            pass
+
+    def root(self, size: int | None = None) -> bytes:
+        """The root (32 bytes) over the first `size` entries, all of them by default."""
+        with self._lock:
+            return self._tree.root(size)
+
+    def entries(self, low: int = 0, high: int | None = None) -> list[bytes]:
+        """The exact bytes of the entries low … high − 1. Raises UsageError beyond the end."""
+        with self._lock:
+            high = self.size if high is None else high
+            if not 0 <= low <= high <= self.size:
+                raise UsageError(f"no entries {low} to {high} among {self.size}")
+            return [
+                row[0]
+                for row in self._rows("SELECT body FROM entry WHERE seq >= ? AND seq < ? ORDER BY seq", low, high)
+            ]
+
+    def consistency(self, old: int, new: int) -> list[bytes]:
+        """The proof that the first `old` entries begin the first `new` (RFC 9162 section 2.1.4)."""
+        with self._lock:
+            return self._tree.consistency(old, new)
+
+    def inclusion(self, index: int, size: int) -> list[bytes]:
+        """The path of entry `index` to the root over the first `size` entries (RFC 9162 section 2.1.3)."""
+        with self._lock:
+            return self._tree.inclusion(index, size)
+
+    def blob(self, key: str) -> bytes | None:
+        """The bytes stored under `key`, None if there are none."""
+        rows = self._rows("SELECT data FROM blob WHERE key = ?", key)
+        return bytes(rows[0][0]) if rows else None
+
+    def blobs(self, prefix: str = "") -> dict[str, bytes]:
+        """Every blob whose key begins with `prefix`, in the order of the keys."""
+        rows = self._rows("SELECT key, data FROM blob WHERE substr(key, 1, ?) = ? ORDER BY key", len(prefix), prefix)
+        return {str(key): bytes(data) for key, data in rows}
+
+    def checkpoint(self, size: int | None = None) -> str:
+        """The note of this size, of the latest by default, with all its cosignatures. Raises UsageError if none."""
+        with self._lock:
+            rows = self._rows("SELECT size, note FROM checkpoint WHERE ? IN (size, -1) ORDER BY size DESC LIMIT 1",
+                              -1 if size is None else size)  # fmt: skip
+            if not rows:
+                raise UsageError("no checkpoint yet" if size is None else f"no checkpoint of size {size}")
+            return self._with_cosignatures(*rows[0])
+
+    def checkpoints(self) -> list[tuple[int, str]]:
+        """Every (size, note with all its cosignatures), smallest first."""
+        with self._lock:
+            return [
+                (size, self._with_cosignatures(size, note))
+                for size, note in self._rows("SELECT size, note FROM checkpoint ORDER BY size")
+            ]
+
+    # --- writing -----------------------------------------------------------------------------------------------------
+
+    def append(self, drafts: Sequence[Draft], *, blobs: Mapping[str, bytes] = MappingProxyType({})) -> int:
+        """Write entries and blobs in one durable transaction; returns the number of the first entry.
+
+        A draft is an entry that has its `seq`, or a function from `seq` to the entry: the function always gets the
+        number that will be its own, even when another process wrote in between. Raises Refused or IntegrityError as the
+        rules say, Refused for a blob that is there already; then nothing was written.
+        """
+        with self._transaction():
+            first = self.size
+            self._take([encode(draft(first + i) if callable(draft) else draft) for i, draft in enumerate(drafts)])
+            for key, data in blobs.items():
+                if self.blob(key) is not None:
+                    raise Refused(f"{key} is stored already and is never overwritten")
+                self._db.execute("INSERT INTO blob VALUES(?, ?)", (key, data))
+            return first
+
+    def extend(self, old_size: int, entries: Sequence[bytes], expected_root: bytes) -> None:
+        """Take over another's entries after the first `old_size`, if the rules allow them and they lead to this root.
+
+        Raises Refused where this copy has another size, Refused or IntegrityError as the rules say, IntegrityError for
+        another root; then nothing was written.
+        """
+        with self._transaction():
+            self._grow(old_size, entries, expected_root)
+
+    def follow(
+        self, note: str, log: VerifierKey, old_size: int, proof: Sequence[bytes], entries: Sequence[bytes]
+    ) -> Checkpoint:
+        """A witness's duty before it cosigns, in one durable transaction; returns the checkpoint to cosign.
+
+        1. the note is signed by the ledger's key, and by nobody unknown
+        2. it does not go back behind what this copy holds
+        3. the proof shows that it continues what this copy holds
+        4. the rules allow every new entry, and the entries lead to the note's root
+        5. entries and note are stored
+        The caller adds its own rules, cosigns, stores the line with `add_cosignature`, and only then answers.
+        Raises as `extend` does. After Refused, `size` says where the coordinator must begin.
+        """
+        checkpoint, _ = notes.open_note(note, log)
+        with self._transaction():
+            if checkpoint.size < self.size:
+                raise Refused(f"a checkpoint of {checkpoint.size} entries; this copy holds {self.size} already")
+            self._check_size(old_size)
+            proofs.verify_consistency(old_size, checkpoint.size, proof, self._tree.root(), checkpoint.root)
+            self._grow(old_size, entries, checkpoint.root)
+            if self.size != checkpoint.size:
+                raise IntegrityError(f"{self.size} entries for a checkpoint of {checkpoint.size}")
+            self._store_note(checkpoint.size, note)
+        return checkpoint
+
+    def sign_checkpoint(self, origin: str, key: Ed25519PrivateKey) -> str:
+        """The coordinator's note over all entries. Stored before it is returned; one size has one note, for ever."""
+        with self._transaction():
+            genesis = self._accounts.genesis
+            if origin != genesis.origin or notes.log_key(origin, key.public_key()) != genesis.log_key():
+                raise UsageError(f"only the key in the genesis of {genesis.origin} signs its checkpoints")
+            checkpoint = Checkpoint(origin, self.size, self._tree.root())
+            return self._store_note(self.size, notes.assemble(checkpoint, notes.sign(checkpoint, key)))
+
+    def add_cosignature(self, size: int, name: str, line: str) -> None:
+        """Keep a witness's line for the checkpoint of this size; the caller has verified it.
+
+        A second line of the same witness is passed over, whatever it says: cosigning again at another time is no
+        fault, and a checkpoint that was complete keeps its bytes for ever. Raises UsageError without a checkpoint.
+        """
+        with self._transaction():
+            self.checkpoint(size)
+            if not self._rows("SELECT 1 FROM cosignature WHERE size = ? AND name = ?", size, name):
+                self._db.execute("INSERT INTO cosignature VALUES(?, ?, ?)", (size, name, line))
+
+    # --- how ---------------------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        """One writer: catch up, do, commit. On any failure file, tree and accounts are what they were."""
+        with self._lock, _plain_errors():
+            self._db.execute("BEGIN IMMEDIATE")
+            mark, accounts = self._tree.mark(), self._accounts
+            try:
+                self._catch_up()
+                yield
+                self._db.execute("COMMIT")
+            except BaseException:
+                self._tree.truncate(mark)
+                self._accounts = accounts
+                if self._db.in_transaction:
+                    self._db.execute("ROLLBACK")
+                raise
+
+    def _catch_up(self) -> None:
+        rows = self._rows("SELECT seq, body FROM entry WHERE seq >= ? ORDER BY seq", self.size)
+        if not rows:
+            return
+        accounts = self._accounts.fork()
+        for seq, body in rows:
+            try:
+                accounts.apply(decode(body))
+            except SumroomError as exc:
+                raise IntegrityError(f"entry {seq} in the file breaks a rule: {exc.message}") from None
+            self._tree.append(leaf_hash(body))
+        self._accounts = accounts
+
+    def _take(self, entries: Sequence[bytes]) -> None:
+        """Run the rules over new entries and write them; in memory they count only once the rules have passed them."""
+        accounts = self._accounts.fork()
+        for body in entries:
+            seq = self.size
+            accounts.apply(decode(body))
+            self._db.execute("INSERT INTO entry VALUES(?, ?)", (seq, body))
+            self._tree.append(leaf_hash(body))
+        self._accounts = accounts
+
+    def _grow(self, old_size: int, entries: Sequence[bytes], expected_root: bytes) -> None:
+        self._check_size(old_size)
+        self._take(entries)
+        if self._tree.root() != expected_root:
+            raise IntegrityError(f"the {len(entries)} entries after {old_size} do not lead to the root they came with")
+
+    def _check_size(self, old_size: int) -> None:
+        if old_size != self.size:
+            raise Refused(f"growth from {old_size}; this copy holds {self.size} entries")
+
+    def _store_note(self, size: int, note: str) -> str:
+        stored = self._rows("SELECT note FROM checkpoint WHERE size = ?", size)
+        if stored:
+            return str(stored[0][0])
+        self._db.execute("INSERT INTO checkpoint VALUES(?, ?)", (size, note))
+        return note
+
+    def _with_cosignatures(self, size: int, note: str) -> str:
+        checkpoint, lines = notes.split(note)
+        more = self._rows("SELECT line FROM cosignature WHERE size = ?", size)
+        return notes.assemble(checkpoint, lines[0], [line for (line,) in more])
+
+    def _check_own_checkpoints(self) -> None:
+        last = 0
+        for size, note in self._rows("SELECT size, note FROM checkpoint ORDER BY size"):
+            checkpoint = notes.split(note)[0]
+            if size > self.size:
+                raise IntegrityError(f"entry {self.size} is missing: there is a checkpoint of size {size}")
+            if checkpoint.size != size or checkpoint.root != self._tree.root(size):
+                raise IntegrityError(f"entries {last} to {size - 1} are not those of the checkpoint of size {size}")
+            last = size
+
+    def _rows(self, query: str, *values: object) -> list[tuple[Any, ...]]:
+        with self._lock, _plain_errors():
+            return self._db.execute(query, values).fetchall()
+
+
+@contextmanager
+def _plain_errors() -> Iterator[None]:
+    """SQLite's errors in our words: a full or failing disk, a lock held too long, a file that is something else."""
+    try:
+        yield
+    except sqlite3.IntegrityError as exc:
+        raise IntegrityError(f"the logbook refuses: {exc}") from None
+    except sqlite3.OperationalError as exc:
+        raise SumroomError(f"the logbook cannot be used now: {exc}", "nothing was changed; see to the disk") from None
+    except sqlite3.ProgrammingError:
+        raise  # ours, not the file's: a closed logbook, a wrong query
+    except sqlite3.Error as exc:
+        raise IntegrityError(f"not a sound logbook: {exc}") from None
+
+
+def _open(path: Path) -> sqlite3.Connection:
+    try:
+        # Readable by its owner only, from its first byte on: SQLite's own files take over these rights.
+        os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+    except OSError as exc:
+        raise UsageError(f"cannot open the logbook {path.name}: {exc.strerror}") from None
+    with _plain_errors():
+        db = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
+        try:
+            _prepare(db)
+        except BaseException:
+            db.close()
+            raise
+        return db
+
+
+def _prepare(db: sqlite3.Connection) -> None:
+    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "recursive_triggers=ON"):
+        db.execute(f"PRAGMA {pragma}")
+    db.execute("BEGIN IMMEDIATE")
+    (version,) = db.execute("PRAGMA user_version").fetchone()
+    if version == 0:
+        if db.execute("SELECT 1 FROM sqlite_master").fetchone():
+            raise UsageError("not a logbook, but somebody's database", "name another file")
+        for statement in _statements(_SCHEMA):
+            db.execute(statement)
+        db.execute(f"PRAGMA user_version={FORMAT}")
+    db.execute("COMMIT")
+    if version not in (0, FORMAT):
+        raise UsageError(f"a logbook of format {version}; this program knows format {FORMAT}")
+
+
+def _statements(script: str) -> Iterator[str]:
+    """The script's statements; `executescript` would end our transaction."""
+    part = ""
+    for line in script.splitlines(keepends=True):
+        part += line
+        if sqlite3.complete_statement(part):
+            yield part
+            part = ""

@@ -1,0 +1,179 @@
+"""What travels between coordinator and nodes. Every word of the conversation is here; there is no other.
+
+    coordinator asks          a node answers                 what the node does before it answers
+    ─────────────────────────────────────────────────────────────────────────────────────────────────────────────────
+    Propose  a plan           Approval or Refusal            asks its consent policy
+    Reserve  a draft entry    Held or Refusal                checks its own budget over all rooms; holds the charge
+    Witness  new entries      Cosigned, Behind or Refusal    consistency proof, reducer, own rules; persists; cosigns
+    Prepare  a step           MaskOffer or Refusal           makes a mask key for this one occasion
+    Contribute  a roster      Share or Refusal               computes, bounds, adds noise, masks, journals, answers
+    Deliver  a release        Received or Refusal            checks signature, proof and figures; keeps it
+
+A Refusal speaks of public state only. Anything that goes wrong with the data is not a refusal: the node sends its noise
+over zeros and tells its own operator.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import Field, TypeAdapter, ValidationError
+
+from . import schema
+from .encoding import canonical, parse
+from .errors import IntegrityError
+from .masking import MaskKey, Occasion
+from .schema import Base64, Count, Digest, Frozen, Hex16, Name, Positive
+
+Text = Annotated[str, Field(max_length=600)]
+
+
+class Propose(Frozen):
+    type: Literal["propose"] = "propose"
+    plan: dict[str, Any]
+
+
+class Declaration(Frozen):
+    """A party's dataset for this plan, as its ledger entry will state it."""
+
+    party: Name
+    version: Hex16
+    blocks: list[Name]
+    commitment: Digest
+    schema_digest: Digest
+    people_cap: Positive
+    signature: Base64
+
+
+class Approval(Frozen):
+    type: Literal["approval"] = "approval"
+    party: Name
+    plan: Digest
+    signature: Base64
+    dataset: Declaration
+
+
+class Refusal(Frozen):
+    """No, for a reason that everybody may know. `code` decides, `reason` explains."""
+
+    type: Literal["refusal"] = "refusal"
+    code: Literal["ask", "denied", "budget", "roster", "ledger", "expired", "used", "unknown"]
+    reason: Text
+
+
+class Reserve(Frozen):
+    """A draft `reserve` entry, without `holds`."""
+
+    type: Literal["reserve"] = "reserve"
+    draft: dict[str, Any]
+
+
+class Held(Frozen):
+    type: Literal["held"] = "held"
+    party: Name
+    round: Hex16
+    signature: Base64
+
+
+class Witness(Frozen):
+    """Growth of the ledger from `old_size` entries: the new entries' exact text, the proof, the signed checkpoint."""
+
+    type: Literal["witness"] = "witness"
+    old_size: Count
+    entries: list[str]
+    proof: list[Base64]
+    checkpoint: str
+
+
+class Cosigned(Frozen):
+    """`line` is the cosignature's line of the note, without its line break."""
+
+    type: Literal["cosigned"] = "cosigned"
+    party: Name
+    size: Count
+    line: Text
+
+
+class Behind(Frozen):
+    """The node's copy of the ledger has another size than the growth starts from."""
+
+    type: Literal["behind"] = "behind"
+    size: Count
+
+
+class Prepare(Frozen):
+    type: Literal["prepare"] = "prepare"
+    occasion: Occasion
+
+
+class MaskOffer(Frozen):
+    type: Literal["mask-offer"] = "mask-offer"
+    party: Name
+    key: MaskKey
+
+
+class Contribute(Frozen):
+    """`checkpoint`: one over the round's reserve, cosigned by every party. Earlier steps' releases came by Deliver."""
+
+    type: Literal["contribute"] = "contribute"
+    occasion: Occasion
+    roster: dict[Name, MaskKey]
+    checkpoint: str
+
+
+class Share(Frozen):
+    """The masked words travel beside this as an array; `payload` is the SHA-256 of their little-endian bytes."""
+
+    type: Literal["share"] = "share"
+    party: Name
+    occasion: Occasion
+    payload: Digest
+    signature: Base64
+
+
+class Deliver(Frozen):
+    """A release, with the checkpoint that its proof leads to."""
+
+    type: Literal["deliver"] = "deliver"
+    release: dict[str, Any]
+    checkpoint: str
+
+
+class Received(Frozen):
+    type: Literal["received"] = "received"
+    party: Name
+    digest: Digest
+
+
+Request = Propose | Reserve | Witness | Prepare | Contribute | Deliver
+Reply = Approval | Refusal | Held | Cosigned | Behind | MaskOffer | Share | Received
+
+_REQUEST: TypeAdapter[Request] = TypeAdapter(Annotated[Request, Field(discriminator="type")])
+_REPLY: TypeAdapter[Reply] = TypeAdapter(Annotated[Reply, Field(discriminator="type")])
+_T = TypeVar("_T")
+
+
+def encode(message: Request | Reply) -> bytes:
+    return canonical(message.body())
+
+
+def read_request(data: bytes) -> Request:
+    """Raises IntegrityError for anything that is not one of the requests."""
+    return _read(_REQUEST, data, "request")
+
+
+def read_reply(data: bytes) -> Reply:
+    """Raises IntegrityError for anything that is not one of the replies."""
+    return _read(_REPLY, data, "reply")
+
+
+def _read(adapter: TypeAdapter[_T], data: bytes, what: str) -> _T:
+    try:
+        return adapter.validate_python(parse(data, what=what))
+    except ValidationError as exc:
+        raise IntegrityError(schema.explain(exc, what).message) from None
+
+
+def share_body(party: str, occasion: Occasion, payload: str) -> dict[str, object]:
+    """What a party signs about its share."""
+    return {"party": party, "occasion": occasion.body(), "payload": payload}

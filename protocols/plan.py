@@ -1,0 +1,228 @@
+"""A round before it runs: who, why, which question with every parameter, at what cost. A plan is data, never code.
+
+The operator writes TOML; what is hashed, sent, approved and audited is the canonical form of the same values. Every
+number that a node will use is here or follows from here: nothing is taken from the request that runs it.
+"""
+
+from __future__ import annotations
+
+import math
+import tomllib
+from collections.abc import Iterator
+from fractions import Fraction
+from functools import cached_property
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, StringConstraints, ValidationError, field_validator, model_validator
+
+from . import budget, schema
+from .encoding import canonical, digest, parse
+from .errors import IntegrityError, UsageError
+from .questions import REGISTRY, Question, steps_of
+from .schema import Block, Date, Frozen, Name, Positive
+from .statistic import Step
+
+LEAST_VARIANCE_MICRO = 9 * budget.MICRO
+LARGEST_DELTA = Fraction(1, 10**6)
+
+
+class Mechanism(Frozen):
+    """What is done to one statistic, in the ledger's words: enough for any accountant to recompute the cost."""
+
+    name: Literal["discrete_gaussian"] = "discrete_gaussian"
+    sensitivity_sq: Positive
+    variance_micro: Positive
+    slots: Positive
+    adders: list[Name]
+    quorum: Positive
+    collusion: Annotated[int, Field(strict=True, ge=0)]
+
+    @property
+    def charge(self) -> int:
+        """Nano-ρ for one person's records at one party."""
+        honest = budget.honest_shares(self.quorum, self.collusion)
+        return budget.charge_for(self.sensitivity_sq, self.variance_micro, honest)
+
+
+class FeatureRules(Frozen):
+    """Public constants by which a party turns a person's own rows into features."""
+
+    as_of: Date
+    discount_depth_percent: Annotated[int, Field(strict=True, ge=0, le=99)]
+
+
+class Plan(Frozen):
+    """See `docs` of each field in `examples/complete_journey/plan.toml`, which is a whole one."""
+
+    type: Literal["plan@v1"] = "plan@v1"
+    room: Name
+    name: Name
+    purpose: Annotated[str, StringConstraints(min_length=8, max_length=400)]
+    parties: Annotated[list[Name], Field(min_length=1, max_length=50)]
+    recipients: Annotated[list[Name], Field(min_length=1, max_length=50)]
+    collusion: Annotated[int, Field(strict=True, ge=0, le=49)]
+    quorum: Annotated[int, Field(strict=True, ge=1, le=50)]
+    deadline_s: Annotated[int, Field(strict=True, ge=1, le=86_400)]
+    answer_after_s: Annotated[int, Field(strict=True, ge=0, le=3_600)]
+    valid_until: Date
+    delta: Annotated[str, StringConstraints(pattern=r"^0\.[0-9]{1,15}$")]
+    people_cap: Positive
+    rho: Positive
+    blocks: Annotated[dict[Name, Block], Field(min_length=1, max_length=64)]
+    features: FeatureRules
+    table: schema.Schema
+    questions: Annotated[list[Question], Field(min_length=1, max_length=16)]
+
+    @field_validator("parties", "recipients")
+    @classmethod
+    def _sorted_and_distinct(cls, names: list[str]) -> list[str]:
+        if names != sorted(set(names)):
+            raise ValueError("names must be distinct and in alphabetical order")
+        return names
+
+    @model_validator(mode="after")
+    def _sound(self) -> Self:
+        self._check_trust()
+        self._check_delta()
+        blocks = sorted(self.blocks.values(), key=lambda b: b.first)
+        if any(a.meets(b) for a, b in zip(blocks, blocks[1:], strict=False)):
+            raise ValueError("blocks: two blocks share a day")
+        if self.features.as_of < blocks[-1].last:
+            raise ValueError("features.as_of lies before the end of the last block")
+        for step, mechanism in self.steps():
+            self._check_step(step, mechanism)
+        spent = sum(m.charge for _, m in self.steps())
+        if spent > self.rho:
+            raise ValueError(
+                f"rho: the steps cost {budget.decimal(spent)}, the plan allows {budget.decimal(self.rho)}"
+            )
+        return self
+
+    def _check_trust(self) -> None:
+        n = len(self.parties)
+        if self.quorum > n:
+            raise ValueError(f"quorum {self.quorum} is larger than the number of parties, {n}")
+        if n > 1 and not 1 <= self.collusion <= n - 1:
+            raise ValueError(
+                f"collusion is {self.collusion}; with {n} parties it must be 1 to {n - 1}, since the parties read "
+                "the releases"
+            )
+        if n <= 3 and self.quorum != n:
+            raise ValueError(f"quorum must be {n}: with three parties or fewer nothing can be recovered")
+
+    def _check_delta(self) -> None:
+        largest = min(LARGEST_DELTA, Fraction(1, 10 * self.people_cap))
+        if not 0 < Fraction(self.delta) <= largest:
+            raise ValueError(f"delta is {self.delta}; at most 1e-6 and 1/(10 · people_cap) = {float(largest):.2g}")
+
+    def _check_step(self, step: Step, mechanism: Mechanism) -> None:
+        if mechanism.variance_micro < LEAST_VARIANCE_MICRO:
+            sigma = math.sqrt(mechanism.variance_micro / budget.MICRO)
+            raise ValueError(f"step {step.name}: one share has σ {sigma:.2f}; the least is 3: lower its rho")
+        # Why 2^53 and not 2^63: the noised sum is published as JSON integers. 40 s_tot is never exceeded in practice.
+        noise = math.isqrt(len(self.parties) * mechanism.variance_micro // budget.MICRO) + 1
+        largest = len(self.parties) * self.people_cap * math.isqrt(step.statistic.bound_sq) + 40 * noise
+        if largest >= 2**53:
+            raise ValueError(f"step {step.name}: sums could reach {largest}, the limit is 2^53; lower people_cap")
+
+    @classmethod
+    def from_toml(cls, data: bytes, *, where: str = "plan") -> Plan:
+        """Read what an operator wrote: ρ as decimal strings, everything else as it is. Raises UsageError."""
+        try:
+            document = tomllib.loads(data.decode("utf-8"))
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as exc:
+            raise UsageError(f"{where} is not TOML: {exc}") from None
+        return cls._from(_with_nano(document), where)
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Plan:
+        """Read the canonical form. Raises IntegrityError for other bytes, UsageError for an unsound plan."""
+        plan = cls._from(parse(data, what="plan"), "plan")
+        if plan.canonical != data:
+            raise IntegrityError("the plan spells out defaults in another way than its canonical form")
+        return plan
+
+    @classmethod
+    def _from(cls, document: Any, where: str) -> Plan:
+        for number, question in enumerate(document.get("questions", []) if isinstance(document, dict) else []):
+            kind = question.get("kind") if isinstance(question, dict) else None
+            if kind not in REGISTRY:
+                raise UsageError(
+                    f"{where}: question {number + 1}: there is no question {str(kind)[:40]!r}",
+                    f"the questions are: {', '.join(sorted(REGISTRY))}",
+                )
+        try:
+            return cls.model_validate(document)
+        except ValidationError as exc:
+            raise schema.explain(exc, where) from None
+
+    @cached_property
+    def canonical(self) -> bytes:
+        return canonical(self.body())
+
+    @cached_property
+    def digest(self) -> str:
+        return digest(self.canonical)
+
+    def steps(self) -> list[tuple[Step, Mechanism]]:
+        """All charged steps in the order in which they run."""
+        return list(self._each_step())
+
+    def step(self, name: str) -> tuple[Step, Mechanism]:
+        """One step by its name. Raises UsageError."""
+        for step, mechanism in self.steps():
+            if step.name == name:
+                return step, mechanism
+        raise UsageError(f"the plan has no step {name!r}")
+
+    def mechanisms(self) -> list[tuple[str, dict[str, Any], int]]:
+        """(step, mechanism, charge) in the ledger's words."""
+        return [(step.name, mechanism.body(), mechanism.charge) for step, mechanism in self.steps()]
+
+    @property
+    def charge(self) -> int:
+        """Nano-ρ of the whole plan for one person's records at one party."""
+        return sum(mechanism.charge for _, mechanism in self.steps())
+
+    @property
+    def charge_person(self) -> int:
+        """Nano-ρ for a person known to every party: every party's noise is counted on alone, so charges add up."""
+        return self.charge * len(self.parties)
+
+    def _each_step(self) -> Iterator[tuple[Step, Mechanism]]:
+        honest = budget.honest_shares(self.quorum, self.collusion)
+        for question in self.questions:
+            for step, rho in steps_of(question):
+                bound = step.statistic.bound_sq
+                yield (
+                    step,
+                    Mechanism(
+                        sensitivity_sq=bound,
+                        variance_micro=budget.variance_for(rho, bound, honest),
+                        slots=len(step.statistic.slots),
+                        adders=self.parties,
+                        quorum=self.quorum,
+                        collusion=self.collusion,
+                    ),
+                )
+
+
+def _with_nano(document: dict[str, Any]) -> dict[str, Any]:
+    """The same document with each `rho` (a decimal string, or a table of them) in nano-ρ, at its two places."""
+    out = {**document}
+    if "rho" in out:
+        out["rho"] = _nano(out["rho"], "rho")
+    if isinstance(out.get("questions"), list):
+        out["questions"] = [
+            {**q, "rho": _nano(q["rho"], "questions.rho")} if isinstance(q, dict) and "rho" in q else q
+            for q in out["questions"]
+        ]
+    return out
+
+
+def _nano(value: Any, what: str) -> Any:
+    if isinstance(value, dict):
+        return {name: _nano(inner, f"{what}.{name}") for name, inner in value.items()}
+    if not isinstance(value, str):
+        raise UsageError(f'{what} must be a decimal in quotes, for example "0.006"')
+    return budget.nano(value, what=what)

@@ -1,0 +1,154 @@
+"""The only shape in which anything leaves the room: a signed document of figures with their intervals.
+
+A release carries the noised sum it was computed from, so that anybody can compute the figures again: they follow from
+the noised sum, the plan and earlier releases of the round, and from nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from pydantic import Field, ValidationError
+
+from . import keys, schema
+from .encoding import canonical, digest, parse
+from .errors import IntegrityError
+from .figures import pointers
+from .plan import Mechanism, Plan
+from .schema import Base64, Count, Digest, Frozen, Hex16, Name, Positive
+from .statistic import Integers, Noise
+
+Whole = Annotated[int, Field(strict=True, ge=-(2**53) + 1, le=2**53 - 1)]
+
+
+class Body(Frozen):
+    """What is hashed into the ledger's commit and signed by the coordinator.
+
+    salt    32 random bytes: the ledger's digest of a few small numbers must not be guessable
+    noised  the sum of all shares, one integer a slot, noise included
+    answer  a tree of figures (`figures.py`)
+    """
+
+    type: Literal["release@v1"] = "release@v1"
+    room: Name
+    plan: Digest
+    round: Hex16
+    step: Name
+    nonce: Hex16
+    recipients: list[Name]
+    survivors: list[Name]
+    mechanism: Mechanism
+    charge_record: Positive
+    charge_person: Positive
+    noised: list[Whole]
+    answer: dict[str, Any]
+    salt: Digest
+
+    @property
+    def digest(self) -> str:
+        return digest(canonical(self.body()))
+
+    @property
+    def numbers(self) -> list[str]:
+        """The path of every published figure."""
+        return list(pointers(self.answer))
+
+
+class Proof(Frozen):
+    """Where the commit is in the ledger: RFC 6962 audit path to the root of the checkpoint of this size."""
+
+    size: Positive
+    path: list[Base64]
+
+
+class Release(Frozen):
+    body_: Annotated[Body, Field(alias="body")]
+    signature: Base64
+    entry: Count
+    proof: Proof
+
+    @property
+    def name(self) -> str:
+        return f"{self.body_.round}-{self.body_.step}"
+
+    def to_bytes(self) -> bytes:
+        return canonical(self.model_dump(mode="json", exclude_none=True, by_alias=True))
+
+
+def compose(plan: Plan, *, round_id: str, step: str, nonce: str, noised: Integers, survivors: list[str],
+            earlier: Mapping[str, Any], salt: bytes) -> Body:  # fmt: skip
+    """Turn a noised sum into figures. `earlier`: step name → answer of the round's earlier releases."""
+    question, mechanism = plan.step(step)
+    noise = Noise(len(survivors), mechanism.variance_micro)
+    return Body(
+        room=plan.room,
+        plan=plan.digest,
+        round=round_id,
+        step=step,
+        nonce=nonce,
+        recipients=plan.recipients,
+        survivors=survivors,
+        mechanism=mechanism,
+        charge_record=mechanism.charge,
+        charge_person=mechanism.charge * len(mechanism.adders),
+        noised=[int(x) for x in noised],
+        answer=question.answer(noised, noise, earlier),
+        salt=salt.hex(),
+    )
+
+
+def sign(body: Body, key: Ed25519PrivateKey, entry: int, proof: Proof) -> Release:
+    """The release as recipients get it, once its commit is in the ledger and cosigned."""
+    signature = keys.sign(key, "release", body.body())
+    return Release.model_validate({"body": body, "signature": signature, "entry": entry, "proof": proof})
+
+
+def read(data: bytes) -> Release:
+    """Parse a release; the caller still checks signature, proof and `recompute`. Raises IntegrityError."""
+    document = parse(data, what="release")
+    try:
+        return Release.model_validate(document)
+    except ValidationError as exc:
+        raise IntegrityError(schema.explain(exc, "release").message) from None
+
+
+def read_body(document: Any) -> Body:
+    """Parse a release's body from plain values. Raises IntegrityError."""
+    try:
+        return Body.model_validate(document)
+    except ValidationError as exc:
+        raise IntegrityError(schema.explain(exc, "release").message) from None
+
+
+def check_signature(release: Release, coordinator: Ed25519PublicKey) -> None:
+    keys.check(coordinator, "release", release.body_.body(), release.signature, who="the coordinator")
+
+
+def recompute(document: Mapping[str, Any], plan: Plan, earlier: Mapping[str, Any]) -> None:
+    """Raise IntegrityError unless every figure of a release body follows from its noised sum.
+
+    document  the body; `earlier` maps earlier steps of the same round to *their bodies*
+    """
+    body = read_body(document)
+    question, mechanism = plan.step(body.step)
+    if (body.plan, body.room, body.recipients) != (plan.digest, plan.room, plan.recipients):
+        raise IntegrityError("the release names another room, plan or recipients than its plan")
+    if len(body.noised) != len(question.statistic.slots):
+        raise IntegrityError(f"the release has {len(body.noised)} slots, its plan {len(question.statistic.slots)}")
+    again = compose(
+        plan,
+        round_id=body.round,
+        step=body.step,
+        nonce=body.nonce,
+        noised=np.asarray(body.noised, dtype=np.int64),
+        survivors=body.survivors,
+        earlier={step: inner["answer"] for step, inner in earlier.items()},
+        salt=bytes.fromhex(body.salt),
+    )
+    if canonical(again.body()) != canonical(body.body()):
+        raise IntegrityError("a released figure does not follow from the released noised sum")
+    if mechanism != body.mechanism:
+        raise IntegrityError("the release states another mechanism than its plan")

@@ -1,0 +1,149 @@
+"""The narrow waist: a vector of named integer slots, and the most that one person can move it.
+
+Masking, noise, budget, release and ledger know a question only as a `Statistic`. One person is one row of integers;
+`tally` checks each row against the bound *in integers* before it is added, so that the bound holds whatever a question
+computes, and a question's mistake costs a person's usefulness and never a person's privacy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from math import isqrt
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .errors import UsageError
+
+UNUSABLE = "unusable"
+Integers = NDArray[np.int64]
+People = Mapping[str, Integers]
+Contribute = Callable[[People], Integers]
+
+_BATCH_CELLS = 1 << 22
+
+
+@dataclass(frozen=True)
+class Statistic:
+    """What is summed over people.
+
+    slots      names in order; the last is always `unusable`
+    scale      integer units that stand for one whole person (weight 1)
+    bound_sq   Δ²: the largest Σ x² of one person's integers, and so the squared L2 sensitivity of the sum to
+               adding or removing one person at one party
+    """
+
+    slots: tuple[str, ...]
+    scale: int
+    bound_sq: int
+
+    def __post_init__(self) -> None:
+        if len(self.slots) < 2 or self.slots[-1] != UNUSABLE or len(set(self.slots)) != len(self.slots):
+            raise UsageError("a statistic needs distinct slots, the last of them 'unusable'")
+        if self.scale < 1 or self.bound_sq < 1 or len(self.slots) * self.bound_sq >= 2**63:
+            raise UsageError("a statistic needs a positive scale and a bound whose squares fit in 63 bits")
+
+    @property
+    def unusable_entry(self) -> int:
+        """What a person without usable data adds to the last slot: weight min(1, Δ), so that totals still add up."""
+        return min(self.scale, isqrt(self.bound_sq))
+
+
+@dataclass(frozen=True)
+class Tally:
+    """A party's exact sum. It never leaves the party; `share.py` adds the noise. `over_bound`: rows that broke Δ."""
+
+    total: Integers
+    over_bound: int
+
+
+def tally(statistic: Statistic, people: People, contribute: Contribute) -> Tally:
+    """Sum bounded rows over the people of one party.
+
+    people      feature name → (n,) integers; `usable` is 1 for people whose own rows can be read
+    contribute  a batch of people → (batch, slots − 1) integers, each row a function of that person alone
+
+    1. unusable people count in the last slot and nowhere else
+    2. a row that is all zero, or whose Σ x² exceeds the bound, is moved to the last slot: absent and zero must differ
+    """
+    usable = people["usable"] == 1
+    total = np.zeros(len(statistic.slots), dtype=np.int64)
+    unusable = int(np.count_nonzero(~usable))
+    over = 0
+    for batch in _batches(people, usable, len(statistic.slots)):
+        rows = contribute(batch)
+        good, broken = _within_bound(statistic, rows, len(batch["usable"]))
+        total[:-1] += rows[good].sum(axis=0, dtype=np.int64)
+        unusable += int(np.count_nonzero(~good))
+        over += broken
+    total[-1] = unusable * statistic.unusable_entry
+    return Tally(total, over)
+
+
+def truncate(values: NDArray[np.float64], scale: int) -> Integers:
+    """Real entries → integers, toward zero.
+
+    Why toward zero: |trunc(q·x)| ≤ |q·x| in every slot, so no norm can grow; rounding to nearest can raise it.
+    """
+    return np.trunc(values * float(scale)).astype(np.int64)
+
+
+def one_hot(index: Integers, width: int, entry: int) -> Integers:
+    """(n,) bin numbers → (n, width) rows with one `entry` each. Why bounded: one coordinate moves, by `entry`."""
+    rows = np.zeros((len(index), width), dtype=np.int64)
+    rows[np.arange(len(index)), index] = entry
+    return rows
+
+
+def _within_bound(statistic: Statistic, rows: Integers, expected: int) -> tuple[NDArray[np.bool_], int]:
+    if rows.dtype != np.int64 or rows.shape != (expected, len(statistic.slots) - 1):
+        raise UsageError("a question returned rows of another shape or type than its statistic says")
+    largest = isqrt(statistic.bound_sq)
+    # Entries first: a square of a larger one could wrap around 2^63 and look small. int64's minimum has no absolute.
+    fits = np.all((rows <= largest) & (rows >= -largest), axis=1)
+    fits[fits] = (rows[fits] ** 2).sum(axis=1) <= statistic.bound_sq
+    empty = ~np.any(rows != 0, axis=1)
+    return fits & ~empty, int(np.count_nonzero(~fits))
+
+
+def _batches(people: People, usable: NDArray[np.bool_], width: int) -> Iterator[dict[str, Integers]]:
+    chosen = np.flatnonzero(usable)
+    step = max(1, _BATCH_CELLS // width)
+    for start in range(0, len(chosen), step):
+        part = chosen[start : start + step]
+        yield {name: values[part] for name, values in people.items()}
+
+
+@dataclass(frozen=True)
+class Step:
+    """One charged statistic of a question, as a plan fixes it.
+
+    name         the step's name, unique in its plan
+    statistic    what is summed
+    contribute   people → rows, given the answers of earlier steps
+    answer       (noised sum, noise, earlier answers) → the tree of published numbers
+    """
+
+    name: str
+    statistic: Statistic
+    contribute: Callable[[People, Mapping[str, Any]], Integers]
+    answer: Callable[[Integers, Noise, Mapping[str, Any]], dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Noise:
+    """What an answer must know of the noise in its sum.
+
+    shares          how many parties' shares arrived, each with its full noise
+    variance_micro  the variance of one share, in millionths of squared integer units
+    """
+
+    shares: int
+    variance_micro: int
+
+    @property
+    def variance(self) -> float:
+        """The variance of the sum's noise, squared integer units: s_tot², never one share's σ²."""
+        return self.shares * self.variance_micro / 1e6

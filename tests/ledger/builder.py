@@ -1,0 +1,259 @@
+"""A room of three parties, its keys and its plan, and every entry it may write: where tests of the ledger start."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from protocols import budget, bundle, keys, release
+from protocols.encoding import canonical, digest
+from protocols.ledger import entries, notes
+from protocols.ledger.reducer import Accounts
+from protocols.ledger.trust import Group, Quorum, TrustPolicy
+from protocols.logbook import Logbook
+from protocols.plan import Plan
+
+PARTIES = ("alpha", "beta", "gamma")
+ROOM, ORIGIN = "demo-room", "room.example/demo"
+BLOCKS = {
+    "q1": {"first": "2017-01-01", "last": "2017-03-31"},
+    "q2": {"first": "2017-04-01", "last": "2017-06-30"},
+    "q3": {"first": "2017-07-01", "last": "2017-09-30"},
+}
+START = 1_700_000_000
+QUESTION = {
+    "kind": "rfm",
+    "rho": {"cuts": 6_000_000, "cohorts": 12_000_000},
+    "recency_days": [10, 20, 40, 80],
+    "frequency_baskets": [2, 4, 8, 16],
+    "monetary_units": [10, 20, 40, 80],
+    "bargain_baskets": 4,
+    "bargain_share_percent": 60,
+}
+PLAN = {
+    "type": "plan@v1",
+    "room": ROOM,
+    "name": "quintiles",
+    "purpose": "know the shared cohorts",
+    "parties": list(PARTIES),
+    "recipients": list(PARTIES),
+    "collusion": 2,
+    "quorum": 3,
+    "deadline_s": 60,
+    "answer_after_s": 0,
+    "valid_until": "2031-12-31",
+    "delta": "0.000001",
+    "people_cap": 5000,
+    "rho": 20_000_000,
+    "blocks": {"q1": BLOCKS["q1"], "q2": BLOCKS["q2"]},
+    "features": {"as_of": "2017-07-01", "discount_depth_percent": 15},
+    "table": {"name": "sales", "columns": {"customer": {"type": "id"}}},
+    "questions": [QUESTION],
+}
+
+
+def key(name: str) -> Ed25519PrivateKey:
+    """The same key for the same name, in every run."""
+    return Ed25519PrivateKey.from_private_bytes(hashlib.sha256(name.encode()).digest())
+
+
+def hex16(label: str) -> str:
+    return hashlib.sha256(label.encode()).hexdigest()[:32]
+
+
+class Room:
+    """Makes entries that the rules allow, unless a test changes a field. Times count up from START."""
+
+    def __init__(self) -> None:
+        self.plan = Plan.from_bytes(canonical(PLAN))
+        self.coordinator = key("coordinator")
+
+    def genesis(self, **changes: Any) -> entries.Entry:
+        caps = {
+            "record": {party: dict.fromkeys(BLOCKS, 60_000_000) for party in PARTIES},
+            "person": dict.fromkeys(BLOCKS, 180_000_000),
+            "lifetime_record": dict.fromkeys(PARTIES, 150_000_000),
+            "lifetime_person": 450_000_000,
+        }
+        body = {
+            "type": "genesis@v1",
+            "seq": 0,
+            "time": START,
+            "room": ROOM,
+            "origin": ORIGIN,
+            "unit": "person×party×block",
+            "accountant": "zcdp",
+            "coordinator": {"key": keys.public_text(self.coordinator)},
+            "parties": {party: {"key": keys.public_text(key(party))} for party in PARTIES},
+            "blocks": BLOCKS,
+            "caps": {**caps, **changes.pop("caps", {})},
+            "cosign_quorum": 2,
+        }
+        return entries.build({**body, **changes})
+
+    def dataset(self, seq: int, party: str, *, by: str | None = None, **changes: Any) -> entries.Entry:
+        body = {
+            "type": "dataset@v1",
+            "seq": seq,
+            "time": START + seq,
+            "party": party,
+            "version": hex16(f"data of {party}"),
+            "blocks": ["q1", "q2"],
+            "commitment": digest(party.encode()),
+            "schema_digest": digest(b"schema"),
+            "people_cap": 5000,
+            "signature": "AAAA",
+            **changes,
+        }
+        draft = entries.build(body)
+        assert isinstance(draft, entries.Dataset)
+        return entries.build(
+            {**body, "signature": keys.sign(key(by or party), "dataset", entries.signed_body(draft, ROOM))}
+        )
+
+    def plan_entry(self, seq: int, plan: str | None = None, **changes: Any) -> entries.Entry:
+        plan = plan or self.plan.digest
+        body = entries.approval_body(ROOM, plan)
+        return entries.build(
+            {
+                "type": "plan@v1",
+                "seq": seq,
+                "time": START + seq,
+                "plan": plan,
+                "parties": list(PARTIES),
+                "approvals": {party: keys.sign(key(party), "approval", body) for party in PARTIES},
+                **changes,
+            }
+        )
+
+    def steps(self, round_label: str) -> list[dict[str, Any]]:
+        return [
+            {"step": step, "nonce": hex16(f"{round_label}/{step}"), "mechanism": mechanism, "charge": charge}
+            for step, mechanism, charge in self.plan.mechanisms()
+        ]
+
+    def reserve(
+        self, seq: int, label: str = "one", *, signers: dict[str, str] | None = None, **changes: Any
+    ) -> entries.Entry:
+        steps = changes.pop("steps", self.steps(label))
+        blocks = changes.pop("blocks", ["q1", "q2"])
+        whole = sum(step["charge"] for step in steps)
+        body = {
+            "type": "reserve@v1",
+            "seq": seq,
+            "time": START + seq,
+            "round": hex16(label),
+            "plan": self.plan.digest,
+            "steps": steps,
+            "blocks": blocks,
+            "charge": {party: dict.fromkeys(blocks, whole) for party in PARTIES},
+            "datasets": {party: hex16(f"data of {party}") for party in PARTIES},
+            "expires": START + seq + 60,
+            "holds": {},
+            **changes,
+        }
+        draft = entries.build(body)
+        assert isinstance(draft, entries.Reserve)
+        signed = entries.signed_body(draft, ROOM)
+        signers = {party: party for party in draft.charge} if signers is None else signers
+        holds = {party: keys.sign(key(by), "hold", signed) for party, by in signers.items()}
+        return entries.build({**body, "holds": holds})
+
+    def commit(self, seq: int, label: str = "one", step: str = "rfm-cuts", **changes: Any) -> entries.Entry:
+        body = {
+            "type": "commit@v1",
+            "seq": seq,
+            "time": START + seq,
+            "round": hex16(label),
+            "step": step,
+            "digest": digest(f"{label}/{step}".encode()),
+            "recipients": list(PARTIES),
+            "numbers": ["/size"],
+            "survivors": list(PARTIES),
+        }
+        return entries.build({**body, **changes})
+
+    def forfeit(self, seq: int, label: str = "one", **changes: Any) -> entries.Entry:
+        body = {
+            "type": "forfeit@v1",
+            "seq": seq,
+            "time": START + seq,
+            "round": hex16(label),
+            "reason": "party-unavailable",
+        }
+        return entries.build({**body, **changes})
+
+    def opening(self) -> list[entries.Entry]:
+        """Genesis, three datasets, the plan: five entries after which rounds may be reserved."""
+        datasets = [self.dataset(seq, party) for seq, party in enumerate(PARTIES, 1)]
+        return [self.genesis(), *datasets, self.plan_entry(4)]
+
+    def accounts(self, *more: entries.Entry) -> Accounts:
+        accounts = Accounts()
+        for entry in (*self.opening(), *more):
+            accounts.apply(entry)
+        return accounts
+
+    def policy(self) -> TrustPolicy:
+        witnesses = {party: notes.cosigner_key(party, key(party).public_key()) for party in PARTIES}
+        log = notes.log_key(ORIGIN, self.coordinator.public_key())
+        return TrustPolicy(log, witnesses, Quorum("parties", {"parties": Group(2, PARTIES)}))
+
+    def cosigned(self, log: Logbook, by: tuple[str, ...] = PARTIES) -> int:
+        """Sign a checkpoint over everything, let parties cosign it, return its size."""
+        checkpoint, _ = notes.split(log.sign_checkpoint(ORIGIN, self.coordinator))
+        for party in by:
+            log.add_cosignature(checkpoint.size, party, notes.cosign(checkpoint, party, key(party), START))
+        return checkpoint.size
+
+    def bodies(self, label: str = "one") -> list[release.Body]:
+        """What the two steps of a round would release, from made-up noised sums."""
+        answers: dict[str, Any] = {}
+        found = []
+        for step, _ in self.plan.steps():
+            body = release.compose(
+                self.plan,
+                round_id=hex16(label),
+                step=step.name,
+                nonce=hex16(f"{label}/{step.name}"),
+                noised=np.full(len(step.statistic.slots), 4000, dtype=np.int64),
+                survivors=list(PARTIES),
+                earlier=dict(answers),
+                salt=hashlib.sha256(f"{label}/{step.name}".encode()).digest(),
+            )
+            answers[step.name] = body.answer
+            found.append(body)
+        return found
+
+    def commit_of(self, seq: int, label: str, body: release.Body) -> entries.Entry:
+        return self.commit(seq, label, body.step, digest=body.digest, numbers=body.numbers)
+
+    def whole(self, path: Path) -> dict[str, bytes]:
+        """The members of a bundle: a round with both its releases, and a round that was forfeited."""
+        with Logbook(path) as log:
+            log.append(self.opening())
+            self.cosigned(log)
+            log.append([self.reserve(5)])
+            self.cosigned(log)
+            releases = [self._released(log, body) for body in self.bodies()]
+            log.append([self.reserve(8, "two")])
+            self.cosigned(log)
+            log.append([self.forfeit(9, "two")])
+            self.cosigned(log, PARTIES[:2])
+            members = bundle.ledger_members(log)
+        members[bundle.plan_name(self.plan.digest)] = self.plan.canonical
+        return {**members, **{f"{bundle.RELEASES}{rel.name}.json": rel.to_bytes() for rel in releases}}
+
+    def _released(self, log: Logbook, body: release.Body) -> release.Release:
+        entry = log.append([lambda seq: self.commit_of(seq, "one", body)])
+        size = self.cosigned(log, PARTIES[1:])
+        path = [keys.base64_text(part) for part in log.inclusion(entry, size)]
+        return release.sign(body, self.coordinator, entry, release.Proof(size=size, path=path))
+
+
+def cost(sensitivity_sq: int, variance_micro: int, quorum: int, collusion: int) -> int:
+    return budget.charge_for(sensitivity_sq, variance_micro, budget.honest_shares(quorum, collusion))
