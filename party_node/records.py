@@ -35,7 +35,7 @@ _DAY = "[0-9]{4}-[0-9]{2}-[0-9]{2}"
 _CLOCK = r"[ T][0-2][0-9]:[0-5][0-9](:[0-6][0-9](\.[0-9]+)?)?(Z|[+-][0-9]{2}(:?[0-9]{2})?)?"
 # Why: a window, an aggregate or a subquery would make one person's row depend on other people's rows,
 # and a clock or a random number would make two snapshots of the same rows differ.
-_PLAIN = {"COLUMN_REF", "CONSTANT", "FUNCTION", "CAST", "CASE", "COMPARISON", "CONJUNCTION", "OPERATOR", "BETWEEN"}
+_PLAIN = re.compile("COLUMN_REF|CONSTANT|FUNCTION|CAST|TYPE|CASE|COMPARISON|CONJUNCTION|OPERATOR|BETWEEN")
 _PURE = """
     SELECT lower(function_name) FROM duckdb_functions()
     WHERE function_name NOT IN ('age', 'current_setting', 'getvariable', 'in_search_path') GROUP BY 1 HAVING bool_and(
@@ -269,7 +269,7 @@ def _own(con: duckdb.DuckDBPyConnection, source: _Source, macro: str, name: str,
 def _columns_of(con: duckdb.DuckDBPyConnection, source: _Source, name: str, text: str) -> list[str]:
     """The own columns an expression reads. Raises UsageError unless it is one expression over one row of the file."""
     where = f"column {name!r} is mapped to {text!r}"
-    tree = json.loads(con.execute("SELECT json_serialize_sql(?)", [f"SELECT (\n{text}\n)"]).fetchall()[0][0])
+    tree = json.loads(con.execute("SELECT json_serialize_sql(?)", [f"SELECT {text}"]).fetchall()[0][0])
     if tree["error"]:
         raise UsageError(f"{where}, neither an own column nor an expression", _there_is(text, source.own))
     node = tree["statements"][0]["node"]
@@ -280,7 +280,8 @@ def _columns_of(con: duckdb.DuckDBPyConnection, source: _Source, name: str, text
     names = {own.casefold(): own for own in source.own}
     used: dict[str, None] = {}
     for part in _parts(items[0]):
-        if part["class"] not in _PLAIN or (part["class"] == "FUNCTION" and part["function_name"].lower() not in pure):
+        impure = part["class"] == "FUNCTION" and part["function_name"].lower() not in pure
+        if impure or not _PLAIN.fullmatch(part["class"]):
             what = part.get("function_name") or part["class"].lower()
             raise UsageError(f"{where}, but {what!r} does not compute with the values of one row alone")
         if part["class"] == "COLUMN_REF":

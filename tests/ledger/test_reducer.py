@@ -30,7 +30,7 @@ def refuse():
     return _refuse
 
 
-# --- place -------------------------------------------------------------------------------------------------------------
+# --- place ------------------------------------------------------------------------------------------------------------
 
 
 def test_the_genesis_comes_first(room, refuse) -> None:
@@ -53,7 +53,7 @@ def test_an_entry_from_the_past_is_refused_and_one_of_the_same_second_is_not(roo
     accounts.apply(room.plan_entry(5, "ab" * 32, time=accounts.time))
 
 
-# --- datasets and plans --------------------------------------------------------------------------------------------------
+# --- datasets and plans -----------------------------------------------------------------------------------------------
 
 
 def test_a_dataset_is_of_a_party_of_the_room_and_of_its_blocks(room, refuse) -> None:
@@ -93,7 +93,7 @@ def test_a_plan_has_no_party_from_outside(room, refuse) -> None:
     refuse(room.accounts(), build(body), "delta is not a party")
 
 
-# --- reserve -------------------------------------------------------------------------------------------------------------
+# --- reserve ----------------------------------------------------------------------------------------------------------
 
 
 def test_a_reserve_is_charged_in_every_balance(room) -> None:
@@ -277,7 +277,7 @@ def test_a_hold_is_for_exactly_one_reserve(room, refuse, built) -> None:
     room.accounts(build({**body, "time": body["time"] + 1}))
 
 
-# --- commit and forfeit ----------------------------------------------------------------------------------------------------
+# --- commit and forfeit -----------------------------------------------------------------------------------------------
 
 
 def test_commits_come_in_the_order_of_the_steps_and_close_the_round(room, refuse, built) -> None:
@@ -330,7 +330,7 @@ def test_a_round_can_be_forfeited_after_it_expired(room) -> None:
     accounts.apply(room.forfeit(6, time=room.reserve(5).expires + 1000))
 
 
-# --- the whole ---------------------------------------------------------------------------------------------------------------
+# --- the whole --------------------------------------------------------------------------------------------------------
 
 
 def test_a_fork_goes_its_own_way(room) -> None:

@@ -1,0 +1,43 @@
+# Two commands do everything: `make demo` and `make test`. The plain lines behind them are in the README.
+
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: install demo test check proto lock bench-round clean
+
+install: .venv/installed
+
+.venv/installed: requirements.lock pyproject.toml
+	$(PYTHON) -c 'import sys; assert (3, 11) <= sys.version_info < (3, 14), "sumroom needs Python 3.11 to 3.13"'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --require-hashes --requirement requirements.lock
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	touch $@
+
+demo: install
+	$(BIN)/python examples/complete_journey/demo.py
+
+test: install
+	$(BIN)/python -m pytest
+
+# Format, lint, types, the map of the house, and whether generated code is what its source says.
+check: install
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	sh protocols/carrier/regenerate.sh --check
+
+proto: install
+	sh protocols/carrier/regenerate.sh
+
+# The lock: hashes, no addresses. uv comes with flwr.
+lock: install
+	$(BIN)/uv pip compile pyproject.toml --all-extras --universal --python-version 3.11 --generate-hashes --no-header \
+		--no-annotate --no-emit-index-url --no-emit-find-links --output-file requirements.lock
+
+bench-round: install
+	$(BIN)/python tests/benchmarks/bench_empty_round.py
+
+clean:
+	rm -rf .venv .room demo-output build .grpc-tools
