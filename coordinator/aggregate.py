@@ -21,9 +21,7 @@ def check_share(room: Room, party: str, occasion: Occasion, share: Share, payloa
         raise IntegrityError(f"{party} answered for another party or another step")
     if digest(payload) != share.payload or len(payload) != 8 * slots:
         raise IntegrityError(f"{party}: the words are not those of its share, or not {slots} of them")
-    keys.check(
-        room.identities[party], "share", share_body(party, occasion, share.payload), share.signature, who=party
-    )
+    keys.check(room.identities[party], "share", share_body(party, occasion, share.payload), share.signature, who=party)
     return np.frombuffer(payload, dtype="<u8").astype(np.uint64)
 
 

@@ -22,10 +22,10 @@ from flwr.serverapp import Grid
 
 from protocols.carrier import codec, seal
 from protocols.carrier import room_pb2 as pb
-from protocols.carrier.frames import UNAVAILABLE, Problem
+from protocols.carrier.frames import UNAVAILABLE, Outgoing, Problem
 from protocols.errors import IntegrityError, UsageError
 
-from .hub import Hub, Outgoing
+from .hub import Hub
 
 
 @dataclass(frozen=True)

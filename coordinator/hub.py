@@ -12,6 +12,7 @@ import datetime as dt
 import logging
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
@@ -21,26 +22,17 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 
 from protocols.carrier import frames, pki, rpc, seal
 from protocols.carrier import room_pb2 as pb
-from protocols.carrier.frames import EXPIRED, TOO_LARGE, UNAVAILABLE, Problem
+from protocols.carrier.frames import EXPIRED, TOO_LARGE, UNAVAILABLE, Outgoing, Problem
 from protocols.carrier.journal import Journal
 from protocols.errors import IntegrityError, Refused, UsageError
 
 log = logging.getLogger(__name__)
 
 End = tuple[grpc.StatusCode, str]
+NOT_ADMITTED: End = (grpc.StatusCode.PERMISSION_DENIED, "not admitted")
 MAX_EVENTS = 10_000
 MAX_SETTLED = 4096
 MAX_STREAMS_OF_A_PARTY = 4
-
-
-@dataclass(frozen=True)
-class Outgoing:
-    """A sealed instruction, and whom to tell when its reply is in the journal (no problem) or will never be."""
-
-    header: seal.Header
-    sealed: pb.Sealed
-    buffers: tuple[bytes, ...]
-    deliver: Callable[[str, Problem | None], None]
 
 
 @dataclass(eq=False)
@@ -69,12 +61,11 @@ class _Party:
     pending: dict[str, Outgoing] = field(default_factory=dict)
     settled: dict[str, str] = field(default_factory=dict)
     session: _Session | None = None
-    streams: int = 0
     lost_at: float | None = None
 
 
 class Hub:
-    """See the module. Times in seconds, `max_payload` in bytes; `events` is the audit trail: (party, what), in order."""
+    """See the module. Times in seconds, `max_payload` in bytes; `events` is the audit trail of (party, what)."""
 
     def __init__(
         self,
@@ -96,11 +87,9 @@ class Hub:
         self._tick_seconds, self._keepalive = tick, keepalive
         self.events: list[tuple[str, str]] = []
         self._parties: dict[str, _Party] = {}
-        self._streams = 0
+        self._streams: Counter[str] = Counter()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
-        self._server: Any = None
-        self._ticker: asyncio.Task[None] | None = None
 
     def admit(self, party: str, public: Ed25519PublicKey) -> None:
         """Put a party and its signing key on the roster; with another key, what went on under the old one ends."""
@@ -181,7 +170,7 @@ class Hub:
 
     async def _up(self, address: str, credentials: Any) -> int:
         options = rpc.server_options(self._keepalive, self._hello_timeout)
-        self._server = grpc.aio.server(options=options, maximum_concurrent_rpcs=4 * self.max_attend)
+        self._server: Any = grpc.aio.server(options=options, maximum_concurrent_rpcs=4 * self.max_attend)
         self._server.add_generic_rpc_handlers((rpc.attend_handler(self._attend),))
         port: int = self._server.add_secure_port(address, credentials)
         await self._server.start()
@@ -189,8 +178,6 @@ class Hub:
         return port
 
     async def _down(self) -> None:
-        if self._ticker is not None:
-            self._ticker.cancel()
         for party in self._parties.values():
             if party.session is not None:
                 party.session.end(grpc.StatusCode.UNAVAILABLE, "the coordinator stops")
@@ -230,37 +217,40 @@ class Hub:
         self._fail_all(party, f"party {why}")
 
     async def _attend(self, _frames: Any, context: Any) -> None:
-        """One stream: (1) who is it, (2) is there room for it, (3) serve it, (4) say why it ended."""
+        """One stream: (1) who is it, (2) is there room, (3) hello, (4) serve, (5) say why it ended.
+
+        Why a refusal waits for the hello: a party that is still writing when it is refused never learns the reason.
+        """
         # (1)
-        try:
-            party, not_after = self._identify(context)
-        except (Refused, UsageError) as exc:
-            self._audit("?", f"refused: {exc}")
-            await context.abort(grpc.StatusCode.PERMISSION_DENIED, "not admitted")
-            return
+        party, not_after = self._identify(context)
+        name = "?" if party is None else party.name
         # (2)
-        if self._streams >= self.max_attend or party.streams >= MAX_STREAMS_OF_A_PARTY:
+        if self._streams.total() >= self.max_attend or self._streams[name] >= MAX_STREAMS_OF_A_PARTY:
             await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "too many streams")
-        self._streams += 1
-        party.streams += 1
-        # (3)
+        self._streams[name] += 1
         try:
-            end = await self._hello(context) or await self._serve(party, context, not_after)
+            # (3)
+            end = await self._hello(context)
+            if end is None:  # (4)
+                end = NOT_ADMITTED if party is None else await self._serve(party, context, not_after)
         finally:
-            self._streams -= 1
-            party.streams -= 1
-        # (4)
+            self._streams[name] -= 1
+        # (5)
         if end is not None:
             await context.abort(*end)
 
-    def _identify(self, context: Any) -> tuple[_Party, dt.datetime]:
-        # Why here: grpcio has checked chain, dates and usage, but knows no roster and no revocation.
-        who = pki.peer(context.auth_context()["x509_pem_cert"][0], self.room)
-        party = self._member(who.party)
-        if party.revoked:
-            raise Refused(f"{who.party} is revoked")
-        if party.public.public_bytes_raw() != who.signing:
-            raise Refused(f"the certificate of {who.party} names another signing key than the roster")
+    def _identify(self, context: Any) -> tuple[_Party | None, dt.datetime]:
+        # Why: grpcio has checked chain, dates and usage, but knows no roster and no revocation.
+        try:
+            who = pki.peer(context.auth_context()["x509_pem_cert"][0], self.room)
+            party = self._member(who.party)
+            if party.revoked:
+                raise Refused(f"{who.party} is revoked")
+            if party.public.public_bytes_raw() != who.signing:
+                raise Refused(f"the certificate of {who.party} names another signing key than the roster")
+        except (Refused, UsageError) as exc:
+            self._audit("?", f"refused: {exc}")
+            return None, dt.datetime.now(dt.UTC)
         return party, who.not_after
 
     async def _hello(self, context: Any) -> End | None:
@@ -275,13 +265,15 @@ class Hub:
         return None
 
     async def _serve(self, party: _Party, context: Any, not_after: dt.datetime) -> End | None:
+        # Why again: it may have been revoked, or given another key, while it said hello.
+        if party.revoked or self._parties[party.name] is not party:
+            return NOT_ADMITTED
         session, old = _Session(not_after, asyncio.get_running_loop().create_future()), party.session
         party.session = session
         if old is not None:
             old.end(grpc.StatusCode.ABORTED, "a newer stream of this party took over")
         self._audit(party.name, "online")
-        work = (self._write(party, session, context), self._read(party, session, context))
-        tasks = [asyncio.create_task(one) for one in work]
+        tasks = [asyncio.create_task(job(party, session, context)) for job in (self._write, self._read)]
         ends: list[asyncio.Future[Any]] = [*tasks, session.over]
         try:
             await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
@@ -295,21 +287,23 @@ class Hub:
                 self._audit(party.name, "offline")
 
     def _why(self, party: _Party, tasks: list[asyncio.Task[None]]) -> End | None:
-        for task in tasks:
-            error = task.exception() if task.done() and not task.cancelled() else None
-            if error is not None:
-                code, why = _ending(error)
-                self._audit(party.name, why)
-                return code, why
-        return None
+        error = next((e for t in tasks if t.done() and not t.cancelled() and (e := t.exception())), None)
+        if error is None:
+            return None
+        end: End = grpc.StatusCode.INTERNAL, f"stream failed: {type(error).__name__}"
+        if isinstance(error, IntegrityError):
+            end = grpc.StatusCode.INVALID_ARGUMENT, f"protocol violation: {error}"
+        elif isinstance(error, TimeoutError):
+            end = grpc.StatusCode.DEADLINE_EXCEEDED, "transfer too slow"
+        self._audit(party.name, end[1])
+        return end
 
     async def _write(self, party: _Party, session: _Session, context: Any) -> None:
-        await context.send_initial_metadata(())  # tells the party that it is admitted
+        await context.send_initial_metadata(rpc.ADMITTED)
         while True:
             session.wake.clear()
-            receipts, session.receipts = session.receipts, []
-            for receipt in receipts:
-                await context.write(receipt)
+            while session.receipts:
+                await context.write(session.receipts.pop(0))
             for out in [o for mid, o in party.pending.items() if mid not in session.sent]:
                 session.sent.add(out.header.message_id)
                 async with asyncio.timeout(self._transfer_timeout):
@@ -343,11 +337,10 @@ class Hub:
         else:
             seal.check_reply(header, asked.header)
         # (3)
-        inbox = self.journal.inbox(0 if asked is None else header.size)
-        sink: frames.Sink = frames.Discard() if asked is None else inbox
+        inbox = self.journal.inbox(header.size)
         try:
             async with asyncio.timeout(self._transfer_timeout):
-                await frames.collect(context.read, header, sink)
+                await frames.collect(context.read, header, inbox)
         except BaseException:
             inbox.drop()
             raise
@@ -357,8 +350,7 @@ class Hub:
         if party.pending.get(header.reply_to) is not asked or asked is None:
             inbox.drop()
             return header
-        raw = sealed.SerializeToString()
-        await asyncio.to_thread(self.journal.put_reply, header.reply_to, header.run, raw, inbox)
+        await asyncio.to_thread(self.journal.put_reply, header.reply_to, header.run, sealed.SerializeToString(), inbox)
         # (5)
         if party.pending.pop(header.reply_to, None) is asked:
             asked.deliver(header.reply_to, None)
@@ -368,8 +360,7 @@ class Hub:
         """A reply to what is not pending is either late, or the very one that is journalled, sent again."""
         if header.reply_to in party.settled:
             return
-        known = self.journal.reply(header.reply_to)
-        if known is None:
+        if (known := self.journal.reply(header.reply_to)) is None:
             raise IntegrityError("a reply to nothing outstanding")
         if known.sealed != sealed.SerializeToString():
             raise IntegrityError("a second, different reply to the same message")
@@ -397,19 +388,13 @@ class Hub:
             self._settle(party, out, Problem(UNAVAILABLE, why))
 
     def _settle(self, party: _Party, out: Outgoing, problem: Problem) -> None:
-        self._close(party, out.header.message_id, problem.reason)
-        out.deliver(out.header.message_id, problem)
+        # Why asked: a message may expire while its reply is on its way; its sender is told once.
+        if party.pending.get(out.header.message_id) is out:
+            self._close(party, out.header.message_id, problem.reason)
+            out.deliver(out.header.message_id, problem)
 
     def _close(self, party: _Party, message_id: str, why: str) -> None:
         party.pending.pop(message_id, None)
         party.settled[message_id] = why
         while len(party.settled) > MAX_SETTLED:
             del party.settled[next(iter(party.settled))]
-
-
-def _ending(error: BaseException) -> End:
-    if isinstance(error, IntegrityError):
-        return grpc.StatusCode.INVALID_ARGUMENT, f"protocol violation: {error}"
-    if isinstance(error, TimeoutError):
-        return grpc.StatusCode.DEADLINE_EXCEEDED, "transfer too slow"
-    return grpc.StatusCode.INTERNAL, f"stream failed: {type(error).__name__}"

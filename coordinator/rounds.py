@@ -174,9 +174,7 @@ def _contribute(round_: _Round, step: str, nonce: str, ledger: RoomLedger, ask: 
             raise IntegrityError(f"{party} gave another answer than a mask key")
         roster[party] = answer.reply.key
     check_roster(roster, {p: room.identities[p] for p in plan.parties}, occasion)
-    request = messages.Contribute(
-        occasion=occasion, roster=roster, checkpoint=ledger.cosigned(round_.reserved_size)
-    )
+    request = messages.Contribute(occasion=occasion, roster=roster, checkpoint=ledger.cosigned(round_.reserved_size))
     slots = len(plan.step(step)[0].statistic.slots)
     shares = {}
     for party, answer in _all(plan, ask(dict.fromkeys(plan.parties, request), round_.left)).items():

@@ -121,19 +121,20 @@ class Attendant:
 
     async def _converse(self, call: Any) -> None:
         await call.write(pb.Frame(hello=pb.Hello(room=self._room, version=rpc.VERSION)))
-        await call.initial_metadata()
-        self._let_in = True
-        self._event("connected")
+        self._let_in = rpc.ADMITTED[0] in [tuple(pair) for pair in await call.initial_metadata()]
+        if self._let_in:
+            self._event("connected")
+        over = _end_of(call)
         while isinstance(frame := await call.read(), pb.Frame):
             body = frame.WhichOneof("body")
             if body == "receipt":
                 self._event(f"reply refused: {frame.receipt.refused}" if frame.receipt.refused else "reply accepted")
             elif body == "open":
-                await self._instruction(call, frame.open)
+                await self._instruction(call, frame.open, over)
             else:
                 raise IntegrityError("a frame that belongs to no message")
 
-    async def _instruction(self, call: Any, sealed: pb.Sealed) -> None:
+    async def _instruction(self, call: Any, sealed: pb.Sealed, over: asyncio.Future[None]) -> None:
         """Answer one message: (1) signed by the coordinator, for us, here; (2) whole; (3) answered, and journalled;
         (4) only then sent."""
         # (1)
@@ -145,19 +146,28 @@ class Attendant:
         async with asyncio.timeout(self._transfer_timeout):
             await frames.collect(call.read, header, frames.Discard() if inbox is None else inbox)
         # (3)
-        reply, buffers = await self._ready(header, None if inbox is None else inbox.getvalue())
+        work = self._begin(header, None if inbox is None else inbox.getvalue())
+        ends: list[asyncio.Future[Any]] = [work, over]
+        await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
         # (4)
-        await frames.send(call.write, reply, buffers)
+        if work.done():
+            reply, buffers = work.result()
+            await frames.send(call.write, reply, buffers)
 
-    async def _ready(self, header: Header, payload: bytes | None) -> Ready:
-        """Why shared and shielded: when the stream breaks the answer goes on, and the message that comes again on the
-        next stream waits for it instead of queueing behind it."""
+    def _begin(self, header: Header, payload: bytes | None) -> asyncio.Future[Ready]:
+        """Why shared: when the stream breaks the answer goes on, and the message that comes again on the next stream
+        waits for it instead of queueing behind it."""
         work = self._work.get(header.message_id)
         if work is None:
             work = asyncio.get_running_loop().run_in_executor(self._pool, self._answer, header, payload)
             self._work[header.message_id] = work
-            work.add_done_callback(lambda _: self._work.pop(header.message_id, None))
-        return await asyncio.shield(work)
+            work.add_done_callback(lambda done: self._ended(header.message_id, done))
+        return work
+
+    def _ended(self, message_id: str, work: asyncio.Future[Ready]) -> None:
+        self._work.pop(message_id, None)
+        if not work.cancelled() and (error := work.exception()) is not None:
+            log.error("%s: no answer was stored: %s", self._party, type(error).__name__)
 
     def _answer(self, asked: Header, payload: bytes | None) -> Ready:
         """The stored reply, or a new one that is stored before this returns. Runs in the pool's one thread."""
@@ -212,3 +222,16 @@ class Attendant:
     def _event(self, what: str) -> None:
         log.info("%s: %s", self._party, what)
         self._on_event(what)
+
+
+def _end_of(call: Any) -> asyncio.Future[None]:
+    """Done when the stream is. Why: nobody reads it while the app works, and a party that is merely busy must dial
+    again within the coordinator's grace when the network fails."""
+    over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def end(_: Any) -> None:
+        if not over.done():
+            over.set_result(None)
+
+    call.add_done_callback(end)
+    return over

@@ -1,4 +1,4 @@
-"""From a party's snapshot to its exact, bounded sum. The sum stays inside this process; `share.py` takes it from here."""
+"""From a party's snapshot to its exact, bounded sum, which stays inside this process until `share.py` has noised it."""
 
 from __future__ import annotations
 

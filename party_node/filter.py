@@ -99,9 +99,7 @@ class Filter:
             elif row[0] != nano:
                 raise Refused("this round was held with another charge")
             elif row[1] == "held" and state == "spent":
-                self._db.execute(
-                    "UPDATE charge SET state='spent' WHERE room=? AND round=? AND first=? AND last=?", key
-                )
+                self._db.execute("UPDATE charge SET state='spent' WHERE room=? AND round=? AND first=? AND last=?", key)
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:

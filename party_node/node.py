@@ -196,9 +196,7 @@ class Node:
         earlier = self._earlier(round_)
         # (5)
         built = self._build(plan, request, earlier, round_.reserve.datasets[self.party])
-        self.store.add_share(
-            o.round, o.step, asked, messages.encode(built.share), built.payload, self.now
-        )
+        self.store.add_share(o.round, o.step, asked, messages.encode(built.share), built.payload, self.now)
         return Answered(built.share, built.payload, plan.answer_after_s)
 
     def _build(self, plan: Plan, request: messages.Contribute, earlier: dict[str, Any], version: str) -> share.Sealed:
@@ -289,9 +287,7 @@ class Node:
     def _dataset(self, plan: Plan) -> Dataset:
         dataset = self.store.dataset()
         if dataset is None or dataset.schema_digest != plan.table.digest():
-            raise Refused(
-                "no dataset is registered for this plan's table", "sumroom-party register --plan plan.toml"
-            )
+            raise Refused("no dataset is registered for this plan's table", "sumroom-party register --plan plan.toml")
         if not set(plan.blocks) <= set(dataset.blocks):
             raise Refused("the registered dataset does not cover the plan's blocks")
         if dataset.people_cap != plan.people_cap:

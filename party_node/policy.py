@@ -15,7 +15,7 @@ import datetime as dt
 import tomllib
 from typing import Any, Literal
 
-from pydantic import ValidationError, field_validator
+from pydantic import Field, ValidationError, field_validator
 
 from protocols import budget, schema
 from protocols.budget import decimal
@@ -38,7 +38,7 @@ class Rule(Frozen):
 
 class Consent(Frozen):
     default: Literal["ask", "deny"] = "ask"
-    allow: list[Rule] = []
+    allow: list[Rule] = Field(default_factory=list)
 
     @classmethod
     def from_toml(cls, data: bytes, *, where: str) -> Consent:
@@ -51,7 +51,7 @@ class Consent(Frozen):
 
 
 def check_consent(consent: Consent, plan: Plan, already: int) -> None:
-    """Raise Refused unless a rule allows one more round of this plan. `already`: nano-ρ its rounds hold or have spent."""
+    """Raise Refused unless a rule allows one more round. `already`: nano-ρ that this plan's rounds hold or spent."""
     for rule in consent.allow:
         if rule.plan != plan.digest:
             continue

@@ -1,1 +1,3 @@
-"""What parties, coordinator and auditor agree on: formats, arithmetic, proofs. Pure, but for `carrier/` and `logbook`."""
+"""What parties, coordinator and auditor agree on: formats, arithmetic, proofs. Pure, but for two edges: `carrier/` and
+`logbook.py`.
+"""

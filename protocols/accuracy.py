@@ -79,7 +79,7 @@ def share_interval(below: float, above: float, cells_below: int, cells_above: in
 def epsilon(rho_nano: int, delta: float) -> float:
     """The ε of (ε, δ)-DP that ρ-zCDP gives: min over α > 1 of αρ + (ln(1/δ) + (α−1)·ln(1−1/α) − ln α)/(α−1).
 
-    Source: Canonne, Kamath & Steinke 2020, Proposition 12 (with Corollary 13); the minimum by golden section in ln(α−1).
+    Source: Canonne, Kamath & Steinke 2020, Proposition 12 (with Corollary 13). Minimum by golden section in ln(α−1).
     """
     if rho_nano == 0:
         return 0.0

@@ -27,7 +27,7 @@ from typing import Any, Literal, TypeVar
 
 from . import accuracy, budget, bundle, release
 from .encoding import digest
-from .errors import IntegrityError, SumroomError
+from .errors import CannotDecide, IntegrityError, SumroomError
 from .keys import public_key, unbase64
 from .ledger import notes, proofs
 from .ledger.entries import LIFETIME, PERSON, Commit, Entry, Forfeit, Genesis, Mechanism, Reserve, decode
@@ -62,10 +62,7 @@ class Check:
 
 @dataclass(frozen=True)
 class BudgetLine:
-    """Nano-ρ spent of a cap. who: a party, or "person" for all together; block: its name, or "lifetime".
-
-    epsilon: δ of a plan → the ε that ρ means at this δ.
-    """
+    """Nano-ρ spent of a cap, by (who, block) as in `Accounts.balance`. epsilon: δ of a plan → what ρ means there."""
 
     who: str
     block: str
@@ -112,19 +109,20 @@ class _Evidence:
 
     @property
     def genesis(self) -> Genesis:
-        first = self.entries[0] if self.entries else None
-        if not isinstance(first, Genesis):
+        if not self.entries or not isinstance(self.entries[0], Genesis):
             raise IntegrityError("the first entry is not a genesis")
-        return first
+        return self.entries[0]
 
     def found(self, where: str, what: str) -> None:
         self.problems.append(Problem(where, what))
 
     @contextmanager
     def at(self, where: str) -> Iterator[None]:
-        """What is raised inside is a violation there."""
+        """What is raised inside is a violation there; only what cannot be decided goes on to the caller."""
         try:
             yield
+        except CannotDecide:
+            raise
         except SumroomError as exc:
             self.found(where, exc.message)
 

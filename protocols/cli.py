@@ -69,12 +69,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _complain(exc)
     except click.ClickException as exc:
         _complain(UsageError(exc.format_message(), "see: sumroom-audit --help"))
-    except (click.Abort, KeyboardInterrupt):
-        _complain(CannotDecide("interrupted"))
     except Exception as exc:  # noqa: BLE001 - a verdict must not depend on what a traceback looks like
         _complain(CannotDecide(f"internal fault: {type(exc).__name__}", "this is a fault of the tool: report it"))
     else:
-        return int(status or CLEAN)
+        if status in (None, CLEAN, VIOLATION):
+            return int(status or CLEAN)
+        _complain(CannotDecide("interrupted"))  # typer's own status for it is another
     return CANNOT_DECIDE
 
 

@@ -55,9 +55,7 @@ def offer(private: X25519PrivateKey, signing: Ed25519PrivateKey, party: str, occ
     return MaskKey(public=public, signature=keys.sign(signing, "mask-key", _signed(party, public, occasion)))
 
 
-def check_roster(
-    roster: Mapping[str, MaskKey], identities: Mapping[str, Ed25519PublicKey], occasion: Occasion
-) -> None:
+def check_roster(roster: Mapping[str, MaskKey], identities: Mapping[str, Ed25519PublicKey], occasion: Occasion) -> None:
     """Raise IntegrityError unless exactly these parties signed these keys for this occasion, no key twice."""
     if set(roster) != set(identities):
         raise IntegrityError("the roster of mask keys does not name exactly the contributing parties")

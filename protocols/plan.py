@@ -11,6 +11,7 @@ import tomllib
 from collections.abc import Iterator
 from fractions import Fraction
 from functools import cached_property
+from itertools import pairwise
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, StringConstraints, ValidationError, field_validator, model_validator
@@ -85,7 +86,7 @@ class Plan(Frozen):
         self._check_trust()
         self._check_delta()
         blocks = sorted(self.blocks.values(), key=lambda b: b.first)
-        if any(a.meets(b) for a, b in zip(blocks, blocks[1:], strict=False)):
+        if any(a.meets(b) for a, b in pairwise(blocks)):
             raise ValueError("blocks: two blocks share a day")
         if self.features.as_of < blocks[-1].last:
             raise ValueError("features.as_of lies before the end of the last block")
@@ -93,9 +94,7 @@ class Plan(Frozen):
             self._check_step(step, mechanism)
         spent = sum(m.charge for _, m in self.steps())
         if spent > self.rho:
-            raise ValueError(
-                f"rho: the steps cost {budget.decimal(spent)}, the plan allows {budget.decimal(self.rho)}"
-            )
+            raise ValueError(f"rho: the steps cost {budget.decimal(spent)}, the plan allows {budget.decimal(self.rho)}")
         return self
 
     def _check_trust(self) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import tomllib
 from functools import cached_property
+from itertools import pairwise
 from typing import Annotated, Any, Self
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
@@ -57,7 +58,7 @@ class Room(Frozen):
         if not n // 2 < self.cosign_quorum <= n:
             raise ValueError(f"cosign_quorum is {self.cosign_quorum}; it must be a majority of {n} parties")
         blocks = sorted(self.blocks.values(), key=lambda b: b.first)
-        if any(a.meets(b) for a, b in zip(blocks, blocks[1:], strict=False)):
+        if any(a.meets(b) for a, b in pairwise(blocks)):
             raise ValueError("blocks: two blocks share a day")
         if len({m.key for m in (*self.parties.values(), self.coordinator)}) != n + 1:
             raise ValueError("parties: two members have the same key")

@@ -31,7 +31,7 @@ class Frozen(BaseModel):
 
 
 class Column(Frozen):
-    """One agreed column. `money` is in hundredths of the room's currency once read; `low` and `high` are whole units."""
+    """One agreed column. `money` is in hundredths of the room's currency once read, `low` and `high` in whole units."""
 
     type: Literal["id", "date", "money"]
     low: Annotated[int, Field(strict=True, ge=-(10**9), le=10**9)] | None = None

@@ -44,6 +44,16 @@ class Problem:
     reason: str
 
 
+@dataclass(frozen=True)
+class Outgoing:
+    """A sealed instruction, and whom to tell when its reply is in the journal (no problem) or will never be."""
+
+    header: Header
+    sealed: pb.Sealed
+    buffers: tuple[bytes, ...]
+    deliver: Callable[[str, Problem | None], None]
+
+
 class Sink(Protocol):
     """Where a payload goes while it arrives."""
 

@@ -18,6 +18,8 @@ from .frames import CHUNK
 
 SERVICE = "sumroom.room.v1.Room"
 VERSION = 1
+# Initial metadata that tells a party it was let in; a refusal has none.
+ADMITTED = (("sumroom-version", str(VERSION)),)
 FRAME_LIMIT = CHUNK + (1 << 16)
 Options = list[tuple[str, int]]
 

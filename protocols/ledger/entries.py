@@ -286,13 +286,12 @@ def decode(data: bytes) -> Entry:
     """
     if len(data) > MAX_ENTRY_BYTES:
         raise IntegrityError(f"an entry of {len(data)} bytes, more than {MAX_ENTRY_BYTES}")
-    if not isinstance(parse(data, what="entry"), dict):
-        raise IntegrityError("an entry is a map")
+    value = parse(data, what="entry")
     try:
         entry = _ENTRY.validate_json(data, strict=True)
     except ValidationError as exc:
         raise IntegrityError(explain(exc, "entry").message) from None
-    if encode(entry) != data:  # a default filled in: two spellings of one entry
+    if entry.body() != value:  # a default was filled in: two spellings of one entry
         raise IntegrityError("entry: not in its canonical form")
     return entry
 

@@ -163,7 +163,7 @@ class Accounts:
                 self._reserve(entry)
             case Commit():
                 self._commit(entry)
-            case Forfeit():
+            case Forfeit():  # pragma: no branch - there is no other type
                 self._forfeit(entry)
         self._size, self._time = self._size + 1, entry.time
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from fractions import Fraction
+from itertools import pairwise
 from typing import Annotated, Any, Literal, Self
 
 import numpy as np
@@ -64,7 +65,7 @@ class Plan(Frozen):
     def _ascending(self) -> Self:
         for name in ("recency_days", "frequency_baskets", "monetary_units"):
             bounds = getattr(self, name)
-            if any(a >= b for a, b in zip(bounds, bounds[1:], strict=False)):
+            if any(a >= b for a, b in pairwise(bounds)):
                 raise ValueError(f"{name} must ascend")
         if self.frequency_baskets[0] < 2:
             raise ValueError("frequency_baskets starts at 2: the first bin is one basket")

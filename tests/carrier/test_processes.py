@@ -78,6 +78,7 @@ def test_a_party_killed_after_it_journalled_sends_the_very_same_bytes(lab: Lab) 
     first = coordinator.hear()
     kill(process)
     lab.party("p1", coordinator.port)
+    until(lambda: coordinator.streams == 2)
     coordinator.say(payload)
     assert coordinator.hear() == first
     assert lab.calls("p1") == 1

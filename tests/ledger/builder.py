@@ -13,6 +13,7 @@ from protocols import budget, bundle, keys, release
 from protocols.encoding import canonical, digest
 from protocols.ledger import entries, notes
 from protocols.ledger.reducer import Accounts
+from protocols.ledger.tree import Tree, leaf_hash
 from protocols.ledger.trust import Group, Quorum, TrustPolicy
 from protocols.logbook import Logbook
 from protocols.plan import Plan
@@ -253,6 +254,20 @@ class Room:
         size = self.cosigned(log, PARTIES[1:])
         path = [keys.base64_text(part) for part in log.inclusion(entry, size)]
         return release.sign(body, self.coordinator, entry, release.Proof(size=size, path=path))
+
+
+def signed_members(room: Room, bodies: list[bytes], cosigned: dict[int, tuple[str, ...]]) -> dict[str, bytes]:
+    """The ledger's part of a bundle over any entries at all, checkpoints of these sizes by these parties: what a
+    coordinator can produce alone, or with parties that go along."""
+    tree, members = Tree(), {bundle.ENTRIES: bundle.join_entries(bodies)}
+    for size, body in enumerate(bodies, 1):
+        tree.append(leaf_hash(body))
+        if size in cosigned:
+            checkpoint = notes.Checkpoint(ORIGIN, size, tree.root())
+            lines = [notes.cosign(checkpoint, party, key(party), START) for party in cosigned[size]]
+            note = notes.assemble(checkpoint, notes.sign(checkpoint, room.coordinator), lines)
+            members[bundle.checkpoint_name(size)] = note.encode()
+    return members
 
 
 def cost(sensitivity_sq: int, variance_micro: int, quorum: int, collusion: int) -> int:

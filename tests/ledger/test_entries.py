@@ -90,12 +90,13 @@ def test_an_unknown_type_is_refused(room, kind) -> None:
 
 
 def test_an_entry_has_a_largest_size(room, monkeypatch) -> None:
-    data = entries.encode(room.forfeit(5))
+    entry = room.forfeit(5)
+    data = entries.encode(entry)
     monkeypatch.setattr(entries, "MAX_ENTRY_BYTES", len(data) - 1)
     with pytest.raises(IntegrityError, match="more than"):
         entries.decode(data)
     with pytest.raises(IntegrityError, match="more than"):
-        entries.encode(room.forfeit(5))
+        entries.encode(entry)
 
 
 def without(mapping, name):

@@ -362,6 +362,13 @@ def test_quotes_line_breaks_blank_lines_and_other_separators_keep_every_row(tmp_
     assert rows(taken, "customer, paid") == [('a;"b\r\nc', 100), ("d", 200)]
 
 
+def test_a_file_of_which_two_readers_count_different_rows_is_refused(tmp_path: Path) -> None:
+    # In a file of one column an empty line may be a row or not; DuckDB says yes, Python's csv says no.
+    schema = Schema.model_validate({"name": "names", "columns": {"customer": {"type": "id"}}})
+    file = write(tmp_path / "a.csv", "anna", "", "bob", header="customer")
+    assert "2 rows, of which 3 were read" in refusal(file, columns={"customer": "customer"}, schema=schema)
+
+
 def test_a_parquet_file_with_a_column_twice_is_refused(tmp_path: Path) -> None:
     file = parquet(tmp_path / "a.parquet", "SELECT 'a' AS customer, 'b' AS CUSTOMEX")
     file.write_bytes(file.read_bytes().replace(b"CUSTOMEX", b"CUSTOMER"))

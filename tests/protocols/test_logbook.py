@@ -478,3 +478,39 @@ def _root(bodies: list[bytes]) -> bytes:
     for body in bodies:
         tree.append(leaf_hash(body))
     return tree.root()
+
+
+def test_a_promised_size_that_the_entries_do_not_reach_is_refused_even_with_the_right_root(log, room, copy) -> None:
+    # The coordinator signs 7 with the root of 6: consistency and replay are of one root, and the size still counts.
+    log.append([room.reserve(5)])
+    lying = notes.Checkpoint("room.example/demo", 7, log.root())
+    note = notes.assemble(lying, notes.sign(lying, room.coordinator))
+    with pytest.raises(IntegrityError, match="6 entries for a checkpoint of 7"):
+        copy.follow(note, room.policy().log, 0, [], log.entries())
+    assert copy.size == 0
+
+
+def test_a_trigger_of_the_file_speaks_as_an_integrity_error(log, room, built, monkeypatch) -> None:
+    room.cosigned(log, ("alpha",))
+    monkeypatch.setattr(log, "_rows", lambda query, *_: [(1, log.checkpoint)] if "note" in query else [])
+    monkeypatch.setattr(log, "checkpoint", lambda _: "")
+    with pytest.raises(IntegrityError, match="cosignature: written once"):
+        log.add_cosignature(5, "alpha", "line")
+
+
+def test_a_closed_logbook_is_the_programs_own_fault(log) -> None:
+    log.close()
+    with pytest.raises(sqlite3.ProgrammingError):
+        log.blob("k")
+
+
+def test_a_transaction_that_sqlite_itself_gave_up_is_undone_in_memory_too(log, room, path) -> None:
+    class GivesUp(dict):
+        def items(self):
+            log._db.execute("ROLLBACK")
+            raise sqlite3.OperationalError("disk I/O error")
+
+    before, state = content(path), everything(log)
+    with pytest.raises(SumroomError, match="disk I/O error"):
+        log.append([room.reserve(5)], blobs=GivesUp())
+    assert (content(path), everything(log)) == (before, state)

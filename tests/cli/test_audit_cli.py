@@ -1,0 +1,164 @@
+"""`sumroom-audit`: 0 clean, 1 a violation, 2 cannot decide; an error is two lines, never a traceback."""
+
+from __future__ import annotations
+
+import importlib.util
+import io
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from protocols import audit, bundle, cli
+from protocols.ledger import trust
+
+BUILDER = Path(__file__).parents[1] / "ledger" / "builder.py"
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory) -> SimpleNamespace:
+    """A clean bundle, one with a changed plan, and the policy."""
+    spec = importlib.util.spec_from_file_location("sumroom_tests_audit_cli_builder", BUILDER)
+    assert spec is not None
+    assert spec.loader is not None
+    built = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(built)
+    room, folder = built.Room(), tmp_path_factory.mktemp("audit")
+    members = room.whole(folder / "log.db")
+    changed = {**members, bundle.plan_name(room.plan.digest): b"{}"}
+    for name, data in (
+        ("room.tar", bundle.pack(members)),
+        ("changed.tar", bundle.pack(changed)),
+        ("policy.txt", trust.render(room.policy()).encode()),
+        ("nonsense.txt", b"nonsense\n"),
+        ("binary.txt", b"\xff\xfe"),
+        ("cut.tar", bundle.pack(members)[:3000]),
+    ):
+        (folder / name).write_bytes(data)
+    return SimpleNamespace(**{path.name.replace(".", "_"): str(path) for path in folder.iterdir()})
+
+
+def run(capsys, *arguments: str) -> tuple[int, str, str]:
+    status = cli.main(arguments)
+    out, err = capsys.readouterr()
+    return status, out, err
+
+
+def test_a_clean_bundle_prints_every_check_and_budget_and_exits_0(capsys, files) -> None:
+    status, out, err = run(capsys, "verify", files.room_tar, "--policy", files.policy_txt)
+    assert (status, err) == (0, "")
+    for check in audit._CHECKS:
+        assert check[0] in out
+    assert out.splitlines()[-1] == "clean"
+    assert "ε at δ = 0.000001" in out
+    assert "all parties (per person)" in out
+    assert "2 releases, 58 published numbers matched to their entries, 1 forfeits" in out
+
+
+def test_a_violation_is_named_with_its_file_and_exits_1(capsys, files) -> None:
+    status, out, err = run(capsys, "verify", files.changed_tar, "--policy", files.policy_txt)
+    assert (status, err) == (1, "")
+    joined = " ".join(out.split())
+    assert "plans: plans/" in joined
+    assert "it has another digest than its name" in joined
+    assert "VIOLATION: 1 found" in joined
+    assert "not reached" in joined
+
+
+def test_json_says_the_same_to_a_program(capsys, files) -> None:
+    status, out, _ = run(capsys, "verify", files.room_tar, "--policy", files.policy_txt, "--json")
+    document = json.loads(out)
+    assert (status, document["verdict"], document["entries"], document["releases"]) == (0, "clean", 10, 2)
+    assert [check["state"] for check in document["checks"]] == ["ok"] * 12
+    assert document["budgets"][0] == {
+        "who": "alpha", "block": "q1", "spent": 36_000_000, "cap": 60_000_000,
+        "epsilon": {"0.000001": document["budgets"][0]["epsilon"]["0.000001"]},
+    }  # fmt: skip
+    status, out, _ = run(capsys, "verify", files.changed_tar, "--policy", files.policy_txt, "--json")
+    document = json.loads(out)
+    assert (status, document["verdict"]) == (1, "violation")
+    problem = next(check for check in document["checks"] if check["state"] == "violation")["problems"][0]
+    assert problem["where"].startswith("plans/")
+
+
+def test_a_dash_reads_the_bundle_from_stdin(capsys, files, monkeypatch) -> None:
+    monkeypatch.setattr("sys.stdin", SimpleNamespace(buffer=io.BytesIO(Path(files.room_tar).read_bytes())))
+    assert run(capsys, "verify", "-", "--policy", files.policy_txt)[0] == 0
+    monkeypatch.setattr("sys.stdin", SimpleNamespace(buffer=io.BytesIO(Path(files.policy_txt).read_bytes())))
+    assert run(capsys, "verify", files.room_tar, "--policy", "-")[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ((), "Missing command"),
+        (("verify",), "Missing argument"),
+        (("verify", "{room_tar}"), "--policy"),
+        (("verify", "{room_tar}", "--policy", "{policy_txt}", "--fast"), "--fast"),
+        (("sign",), "sign"),
+        (("verify", "nowhere.tar", "--policy", "{policy_txt}"), "cannot read nowhere.tar"),
+        (("verify", "{room_tar}", "--policy", "nowhere.txt"), "cannot read nowhere.txt"),
+        (("verify", "{room_tar}", "--policy", "{nonsense_txt}"), "policy line 1"),
+        (("verify", "{room_tar}", "--policy", "{binary_txt}"), "UTF-8"),
+        (("verify", "{room_tar}", "--policy", "{room_tar}"), "control character"),
+        (("verify", "{policy_txt}", "--policy", "{policy_txt}"), "no POSIX tar archive"),
+        (("verify", "{cut_tar}", "--policy", "{policy_txt}"), "cut short"),
+        (("verify", "-", "--policy", "-"), "both come from stdin"),
+    ],
+)
+def test_what_cannot_be_decided_is_an_error_line_and_exit_2(capsys, files, arguments, says) -> None:
+    status, out, err = run(capsys, *(argument.format(**vars(files)) for argument in arguments))
+    assert (status, out) == (2, "")
+    assert err.startswith("error: ")
+    assert says in err
+    assert "Traceback" not in err
+
+
+def test_a_file_beyond_the_limit_cannot_be_decided(capsys, files, monkeypatch) -> None:
+    monkeypatch.setattr(bundle, "MAX_BYTES", 1000)
+    status, _, err = run(capsys, "verify", files.room_tar, "--policy", files.policy_txt)
+    assert status == 2
+    assert "larger than 1000 bytes" in err
+
+
+@pytest.mark.parametrize(
+    ("fault", "says"), [(RuntimeError("secret"), "internal fault"), (KeyboardInterrupt(), "interrupted")]
+)
+def test_an_unexpected_fault_is_one_error_line_without_its_text(capsys, files, monkeypatch, fault, says) -> None:
+    def broken(*_):
+        raise fault
+
+    monkeypatch.setattr(audit, "verify", broken)
+    status, out, err = run(capsys, "verify", files.room_tar, "--policy", files.policy_txt)
+    assert (status, out) == (2, "")
+    assert says in err
+    assert "secret" not in err
+    assert "Traceback" not in err
+
+
+def test_help_exits_0(capsys) -> None:
+    status, out, _ = run(capsys, "verify", "--help")
+    assert status == 0
+    assert "ROOM.TAR" in out
+
+
+def test_nothing_that_a_terminal_would_obey_is_printed() -> None:
+    assert cli._plain("a\x1b[31mb\nc") == "a\ufffd[31mb\nc"
+
+
+def test_epsilon_is_rounded_up() -> None:
+    assert cli._rounded_up(1.2340001) == "1.235"
+    assert cli._rounded_up(0.0) == "0.000"
+
+
+@pytest.mark.processes
+def test_the_module_runs_as_a_program(files) -> None:
+    environment = {**os.environ, "PYTHONPATH": str(BUILDER.parents[2])}
+    command = [sys.executable, "-W", "error", "-m", "protocols", "verify", files.room_tar, "--policy", files.policy_txt]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.endswith("clean\n")
