@@ -168,9 +168,10 @@ def _sections(plan: Plan, bodies: Sequence[Body]) -> list[Section]:
     return found
 
 
-def _generic(step: str, answer: Mapping[str, Any]) -> Section:
+def _generic(step: str, answer: Any) -> Section:
     paths = [_path(pointer) for pointer in pointers(answer)]
-    rows = [[" / ".join(path) or "the answer", *_cells(_at(answer, path), None)] for path in paths]
+    leaves: list[Any] = [reduce(getitem, path, answer) for path in paths]
+    rows = [[" / ".join(path) or "the answer", *_cells(leaf, None)] for path, leaf in zip(paths, leaves, strict=True)]
     columns = [Column("Number"), Column("Estimate", "number"), Column("95 % interval", "number")]
     return Section(
         f"Step {step}",
@@ -181,10 +182,6 @@ def _generic(step: str, answer: Mapping[str, Any]) -> Section:
 
 def _path(pointer: str) -> list[str]:
     return [part.replace("~1", "/").replace("~0", "~") for part in pointer.split("/")[1:]]
-
-
-def _at(tree: Any, path: Sequence[str]) -> Any:
-    return reduce(getitem, path, tree)
 
 
 def _cells(figure: Mapping[str, str], places: int | None = 0) -> list[str]:
@@ -240,8 +237,8 @@ def _cells_section(question: rfm.Plan, positions: Mapping[str, list[int]], cells
         columns,
         [[Reading.of(cells[f"r{r}f{f}"]) for f in range(1, 6)] for r in down],
         label="Customers by recency and frequency score with 95 % margins",
-        caption="Customers with each pair of scores, ± half the 95 % interval. Darker means more. The limits at the "
-        "sides are the released cuts, exactly as the scores use them.",
+        caption="Customers with each pair of scores, ± half the 95 % interval. Darker means more. At the sides: "
+        "the limits that the scores use, which are the released cuts, or the plan’s own where a cut is too noisy.",
     )
     listed = [[f"R {r}, F {f}", *_cells(cells[f"r{r}f{f}"])] for r in down for f in range(1, 6)]
     titles = [Column("Scores"), *(Column(t, "number") for t in ("Estimate", "95 % interval", "Adds up"))]

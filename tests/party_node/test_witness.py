@@ -1,0 +1,345 @@
+"""What a node cosigns: growth of one ledger that it has checked itself, and paid for before it answers."""
+
+from __future__ import annotations
+
+import importlib.util
+import secrets
+import shutil
+import sqlite3
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from coordinator.ledger import RoomLedger
+from party_node import witness
+from protocols import keys, messages
+from protocols.encoding import canonical
+from protocols.errors import IntegrityError, Refused, RoundEnded
+from protocols.ledger import notes
+from protocols.ledger.entries import decode
+from protocols.ledger.notes import Checkpoint
+from protocols.ledger.tree import Tree, leaf_hash
+from protocols.logbook import Logbook
+from protocols.messages import Witness
+LAB = Path(__file__).parents[1] / "rounds" / "lab.py"
+
+
+@pytest.fixture(scope="module")
+def lab() -> ModuleType:
+    name = "sumroom_tests_rounds_lab"
+    if name not in sys.modules:
+        spec = importlib.util.spec_from_file_location(name, LAB)
+        assert spec is not None
+        assert spec.loader is not None
+        sys.modules[name] = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(sys.modules[name])
+    return sys.modules[name]
+
+
+@pytest.fixture(scope="module")
+def template(lab: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    made: Path = lab.make(tmp_path_factory.mktemp("room") / "trial")
+    return made
+
+
+@pytest.fixture
+def room(lab: ModuleType, template: Path, tmp_path: Path) -> Iterator[Any]:
+    with lab.Room(lab.copy(template, tmp_path / "trial")) as room:
+        yield room
+
+
+@pytest.fixture
+def growth(room: Any) -> Witness:
+    """What alpha is asked to cosign first: genesis, three datasets, the plan and a reserve."""
+    request: Witness = room.stopped_at(messages.Witness)["alpha"]
+    return request
+
+
+def refused(room: Any, request: messages.Request, party: str = "alpha") -> str:
+    """The reason for which the party does not cosign; its copy is what it was."""
+    book = room.nodes[party].book
+    before = (book.size, book.root(), book.checkpoints())
+    reply = room.say(party, request)
+    assert isinstance(reply, messages.Refusal), reply
+    assert (book.size, book.root(), book.checkpoints()) == before
+    return str(reply.reason)
+
+
+def signed(room: Any, entries: list[str], key: Ed25519PrivateKey | None = None) -> str:
+    """The coordinator's own checkpoint over any entries it likes."""
+    tree = Tree()
+    for entry in entries:
+        tree.append(leaf_hash(entry.encode()))
+    checkpoint = Checkpoint(room.ledger.room.origin, len(entries), tree.root())
+    return notes.assemble(checkpoint, notes.sign(checkpoint, key or room.ledger.signing))
+
+
+def forged(room: Any, entries: list[str], **more: Any) -> Witness:
+    return Witness(old_size=0, entries=entries, proof=[], checkpoint=signed(room, entries, **more))
+
+
+def rewritten(entry: str, changes: dict[str, Any]) -> str:
+    return canonical({**decode(entry.encode()).body(), **changes}).decode()
+
+
+# -- growth ------------------------------------------------------------------------------------------------------------
+
+
+def test_honest_growth_is_kept_charged_and_only_then_cosigned(room: Any, lab: ModuleType, growth: Witness) -> None:
+    reply = room.say("alpha", growth)
+    assert isinstance(reply, messages.Cosigned)
+    checkpoint, _ = notes.split(growth.checkpoint)
+    key = notes.cosigner_key("alpha", room.nodes["alpha"].signing.public_key())
+    assert notes.verify_cosignature(checkpoint, key, reply.line + "\n") == lab.START
+    assert room.nodes["alpha"].book.entries() == [entry.encode() for entry in growth.entries]
+    assert room.nodes["alpha"].filter.is_spent("trial", next(iter(room.book.accounts.rounds)))
+
+
+def test_the_same_growth_asked_again_is_cosigned_again_and_charged_once(
+    room: Any, lab: ModuleType, growth: Witness
+) -> None:
+    first = room.say("alpha", growth)
+    room.restart("alpha")
+    assert room.say("alpha", growth) == first
+    assert room.nodes["alpha"].book.size == len(growth.entries)
+    assert room.spent("alpha") == lab.RHO
+
+
+def test_growth_that_does_not_start_at_the_copys_end_is_answered_with_its_size(room: Any, growth: Witness) -> None:
+    room.say("alpha", growth)
+    size = len(growth.entries)
+    behind = Witness(old_size=2, entries=growth.entries[2:4], proof=[], checkpoint=growth.checkpoint)
+    assert room.say("alpha", behind) == messages.Behind(size=size)
+    assert room.say("beta", behind) == messages.Behind(size=0)
+
+
+def test_growth_with_an_entry_changed_left_out_added_or_moved_is_refused(room: Any, growth: Witness) -> None:
+    entries = growth.entries
+    spoiled: list[list[str]] = [
+        [*entries[:-1], rewritten(entries[-1], {"expires": decode(entries[-1].encode()).expires + 1})],
+        entries[:-1],
+        [*entries, entries[-1]],
+        [*entries[:1], entries[2], entries[1], *entries[3:]],
+        [entries[0] + " ", *entries[1:]],
+        ["{}", *entries[1:]],
+        ["", *entries],
+    ]
+    for these in spoiled:
+        refused(room, growth.model_copy(update={"entries": these}))
+
+
+def test_growth_whose_checkpoint_another_key_signed_is_refused(room: Any, growth: Witness) -> None:
+    assert "unknown key" in refused(room, forged(room, growth.entries, key=Ed25519PrivateKey.generate()))
+
+
+def test_a_reserve_without_this_partys_own_signature_is_refused(room: Any, growth: Witness) -> None:
+    reserve = decode(growth.entries[-1].encode()).body()
+    for holds in (
+        {**reserve["holds"], "alpha": reserve["holds"]["beta"]},
+        {party: line for party, line in reserve["holds"].items() if party != "alpha"},
+    ):
+        refused(room, forged(room, [*growth.entries[:-1], rewritten(growth.entries[-1], {"holds": holds})]))
+
+
+def test_a_reserve_that_others_signed_but_this_partys_budget_does_not_bear_is_refused(
+    room: Any, growth: Witness
+) -> None:
+    """The hold has lapsed by now, and another room of this party has used the budget."""
+    node = room.nodes["alpha"]
+    blocks = list(node.room.blocks.values())
+    expires = decode(growth.entries[-1].encode()).expires
+    node.filter.hold("elsewhere", "0" * 32, "0" * 64, blocks, 700_000_000, expires=2 * expires, now=expires + 1)
+    room.clock.now = expires + 1
+    assert "budget for 2017-01-01 to 2017-12-31 is 1 over all rooms" in refused(room, growth)
+
+
+# -- forks and rollbacks -----------------------------------------------------------------------------------------------
+
+
+def fork_of(room: Any, tmp_path: Path, at: int) -> RoomLedger:
+    """A second ledger of the same coordinator, which agrees with the first on `at` entries."""
+    book = Logbook(tmp_path / f"fork-{at}.db")
+    book.append([decode(data) for data in room.book.entries(0, at)])
+    return RoomLedger(room.ledger.room, book, room.ledger.signing, room.clock)
+
+
+def test_a_ledger_forked_anywhere_is_cosigned_by_nobody(room: Any, tmp_path: Path) -> None:
+    room.run()
+    for at in range(1, room.book.size):
+        fork = fork_of(room, tmp_path, at)
+        size = fork.book.size
+        while fork.book.size < room.book.size + at % 2:
+            _grow(room, fork)
+        with pytest.raises((RoundEnded, IntegrityError), match="not cosigned|older copy"):
+            fork.countersign(room.ask, sorted(room.nodes), 5.0)
+        assert fork.book.size > size
+        fork.book.close()
+    assert {node.book.root() for node in room.nodes.values()} == {room.book.root()}
+
+
+def _grow(room: Any, fork: RoomLedger) -> None:
+    """One more entry that the rules allow: a dataset that alpha itself declares, under a new version."""
+    body = {
+        "type": "dataset@v1",
+        "party": "alpha",
+        "version": secrets.token_hex(16),
+        "blocks": ["year"],
+        "commitment": "0" * 64,
+        "schema_digest": "0" * 64,
+        "people_cap": 500,
+    }
+    signature = keys.sign(room.nodes["alpha"].signing, "dataset", {**body, "room": "trial"})
+    fork.append([{**body, "signature": signature}])
+
+
+def test_a_ledger_rolled_back_to_any_earlier_size_is_cosigned_by_nobody(room: Any, tmp_path: Path) -> None:
+    room.run()
+    for at in range(1, room.book.size):
+        older = fork_of(room, tmp_path, at)
+        with pytest.raises(IntegrityError, match="restored from an older copy"):
+            older.countersign(room.ask, sorted(room.nodes), 5.0)
+        older.book.close()
+    assert {node.book.size for node in room.nodes.values()} == {room.book.size}
+
+
+def test_two_checkpoints_of_one_size_are_not_both_cosigned(room: Any, growth: Witness) -> None:
+    room.say("alpha", growth)
+    checkpoint = Checkpoint(room.ledger.room.origin, len(growth.entries), bytes(32))
+    note = notes.assemble(checkpoint, notes.sign(checkpoint, room.ledger.signing))
+    assert "forked" in refused(room, growth.model_copy(update={"checkpoint": note}))
+
+
+# -- the room ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [('record = "2"', 'record = "3"'), ("cosign_quorum = 2", "cosign_quorum = 3"), ('last = "2017-12-31"', 'last = "2017-12-30"')],
+)
+def test_a_genesis_that_is_not_the_room_of_the_partys_own_file_is_not_cosigned(
+    room: Any, old: str, new: str
+) -> None:
+    text = (room.base / "room.toml").read_text()
+    assert old in text
+    room.store.close()
+    (room.base / "room.toml").write_text(text.replace(old, new, 1))
+    room.open_coordinator()
+    with pytest.raises((RoundEnded, Refused), match="not the room that this party knows|block year is not"):
+        room.run()
+    assert {node.book.size for node in room.nodes.values()} == {0}
+
+
+def test_a_stranger_in_the_genesis_is_not_cosigned(room: Any, growth: Witness) -> None:
+    genesis = decode(growth.entries[0].encode()).body()
+    stranger = {"key": keys.public_text(Ed25519PrivateKey.generate())}
+    for parties in ({**genesis["parties"], "delta": stranger}, {**genesis["parties"], "gamma": stranger}):
+        body = {**genesis, "parties": parties}
+        body["caps"] = {**genesis["caps"]}
+        for table in ("record", "lifetime_record"):
+            like = genesis["caps"][table]["gamma"]
+            body["caps"][table] = dict.fromkeys(parties, like)
+        entry = rewritten(growth.entries[0], body)
+        assert "not the room that this party knows" in refused(room, forged(room, [entry]))
+
+
+# -- nothing is kept of what is refused; nothing is lost of what is kept -----------------------------------------------
+
+
+@pytest.mark.xfail(reason="`_check_entry` holds the charge before the reserve's signatures are checked, without limit")
+def test_a_reserve_that_nobody_signed_takes_nothing_from_the_partys_budget(
+    room: Any, lab: ModuleType, growth: Witness
+) -> None:
+    """One request, from a coordinator of one room, would else block the party's budget in all rooms for ever."""
+    reserve = decode(growth.entries[-1].encode()).body()
+    body = {
+        "round": "0" * 32,
+        "charge": {party: {"year": 10**9 - lab.RHO} for party in reserve["charge"]},
+        "expires": 2**53 - 1,
+        "holds": dict.fromkeys(reserve["holds"], "AAAA"),
+    }
+    refused(room, forged(room, [*growth.entries[:-1], rewritten(growth.entries[-1], body)]))
+    room.clock.now += 10 * 365 * 86_400
+    assert room.spent("alpha") <= lab.RHO
+
+
+@pytest.mark.xfail(raises=KeyError, reason="`_check_entry` looks the blocks up before the rules have seen the reserve")
+def test_a_reserve_of_a_block_that_the_room_has_not_is_refused_in_words(room: Any, growth: Witness) -> None:
+    reserve = decode(growth.entries[-1].encode()).body()
+    charge = {party: {"nowhere": 1} for party in reserve["charge"]}
+    entry = rewritten(growth.entries[-1], {"blocks": ["nowhere"], "charge": charge})
+    refused(room, forged(room, [*growth.entries[:-1], entry]))
+
+
+class Killed(BaseException):
+    pass
+
+
+def test_a_node_killed_between_the_ledgers_growth_and_its_own_account_is_charged_when_it_starts(
+    room: Any, lab: ModuleType, growth: Witness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(*_: Any) -> None:
+        raise Killed
+
+    monkeypatch.setattr(witness, "settle", killed)
+    with pytest.raises(Killed):
+        room.say("alpha", growth)
+    round_id = next(iter(room.book.accounts.rounds))
+    assert room.nodes["alpha"].book.size == len(growth.entries)
+    assert not room.nodes["alpha"].filter.is_spent("trial", round_id)
+    monkeypatch.undo()
+    assert room.restart("alpha").filter.is_spent("trial", round_id)
+    assert isinstance(room.say("alpha", growth), messages.Cosigned)
+    assert room.spent("alpha") == lab.RHO
+
+
+@pytest.mark.xfail(raises=Refused, reason="`settle` refuses at the start of the node: it can never start again")
+def test_a_node_whose_hold_lapsed_before_it_was_repaired_still_starts(
+    room: Any, growth: Witness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(*_: Any) -> None:
+        raise Killed
+
+    monkeypatch.setattr(witness, "settle", killed)
+    with pytest.raises(Killed):
+        room.say("alpha", growth)
+    monkeypatch.undo()
+    budget, blocks = room.nodes["alpha"].filter, list(room.nodes["alpha"].room.blocks.values())
+    after = decode(growth.entries[-1].encode()).expires + 1
+    budget.hold("elsewhere", "0" * 32, "0" * 64, blocks, 700_000_000, expires=after + 100, now=after)
+    budget.spend("elsewhere", "0" * 32, "0" * 64, blocks, 700_000_000, expires=after + 100)
+    # What `Node` does first.
+    witness.settle(room.nodes["alpha"].book, room.nodes["alpha"].room, "alpha", budget)
+
+
+def test_a_copy_that_somebody_changed_is_found_when_the_node_starts(room: Any) -> None:
+    room.run()
+    node = room.nodes.pop("alpha")
+    path = room.base / "alpha" / "state" / "ledger.db"
+    node.close()
+    db = sqlite3.connect(path)
+    db.execute("DROP TRIGGER entry_no_update")
+    db.execute("UPDATE entry SET body = CAST(replace(CAST(body AS TEXT), 'trial', 'other') AS BLOB) WHERE seq = 0")
+    db.commit()
+    db.close()
+    with pytest.raises(IntegrityError, match="entr"):
+        Logbook(path)
+
+
+def test_a_node_whose_state_was_put_back_cosigns_again_only_what_continues_it(room: Any, tmp_path: Path) -> None:
+    state = room.base / "alpha" / "state"
+    room.nodes.pop("alpha").close()
+    shutil.copytree(state, tmp_path / "saved")
+    room.nodes["alpha"] = room._node("alpha")
+    room.run()
+    room.nodes.pop("alpha").close()
+    shutil.rmtree(state)
+    shutil.copytree(tmp_path / "saved", state)
+    room.nodes["alpha"] = room._node("alpha")
+    assert room.nodes["alpha"].book.size == 0
+    assert len(room.run()) == 2
+    assert room.nodes["alpha"].book.entries() == room.book.entries()
