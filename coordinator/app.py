@@ -27,6 +27,7 @@ from .ledger import RoomLedger
 from .store import Store
 
 progress = logging.getLogger("sumroom.progress")
+CLOCK_SLACK_S = 300.0  # a message's expiry is told by the party's clock; ours may be ahead
 app = ServerApp()
 
 
@@ -40,7 +41,7 @@ def main(grid: Grid, context: Context) -> None:
     store = Store(config.path("state"))
     try:
         ledger = RoomLedger(config.room, store.book, config.signing, time.time)
-        nodes = _find(grid, sorted(config.room.parties), plan, float(str(context.run_config["wait-s"])))
+        nodes = _find(grid, sorted(config.room.parties), float(str(context.run_config["wait-s"])))
         rounds.run(plan, ledger, _asker(grid, nodes), progress.info)
     finally:
         store.close()
@@ -53,29 +54,44 @@ def read_plan(path: Path) -> Plan:
         raise UsageError(f"cannot read the plan {path}: {exc.strerror}") from None
 
 
-def _find(grid: Grid, parties: list[str], plan: Plan, wait_s: float) -> dict[str, int]:
-    """Which node is which party, once those of the plan are there. A name is only a name: signatures are checked."""
+def _find(grid: Grid, parties: list[str], wait_s: float) -> dict[str, int]:
+    """Which node is which party, once all of the room are there: whoever is not in the plan still has to cosign it.
+
+    Where the grid knows its parties by certificate, that is who they are; elsewhere they say it, and signatures are
+    checked later.
+    """
     progress.info("waiting for the parties")
     deadline = time.monotonic() + wait_s
     known: dict[int, str] = {}
     while True:
         fresh = [node for node in grid.get_node_ids() if node not in known]
-        asked = [Message(RecordDict({"who": ConfigRecord({})}), node, "query.who", ttl=10.0) for node in fresh]
+        asked = [
+            Message(RecordDict({"who": ConfigRecord({})}), node, "query.who", ttl=10.0 + CLOCK_SLACK_S)
+            for node in fresh
+        ]
         for reply in grid.send_and_receive(asked, timeout=10.0) if asked else []:
-            record = reply.content.config_records.get("who") if reply.has_content() else None
-            name = str(record["party"]) if record is not None else ""
+            name = _name(grid, reply)
+            if name in known.values():
+                raise Refused(f"two nodes call themselves {name}")
             if name in parties:
                 known[reply.metadata.src_node_id] = name
-        nodes = {party: node for node, party in known.items()}
-        if set(plan.parties) <= set(nodes):
-            return nodes
+        if set(parties) == set(known.values()):
+            return {party: node for node, party in known.items()}
         if time.monotonic() > deadline:
-            missing = sorted(set(plan.parties) - set(nodes))
+            missing = sorted(set(parties) - set(known.values()))
             raise Refused(
                 f"{', '.join(missing)} did not come within {wait_s:g} s; nothing was asked and nothing is spent",
                 "start the node: sumroom-party start --config node.toml",
             )
         time.sleep(0.05)
+
+
+def _name(grid: Grid, reply: Message) -> str:
+    certified = getattr(grid, "party_of", None)
+    if certified is not None:
+        return str(certified(reply.metadata.src_node_id))
+    record = reply.content.config_records.get("who") if reply.has_content() else None
+    return str(record.get("party", "")) if record is not None else ""
 
 
 def _asker(grid: Grid, nodes: Mapping[str, int]) -> Ask:
@@ -92,7 +108,7 @@ def _asker(grid: Grid, nodes: Mapping[str, int]) -> Ask:
             request = requests[party]
             if id(request) not in encoded:
                 encoded[id(request)] = RecordDict({"request": ConfigRecord({"body": messages.encode(request)})})
-            out.append(Message(encoded[id(request)], node, "query.ask", ttl=timeout + 5))
+            out.append(Message(encoded[id(request)], node, "query.ask", ttl=timeout + CLOCK_SLACK_S))
             answers[party] = Answer(None, missing=f"silent for {timeout:.0f} s")
         for reply in grid.send_and_receive(out, timeout=timeout):
             answers[by_node[reply.metadata.src_node_id]] = _answer(reply)

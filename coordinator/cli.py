@@ -73,21 +73,21 @@ def run(
     from .hub import Hub
 
     codec.prepare_process()
-    Store(settings.path("state")).close()  # the folder, and nobody else in it
+    Store(settings.path("state")).close()  # the folder is there, and nobody else in it
     journal = Journal(settings.path("state") / "journal.db")
     hub = Hub(room=settings.room.room, signing=settings.signing, journal=journal, grace=settings.settings.grace_s)
     for party, key in settings.room.identities.items():
         hub.admit(party, key)
     run_id = secrets.randbits(62) + 1
     run_config: dict[str, Any] = {"config": str(config), "plan": str(plan), "wait-s": wait_s}
-    hub.start(
-        settings.settings.host,
-        settings.settings.port,
-        settings.secret("tls_key"),
-        settings.read("tls_certificate"),
-        settings.read("authority"),
-    )
     try:
+        hub.start(
+            settings.settings.host,
+            settings.settings.port,
+            settings.secret("tls_key"),
+            settings.read("tls_certificate"),
+            settings.read("authority"),
+        )
         with _progress(checked, quiet):
             run_server_app(flower.app, hub, run_id, run_config, plan=checked.digest)
     finally:
@@ -116,9 +116,12 @@ def _plan(path: Path) -> Plan:
 
 def _export(settings: Config, out: Path) -> None:
     from . import outputs  # charts take a second to load
+    from .ledger import RoomLedger
+    from .release import publish_missing
 
     store = Store(settings.path("state"))
     try:
+        publish_missing(RoomLedger(settings.room, store.book, settings.signing, time.time))
         findings = outputs.write(out, settings.room, store.book, time.time())
     finally:
         store.close()
@@ -134,7 +137,7 @@ def _forecast(plan: Plan) -> dict[str, Any]:
     steps = []
     for step, mechanism in plan.steps():
         variance = len(plan.parties) * mechanism.variance_micro / MICRO
-        half = discrete_gaussian_accuracy(variance)
+        half = discrete_gaussian_accuracy(variance)  # in integer units; one unit is at most one person's whole weight
         steps.append(
             {
                 "step": step.name,

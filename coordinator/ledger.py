@@ -8,7 +8,7 @@ from typing import Any
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from protocols import keys
-from protocols.errors import IntegrityError, RoundEnded
+from protocols.errors import IntegrityError, PartyUnavailable
 from protocols.ledger import notes
 from protocols.ledger.entries import Entry, build, decode
 from protocols.ledger.reducer import check_cosigners
@@ -29,12 +29,17 @@ class RoomLedger:
 
     def append(self, bodies: Sequence[Body], blobs: Mapping[str, bytes] | None = None) -> int:
         """Write entries (plain bodies without place and time) and blobs in one transaction; the first one's number."""
-        now = max(int(self.clock()), self.book.accounts.time)
+        now = self.now
 
         def draft(body: Body) -> Callable[[int], Entry]:
             return lambda seq: build({**body, "seq": seq, "time": now})
 
         return self.book.append([draft(body) for body in bodies], blobs=blobs or {})
+
+    @property
+    def now(self) -> int:
+        """The coordinator's clock, but never before the last entry: time in the ledger does not go back."""
+        return max(int(self.clock()), self.book.accounts.time)
 
     def open_room(self) -> None:
         """Write the genesis where there is none; raise IntegrityError where it is another room's."""
@@ -115,23 +120,33 @@ class RoomLedger:
     def _cosigned_sizes(self) -> dict[str, int]:
         sizes: dict[str, int] = {}
         for size, note in self.book.checkpoints():
-            _, signed = notes.open_note(note, self._log_key(), self._witness_keys())
-            sizes.update({name: size for name in signed if name != self.room.origin})
+            sizes.update(dict.fromkeys(self._signers(note) - {self.room.origin}, size))
         return sizes
 
     def _check_enough(self, size: int, said: Sequence[str]) -> None:
-        """The entries since the last sufficiently cosigned checkpoint must have all the cosigners they need."""
-        covered, genesis = 0, self.book.accounts.genesis
+        if self.cosigned_size() < size:
+            entries = [decode(data) for data in self.book.entries(self.cosigned_size(), size)]
+            signed = self._signers(self.book.checkpoint(size))
+            try:
+                check_cosigners(signed, entries, self.book.accounts.genesis)
+            except IntegrityError as exc:
+                raise PartyUnavailable(f"the ledger is not cosigned: {exc.message}" + _because(said)) from None
+
+    def cosigned_size(self) -> int:
+        """How many entries are under a checkpoint that has all the cosigners its new entries need."""
+        covered = 0
         for at, note in self.book.checkpoints():
-            _, signed = notes.open_note(note, self._log_key(), self._witness_keys())
             new = [decode(data) for data in self.book.entries(covered, at)]
             try:
-                check_cosigners(signed.keys(), new, genesis)
-            except IntegrityError as exc:
-                if at == size:
-                    raise RoundEnded(f"the ledger is not cosigned: {exc.message}" + _because(said)) from None
+                check_cosigners(self._signers(note), new, self.book.accounts.genesis)
+            except IntegrityError:
                 continue
             covered = at
+        return covered
+
+    def _signers(self, note: str) -> set[str]:
+        _, signed = notes.open_note(note, self._log_key(), self._witness_keys())
+        return set(signed)
 
     def _log_key(self) -> notes.VerifierKey:
         return notes.log_key(self.room.origin, self.room.coordinator_key)

@@ -13,6 +13,7 @@ from protocols.ledger.notes import VerifierKey, cosigner_key, log_key
 from protocols.logbook import Logbook
 from protocols.plan import Plan
 from protocols.room import Room
+from protocols.verdict import Findings
 
 from .console import report
 from .store import plan_key, release_key
@@ -45,7 +46,7 @@ def policy_of(room: Room) -> trust.TrustPolicy:
     )
 
 
-def write(out: Path, room: Room, book: Logbook, now: float) -> audit.Findings:
+def write(out: Path, room: Room, book: Logbook, now: float) -> Findings:
     """Write everything below `out`; each file whole or not at all. Returns what the auditor would find."""
     (out / "releases").mkdir(parents=True, exist_ok=True)
     packed = bundle_of(book)

@@ -11,18 +11,16 @@ import secrets
 from collections.abc import Mapping
 from typing import Any
 
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-
 from protocols import keys
 from protocols import release as releases
 from protocols.encoding import canonical, parse
 from protocols.errors import IntegrityError
-from protocols.ledger.notes import split
 from protocols.plan import Plan
 from protocols.release import Body, Proof, Release
 from protocols.statistic import Integers
 
-from .store import body_key
+from .ledger import RoomLedger
+from .store import body_key, release_key
 
 
 def commit(plan: Plan, *, round_id: str, step: str, nonce: str, noised: Integers, survivors: list[str],
@@ -50,12 +48,24 @@ def commit(plan: Plan, *, round_id: str, step: str, nonce: str, noised: Integers
     return entry, {body_key(round_id, step): canonical(body.body())}, body
 
 
-def publish(stored: bytes, entry: int, path: list[bytes], note: str, signing: Ed25519PrivateKey) -> Release:
-    """The signed release of a stored body, with its proof to a cosigned checkpoint."""
-    checkpoint, _ = split(note)
-    if checkpoint.size <= entry:
-        raise IntegrityError(f"the checkpoint of size {checkpoint.size} does not cover entry {entry}")
-    body = releases.read_body(parse(stored, what="release body"))
-    return releases.sign(
-        body, signing, entry, Proof(size=checkpoint.size, path=[keys.base64_text(node) for node in path])
-    )
+def publish_missing(ledger: RoomLedger) -> list[Release]:
+    """Sign every committed body that has no release yet and is under a complete checkpoint, from its stored bytes.
+
+    After a crash, or a checkpoint that was cosigned late, the bytes are there: the same release is sent, none is drawn.
+    """
+    made: list[Release] = []
+    size, book = ledger.cosigned_size(), ledger.book
+    for round_id, round_ in book.accounts.rounds.items():
+        for commit_ in round_.commits:
+            key = release_key(round_id, commit_.step)
+            if commit_.seq >= size or book.blob(key) is not None:
+                continue
+            stored = book.blob(body_key(round_id, commit_.step))
+            if stored is None:
+                raise IntegrityError(f"the bytes of the release in entry {commit_.seq} are missing")
+            path = [keys.base64_text(node) for node in book.inclusion(commit_.seq, size)]
+            body = releases.read_body(parse(stored, what="release body"))
+            signed = releases.sign(body, ledger.signing, commit_.seq, Proof(size=size, path=path))
+            book.append([], blobs={key: signed.to_bytes()})
+            made.append(signed)
+    return made

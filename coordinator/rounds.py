@@ -6,6 +6,7 @@ otherwise. Every decision rests on public state: who answered, what the ledger s
 
 from __future__ import annotations
 
+import logging
 import secrets
 import time
 from collections.abc import Callable, Mapping
@@ -14,8 +15,9 @@ from typing import Any
 
 from protocols import messages
 from protocols.encoding import parse
-from protocols.errors import IntegrityError, Refused, RoundEnded
+from protocols.errors import IntegrityError, PartyUnavailable, Refused, RoundEnded, SumroomError
 from protocols.ledger.entries import Reserve, build
+from protocols.ledger.reducer import state_of
 from protocols.masking import MaskKey, Occasion, check_roster
 from protocols.plan import Plan
 from protocols.release import Release
@@ -23,9 +25,11 @@ from protocols.release import Release
 from . import aggregate, release
 from .conversation import Answer, Ask
 from .ledger import RoomLedger
-from .store import body_key, plan_key, release_key
+from .store import plan_key
 
+log = logging.getLogger("sumroom.coordinator")
 APPROVAL_TIMEOUT_S = 30.0
+FORFEIT_TIMEOUT_S = 5.0
 SPARE_S = 60  # a reserve outlives its round's deadline by this, so that a late commit is still within it
 
 Progress = Callable[[str], None]
@@ -56,10 +60,10 @@ def run(plan: Plan, ledger: RoomLedger, ask: Ask, progress: Progress = lambda _:
     """Run one round of a plan; its releases, delivered.
 
     1. **approve**     every party's signature over the plan, and its dataset; nothing is spent yet
-    2. rounds left open by an earlier process are forfeited
+    2. rounds left open by an earlier process are forfeited; every party cosigns all that is not a reserve: it is there
     3. **reserve**     every party holds the charge and signs; one entry; every party cosigns it
     4. per step: **contribute** (mask keys, then shares), **aggregate**, **release** (commit and bytes, cosigned, sent)
-    Raises Refused when a party does not approve or hold (nothing spent), RoundEnded when the round is forfeited.
+    Raises Refused when a party does not approve, cosign or hold (nothing spent), RoundEnded when the round ended early.
     """
     # (1)
     progress("asking for approval")
@@ -68,9 +72,15 @@ def run(plan: Plan, ledger: RoomLedger, ask: Ask, progress: Progress = lambda _:
     ledger.open_room()
     for left_open in ledger.open_rounds():
         ledger.forfeit(left_open, "coordinator-restart")
+    _record_approvals(plan, ledger, approvals)
+    try:
+        ledger.countersign(ask, _everybody(ledger), APPROVAL_TIMEOUT_S)
+    except RoundEnded as exc:
+        raise Refused(f"nothing is spent: {exc.message}", exc.hint) from None
+    release.publish_missing(ledger)
     # (3)
     progress("reserving the budget")
-    round_ = _reserve(plan, ledger, ask, approvals)
+    round_ = _reserve(plan, ledger, ask)
     # (4)
     try:
         for step in round_.reserve.steps:
@@ -78,12 +88,11 @@ def run(plan: Plan, ledger: RoomLedger, ask: Ask, progress: Progress = lambda _:
             noised, survivors = _contribute(round_, step.step, step.nonce, ledger, ask)
             progress(f"{step.step}: releasing")
             _release(round_, step.step, step.nonce, noised, survivors, ledger, ask)
-    except (RoundEnded, IntegrityError) as exc:
-        _forfeit(round_, exc, ledger, ask)
-        raise RoundEnded(
-            f"round {round_.id[:8]} is forfeited: {exc.message}",
-            "its budget stays spent; see to the cause, then run the plan again",
-        ) from None
+    except SumroomError as exc:
+        raise _ended(round_, exc, ledger, ask) from None
+    except BaseException:  # a fault of ours, or the operator's Ctrl-C: the round ends all the same
+        _forfeit(round_, None, ledger, ask)
+        raise
     return round_.released
 
 
@@ -102,9 +111,8 @@ def _approve(plan: Plan, ask: Ask) -> dict[str, messages.Approval]:
 # -- 3. reserve --------------------------------------------------------------------------------------------------------
 
 
-def _reserve(plan: Plan, ledger: RoomLedger, ask: Ask, approvals: Mapping[str, messages.Approval]) -> _Round:
+def _reserve(plan: Plan, ledger: RoomLedger, ask: Ask) -> _Round:
     began = time.monotonic()
-    _record_approvals(plan, ledger, approvals)
     draft = _draft(plan, ledger)
     answers = ask(dict.fromkeys(plan.parties, messages.Reserve(draft=draft)), APPROVAL_TIMEOUT_S)
     holds = {p: a.reply.signature for p, a in answers.items() if isinstance(a.reply, messages.Held)}
@@ -115,10 +123,8 @@ def _reserve(plan: Plan, ledger: RoomLedger, ask: Ask, approvals: Mapping[str, m
     round_ = _Round(plan, reserve, began + plan.deadline_s, ledger.book.size)
     try:
         ledger.countersign(ask, _everybody(ledger), max(1.0, round_.left))
-    except (RoundEnded, IntegrityError) as exc:
-        _forfeit(round_, exc, ledger, ask)
-        raise RoundEnded(f"round {round_.id[:8]} is forfeited: {exc.message}") from None
-    publish_missing(ledger)
+    except SumroomError as exc:
+        raise _ended(round_, exc, ledger, ask) from None
     return round_
 
 
@@ -154,7 +160,7 @@ def _draft(plan: Plan, ledger: RoomLedger) -> dict[str, Any]:
         "blocks": sorted(plan.blocks),
         "charge": {party: dict.fromkeys(sorted(plan.blocks), plan.charge) for party in plan.parties},
         "datasets": {party: ledger.book.accounts.datasets[party].version for party in plan.parties},
-        "expires": int(ledger.clock()) + plan.deadline_s + SPARE_S,
+        "expires": ledger.now + plan.deadline_s + SPARE_S,
     }
     build({**draft, "seq": 0, "time": 0, "holds": {}})  # well-formed before anybody is asked
     return draft
@@ -166,7 +172,10 @@ def _draft(plan: Plan, ledger: RoomLedger) -> dict[str, Any]:
 def _contribute(round_: _Round, step: str, nonce: str, ledger: RoomLedger, ask: Ask) -> tuple[Any, list[str]]:
     """Mask keys from all, then shares from all. With the masks of all in each, a missing share ends the round."""
     plan, room = round_.plan, ledger.room
-    occasion = Occasion(room=room.room, plan=plan.digest, round=round_.id, step=step, nonce=nonce, attempt=1)
+    state = state_of(ledger.book.accounts.rounds[round_.id])
+    occasion = Occasion(
+        room=room.room, plan=plan.digest, round=round_.id, step=step, nonce=nonce, state=state, attempt=1
+    )
     offers = _all(plan, ask(dict.fromkeys(plan.parties, messages.Prepare(occasion=occasion)), round_.left))
     roster: dict[str, MaskKey] = {}
     for party, answer in offers.items():
@@ -199,69 +208,65 @@ def _release(round_: _Round, step: str, nonce: str, noised: Any, survivors: list
     )
     ledger.append([entry], blobs)
     note = ledger.countersign(ask, _everybody(ledger), max(1.0, round_.left))
-    signed = publish_missing(ledger)[-1]
+    signed = release.publish_missing(ledger)[-1]
     round_.answers[step] = body.answer
     round_.released.append(signed)
     _deliver(round_, signed, note, ask)
-
-
-def publish_missing(ledger: RoomLedger) -> list[Release]:
-    """Sign every committed body that has no release yet, from its stored bytes. Call it when all is cosigned.
-
-    After a crash, or a checkpoint that was cosigned late, the bytes are there: the same release is sent, none is drawn.
-    """
-    made = []
-    size = ledger.book.size
-    for round_id, round_ in ledger.book.accounts.rounds.items():
-        for commit in round_.commits:
-            if ledger.book.blob(release_key(round_id, commit.step)) is not None:
-                continue
-            stored = ledger.book.blob(body_key(round_id, commit.step))
-            if stored is None:
-                raise IntegrityError(f"the bytes of the release in entry {commit.seq} are missing")
-            path = ledger.book.inclusion(commit.seq, size)
-            signed = release.publish(stored, commit.seq, path, ledger.book.checkpoint(size), ledger.signing)
-            ledger.book.append([], blobs={release_key(round_id, commit.step): signed.to_bytes()})
-            made.append(signed)
-    return made
 
 
 def _deliver(round_: _Round, signed: Release, note: str, ask: Ask) -> None:
     """Hand the release to its recipients. One that is away gets it later; one that contributes next needs it now."""
     document = parse(signed.to_bytes(), what="release")
     request = messages.Deliver(release=document, checkpoint=note)
-    wanted = sorted({*round_.plan.recipients, *round_.plan.parties})
-    for party, answer in ask(dict.fromkeys(wanted, request), max(1.0, round_.left)).items():
+    for party, answer in ask(dict.fromkeys(round_.plan.parties, request), max(1.0, round_.left)).items():
         if isinstance(answer.reply, messages.Refusal):
-            raise IntegrityError(f"{party} does not accept the release: {answer.reply.reason}")
+            log.warning("%s does not accept the release of %s: %s", party, signed.name, answer.reply.reason)
 
 
 # -- how a round ends early --------------------------------------------------------------------------------------------
 
 
-def _forfeit(round_: _Round, cause: Exception, ledger: RoomLedger, ask: Ask) -> None:
-    """Write the end down, and have it cosigned by those who are there; the others check when they return."""
+def _ended(round_: _Round, cause: SumroomError, ledger: RoomLedger, ask: Ask) -> RoundEnded:
+    """What the operator is told when a round ends early: forfeited, or all committed and only the rest is missing."""
+    if _forfeit(round_, cause, ledger, ask):
+        return RoundEnded(
+            f"round {round_.id[:8]} is forfeited: {cause.message}",
+            "its budget stays spent; see to the cause, then run the plan again",
+        )
+    return RoundEnded(
+        f"round {round_.id[:8]} has committed all its releases, but they are not all out: {cause.message}",
+        "nothing is lost: run any plan, or export, when the parties are back",
+    )
+
+
+def _forfeit(round_: _Round, cause: SumroomError | None, ledger: RoomLedger, ask: Ask) -> bool:
+    """Write the end of an open round down, and have it cosigned by those who are there; the others check later."""
     if ledger.book.accounts.rounds[round_.id].state != "open":
-        return
+        return False
     if isinstance(cause, IntegrityError):
         reason = "integrity"
     elif round_.left <= 0:
         reason = "deadline"
+    elif isinstance(cause, PartyUnavailable):
+        reason = "party-unavailable"
     else:
-        reason = "party-unavailable" if "did not answer" in str(cause) else "refused"
+        reason = "refused"
     ledger.forfeit(round_.id, reason)
     try:
-        ledger.countersign(ask, _everybody(ledger), 5.0)
-    except RoundEnded:
-        return  # it is in the ledger; the next round's checkpoint covers it
+        ledger.countersign(ask, _everybody(ledger), FORFEIT_TIMEOUT_S)
+    except (RoundEnded, IntegrityError) as exc:
+        log.warning("the forfeit is in the ledger, not yet cosigned: %s", exc.message)
+    return True
 
 
 def _all(plan: Plan, answers: Mapping[str, Answer]) -> Mapping[str, Answer]:
     """All parties' answers, or RoundEnded naming who did not give one."""
     silent = [f"{p} did not answer ({a.missing})" for p, a in answers.items() if a.reply is None]
     refused = [f"{p} refused: {a.reply.reason}" for p, a in answers.items() if isinstance(a.reply, messages.Refusal)]
-    if silent or refused or set(answers) != set(plan.parties):
-        raise RoundEnded("; ".join([*silent, *refused]) or "a party did not answer")
+    if silent:
+        raise PartyUnavailable("; ".join([*silent, *refused]))
+    if refused or set(answers) != set(plan.parties):
+        raise RoundEnded("; ".join(refused) or "another set of parties answered than was asked")
     return answers
 
 

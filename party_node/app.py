@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import threading
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,7 +21,7 @@ from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Message, RecordD
 from flwr.clientapp import ClientApp
 
 from protocols import messages
-from protocols.errors import IntegrityError
+from protocols.errors import IntegrityError, Refused
 
 from .config import Config
 from .node import Answered, Node
@@ -30,6 +31,7 @@ log = logging.getLogger("sumroom.party")
 
 app = ClientApp()
 _nodes: dict[str, Node] = {}
+_stopping = threading.Event()
 
 
 @app.query("who")
@@ -55,6 +57,11 @@ def open_node(node_config: Mapping[str, Any]) -> Node:
     return _nodes[path]
 
 
+def stop_waiting() -> None:
+    """Let no answer keep the process from ending."""
+    _stopping.set()
+
+
 def close_nodes() -> None:
     """Close what `open_node` opened."""
     while _nodes:
@@ -73,7 +80,8 @@ def _wait_for_schedule(answered: Answered, began: float) -> None:
     """Answer at the plan's second, not when ready: how long a node computes depends on its data."""
     left = answered.after_s - (time.monotonic() - began)
     if left >= 0:
-        time.sleep(left)
+        if _stopping.wait(left):  # nothing is sent before its time; the share is journalled, and will be asked again
+            raise Refused("the node stops")
     elif answered.after_s:
         log.error("computing took %.1f s longer than the plan's answer_after_s; ask for a larger one", -left)
 

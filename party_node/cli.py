@@ -7,7 +7,8 @@ import json
 import logging
 import secrets
 import signal
-from collections.abc import Sequence
+import time
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -18,7 +19,7 @@ from rich.table import Table
 from protocols import terminal
 from protocols.accuracy import epsilon
 from protocols.budget import decimal
-from protocols.errors import UsageError
+from protocols.errors import Refused, UsageError
 from protocols.plan import Plan
 
 from .config import Config
@@ -27,6 +28,7 @@ from .records import Snapshot, take_snapshot
 from .store import Dataset, Store
 
 SHOWN_DELTA = 1e-6
+LARGEST_REQUEST = 64 << 20
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 ConfigOption = Annotated[Path, typer.Option(metavar="NODE.TOML", help="This node's settings.")]
@@ -55,6 +57,12 @@ def register(
         version = secrets.token_hex(16)
         name = f"snapshot-{version}.parquet"
         snapshot = take_snapshot(settings.table(), agreed.table, store.state / name)
+        if snapshot.people > agreed.people_cap:
+            (store.state / name).unlink()
+            raise Refused(
+                f"the files hold more people than the plan's people_cap of {agreed.people_cap}",
+                "ask the operator for a plan with a larger public cap",
+            )
         store.add_dataset(
             Dataset(
                 version=version,
@@ -104,10 +112,10 @@ def start(
         coordinator=settings.room.coordinator_key,
         journal=journal,
         answer=codec.client_handler(flower.app, node_config),
-        on_event=logging.getLogger("sumroom.party").info,
+        max_payload=LARGEST_REQUEST,
     )
     try:
-        asyncio.run(_until_stopped(attendant.run))
+        asyncio.run(_until_stopped(attendant.run, flower.stop_waiting))
     finally:
         journal.close()
         flower.close_nodes()
@@ -120,7 +128,7 @@ def status(config: ConfigOption, as_json: JsonOption = False) -> None:
     budget = Filter(settings.path("accounts"), settings.settings.budget.record)
     lines: list[dict[str, Any]] = []
     for name, block in sorted(settings.room.blocks.items()):
-        used = budget.worst_day([block])
+        used = budget.worst_day([block], int(time.time()))
         lines.append({"block": name, "used_nano": used, "cap_nano": budget.cap})
     budget.close()
     if as_json:
@@ -137,10 +145,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return terminal.run(app, "sumroom-party", arguments)
 
 
-async def _until_stopped(run: Any) -> None:
+async def _until_stopped(run: Callable[[asyncio.Event], Awaitable[None]], then: Callable[[], None]) -> None:
     stop = asyncio.Event()
+
+    def end() -> None:
+        then()
+        stop.set()
+
     for name in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(name, stop.set)
+        asyncio.get_running_loop().add_signal_handler(name, end)
     await run(stop)
 
 

@@ -6,8 +6,11 @@ quantile, no scale taken from other people. Every bound that a question promises
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import duckdb
@@ -93,7 +96,7 @@ def people(snapshot: Path, window: Window) -> People:
     pairs = {f"{end}{i}": day(getattr(b, end)) for i, b in enumerate(window.blocks) for end in ("first", "last")}
     in_blocks = " OR ".join(f"bought_on BETWEEN $first{i} AND $last{i}" for i in range(len(window.blocks)))
     given = pairs | {"as_of": day(window.as_of), "depth": window.discount_depth_percent, "snapshot": _exactly(snapshot)}
-    with duckdb.connect(config={"autoload_known_extensions": "false"}) as con:
+    with _engine(snapshot) as con:
         try:
             found: dict[str, Any] = con.execute(_QUERY.format(in_blocks=in_blocks), given).fetchnumpy()
         except duckdb.BinderException:
@@ -105,6 +108,19 @@ def people(snapshot: Path, window: Window) -> People:
     for array in (customers, *columns.values()):
         array.setflags(write=False)
     return People(customers, columns)
+
+
+@contextmanager
+def _engine(snapshot: Path) -> Iterator[duckdb.DuckDBPyConnection]:
+    """DuckDB with its spill beside the snapshot, for its owner alone: its own choice is below the working directory."""
+    try:
+        with TemporaryDirectory(dir=snapshot.parent, prefix=".features-") as beside:
+            config: dict[str, str | bool | int | float | list[str]] = {"autoload_known_extensions": "false"}
+            config["temp_directory"] = f"{beside}/spill"
+            with duckdb.connect(config=config) as con:
+                yield con
+    except OSError:
+        raise IntegrityError("the snapshot's folder is gone or cannot be written") from None
 
 
 def _exactly(path: Path) -> str:

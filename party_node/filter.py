@@ -2,20 +2,25 @@
 
 One file per party, shared by its nodes. A charge covers days, not a room's names for them, so that the same rows asked
 for in two rooms, or under two names, add up. Holds are taken before a reserve exists and turn into spends when the
-node cosigns it; a hold that never became one lapses after its expiry, which is safe because a node answers nothing
-without a spend. A spend is never removed.
+node takes it into its copy of the ledger; a hold that never became one lapses after its expiry, which is safe because a
+node answers nothing without a spend. A spend is never removed.
 """
 
 from __future__ import annotations
 
+import logging
+import os
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from protocols.budget import decimal
 from protocols.errors import Refused
 from protocols.schema import Block
+
+log = logging.getLogger("sumroom.party")
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS charge(
@@ -30,11 +35,24 @@ CREATE TRIGGER IF NOT EXISTS charge_fixed BEFORE UPDATE ON charge
 """
 
 
+@dataclass(frozen=True)
+class Charge:
+    """What one round takes from each of these blocks, nano-ρ. `expires`: when a hold of it lapses, unix seconds."""
+
+    room: str
+    round: str
+    plan: str
+    blocks: tuple[Block, ...]
+    nano: int
+    expires: int
+
+
 class Filter:
     """`cap`: the most nano-ρ that any one day may lose. Several processes may use one file."""
 
     def __init__(self, path: Path, cap: int) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
         self.cap = cap
         self._db = sqlite3.connect(path, isolation_level=None, timeout=30, check_same_thread=False)
         self._db.execute("PRAGMA journal_mode=WAL")
@@ -44,61 +62,74 @@ class Filter:
     def close(self) -> None:
         self._db.close()
 
-    def hold(self, room: str, round_id: str, plan: str, blocks: Sequence[Block], nano: int, *, expires: int,
-             now: int) -> None:  # fmt: skip
+    def hold(self, charge: Charge, now: int) -> None:
         """Set budget aside for a draft. Idempotent by round. Raises Refused when a day's cap would be passed."""
         with self._transaction():
-            self._db.execute("DELETE FROM charge WHERE state='held' AND expires < ?", (now,))
-            self._charge(room, round_id, plan, blocks, nano, expires, "held")
+            self._purge(now)
+            self._take(charge, "held", now)
 
-    def spend(self, room: str, round_id: str, plan: str, blocks: Sequence[Block], nano: int, *, expires: int) -> None:
-        """Make a round's charge final, from its hold or afresh. Raises Refused like `hold`."""
+    def spend(self, charges: Sequence[Charge], now: int) -> None:
+        """Make rounds' charges final, from their holds or afresh: all of them, or none and Refused."""
         with self._transaction():
-            self._charge(room, round_id, plan, blocks, nano, expires, "spent")
+            self._purge(now)
+            for charge in charges:
+                self._take(charge, "spent", now)
+
+    def spent_rounds(self, room: str) -> set[str]:
+        """The rounds of a room whose whole charge is final."""
+        rows = self._db.execute(
+            "SELECT round FROM charge WHERE room=? GROUP BY round HAVING MIN(state)='spent'", (room,)
+        ).fetchall()
+        return {round_id for (round_id,) in rows}
 
     def is_spent(self, room: str, round_id: str) -> bool:
-        rows = self._db.execute("SELECT state FROM charge WHERE room=? AND round=?", (room, round_id)).fetchall()
-        return bool(rows) and all(state == "spent" for (state,) in rows)
+        return round_id in self.spent_rounds(room)
 
-    def worst_day(self, blocks: Sequence[Block]) -> int:
-        """The largest sum of charges on any day of these blocks, nano-ρ."""
-        rows = self._db.execute("SELECT first, last, nano FROM charge").fetchall()
+    def worst_day(self, blocks: Sequence[Block], now: int) -> int:
+        """The largest sum of charges, spent or held, on any day of these blocks, nano-ρ."""
+        rows = self._db.execute(
+            "SELECT first, last, nano FROM charge WHERE state='spent' OR expires >= ?", (now,)
+        ).fetchall()
         charges = [(Block(first=f, last=la), n) for f, la, n in rows]
         # The sum only rises on a charge's first day, so the worst day is a block's first or a charge's first day.
         days = {b.first for b in blocks} | {c.first for c, _ in charges if any(c.meets(b) for b in blocks)}
         inside = [d for d in days if any(b.first <= d <= b.last for b in blocks)]
         return max((sum(n for c, n in charges if c.first <= d <= c.last) for d in inside), default=0)
 
-    def spent_on(self, room: str, plan: str) -> int:
-        """Nano-ρ per record that all rounds of one plan hold or have spent."""
+    def used_by(self, room: str, plan: str, now: int, *, but: str = "") -> int:
+        """Nano-ρ per record that all rounds of one plan, `but` one, have spent or hold now."""
         row = self._db.execute(
-            "SELECT COALESCE(SUM(nano), 0) FROM"
-            " (SELECT MAX(nano) AS nano FROM charge WHERE room=? AND plan=? GROUP BY round)",
-            (room, plan),
+            "SELECT COALESCE(SUM(nano), 0) FROM (SELECT MAX(nano) AS nano FROM charge"
+            " WHERE room=? AND plan=? AND round<>? AND (state='spent' OR expires >= ?) GROUP BY round)",
+            (room, plan, but, now),
         ).fetchone()
         return int(row[0])
 
-    def _charge(self, room: str, round_id: str, plan: str, blocks: Sequence[Block], nano: int, expires: int,
-                state: str) -> None:  # fmt: skip
-        for block in blocks:
-            key = (room, round_id, block.first, block.last)
+    def _purge(self, now: int) -> None:
+        self._db.execute("DELETE FROM charge WHERE state='held' AND expires < ?", (now,))
+
+    def _take(self, charge: Charge, state: str, now: int) -> None:
+        for block in charge.blocks:
+            key = (charge.room, charge.round, block.first, block.last)
             row = self._db.execute(
-                "SELECT nano, state FROM charge WHERE room=? AND round=? AND first=? AND last=?", key
+                "SELECT plan, nano, state FROM charge WHERE room=? AND round=? AND first=? AND last=?", key
             ).fetchone()
             if row is None:
-                used = self.worst_day([block])
-                if used + nano > self.cap:
-                    raise Refused(
-                        f"this party's budget for {block.first} to {block.last} is {decimal(self.cap)} over all rooms, "
-                        f"{decimal(used)} is used, and {decimal(nano)} was asked for"
-                    )
+                used = self.worst_day([block], now)
+                if used + charge.nano > self.cap:
+                    log.warning(
+                        "the budget for %s to %s is %s over all rooms, %s is used, %s was asked for",
+                        block.first, block.last, decimal(self.cap), decimal(used), decimal(charge.nano),
+                    )  # fmt: skip
+                    # Not the figures: what other rooms have used is none of this room's business.
+                    raise Refused("this party's own budget, over all its rooms, does not bear it")
                 self._db.execute(
                     "INSERT INTO charge VALUES(?,?,?,?,?,?,?,?)",
-                    (room, round_id, plan, block.first, block.last, nano, state, expires),
+                    (*key[:2], charge.plan, *key[2:], charge.nano, state, charge.expires),
                 )
-            elif row[0] != nano:
-                raise Refused("this round was held with another charge")
-            elif row[1] == "held" and state == "spent":
+            elif row[:2] != (charge.plan, charge.nano):
+                raise Refused("this round was held for another plan or with another charge")
+            elif row[2] == "held" and state == "spent":
                 self._db.execute("UPDATE charge SET state='spent' WHERE room=? AND round=? AND first=? AND last=?", key)
 
     @contextmanager

@@ -20,7 +20,7 @@ from protocols.encoding import canonical, digest
 from protocols.errors import IntegrityError, Refused, SumroomError
 from protocols.ledger import proofs
 from protocols.ledger.entries import Reserve, approval_body, build, signed_body
-from protocols.ledger.reducer import Round
+from protocols.ledger.reducer import Round, state_of
 from protocols.ledger.tree import leaf_hash
 from protocols.logbook import Logbook
 from protocols.masking import Occasion, check_roster, offer
@@ -34,7 +34,7 @@ from .policy import Consent, check_consent, check_plan
 from .store import Dataset, Store
 
 log = logging.getLogger("sumroom.party")
-LONGEST_HOLD_S = 86_400 + 3_600
+SPARE_S = 600  # how long after its deadline a round may at most expire
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,8 @@ class Node:
         self.store = Store(state)
         self.filter = Filter(config.path("accounts"), config.settings.budget.record)
         self.book = Logbook(state / "ledger.db")
-        witness.settle(self.book, self.room, self.party, self.filter)
+        witness.check_genesis(self.book, self.room)
+        witness.settle(self.book, self.room, self.party, self.filter, self.now)
 
     def close(self) -> None:
         self.book.close()
@@ -93,9 +94,13 @@ class Node:
                     return self._contribute(request)
                 case messages.Deliver():
                     return Answered(self._receive(request))
-        except SumroomError as exc:
+        except (Refused, IntegrityError) as exc:
             log.warning("refused %s: %s", request.type, exc.message)
-            return Answered(messages.Refusal(code=_code(request, exc), reason=exc.message[:600]))
+            return Answered(messages.Refusal(code=_CODES[request.type], reason=exc.message[:600]))
+        except SumroomError as exc:  # about this node's own files and settings: its operator's business alone
+            log.error("cannot answer %s: %s", request.type, exc.message)
+            reason = "this node is not set up for that; its operator knows more"
+            return Answered(messages.Refusal(code=_CODES[request.type], reason=reason))
 
     # -- before a round ------------------------------------------------------------------------------------------------
 
@@ -108,8 +113,7 @@ class Node:
         """
         plan = Plan.from_bytes(canonical(request.plan))
         check_plan(plan, self.room, self.party, self._today())
-        consent = Consent.from_toml(self.config.read("consent"), where=str(self.config.path("consent")))
-        check_consent(consent, plan, self.filter.spent_on(self.room.room, plan.digest))
+        self._check_allowed(plan)
         dataset = self._dataset(plan)
         self.store.add_plan(plan.digest, plan.canonical, self.now)
         signature = keys.sign(self.signing, "approval", approval_body(self.room.room, plan.digest))
@@ -119,8 +123,8 @@ class Node:
 
     def _hold(self, request: messages.Reserve) -> messages.Held:
         """
-        1. the draft is a reserve of a plan approved here, word for word what the plan says
-        2. it expires in reasonable time, and its round was never seen
+        1. the draft is a reserve of a plan approved here and still allowed, word for word what the plan says
+        2. it expires soon after the plan's deadline, and its round was never seen
         3. this party's own budget, over all rooms, bears it: held now
         """
         # (1)
@@ -128,19 +132,24 @@ class Node:
         if not isinstance(draft, Reserve):
             raise Refused("the draft is not a reserve")
         plan = self._plan(draft.plan)
+        self._check_allowed(plan, but=draft.round)
         self._check_draft(draft, plan)
         # (2)
-        if not self.now < draft.expires <= self.now + LONGEST_HOLD_S:
+        if not self.now < draft.expires <= self.now + plan.deadline_s + SPARE_S:
             raise Refused(f"the reserve expires at {draft.expires}, it is {self.now}")
         if draft.round in self.book.accounts.rounds:
             raise Refused(f"round {draft.round[:8]} is in the ledger already")
         # (3)
-        blocks = [plan.blocks[name] for name in draft.blocks]
-        self.filter.hold(
-            self.room.room, draft.round, plan.digest, blocks, plan.charge, expires=draft.expires, now=self.now
-        )
+        self.filter.hold(witness.charge_of(draft, self.room, self.party), self.now)
         signature = keys.sign(self.signing, "hold", signed_body(draft, self.room.room))
         return messages.Held(party=self.party, round=draft.round, signature=signature)
+
+    def _check_allowed(self, plan: Plan, *, but: str = "") -> None:
+        """Asked at approval and again at each hold: consent can be withdrawn, a plan runs out, rounds add up."""
+        check_plan(plan, self.room, self.party, self._today())
+        consent = Consent.from_toml(self.config.read("consent"), where=str(self.config.path("consent")))
+        used = self.filter.used_by(self.room.room, plan.digest, self.now, but=but)
+        check_consent(consent, plan, used)
 
     def _check_draft(self, draft: Reserve, plan: Plan) -> None:
         stated = [(s.step, s.mechanism.body(), s.charge) for s in draft.steps]
@@ -157,10 +166,12 @@ class Node:
     # -- during a round ------------------------------------------------------------------------------------------------
 
     def _prepare(self, request: messages.Prepare) -> messages.MaskOffer:
-        """A mask key for one occasion; asked again, the same one."""
-        self._open_step(request.occasion)
-        fresh = X25519PrivateKey.generate().private_bytes_raw()
+        """A mask key for one occasion; asked again, the same one; none once its share is built."""
         o = request.occasion
+        self._open_step(o)
+        if self.store.share(o.round, o.step) is not None:
+            raise Refused(f"step {o.step} of round {o.round[:8]} is answered")
+        fresh = X25519PrivateKey.generate().private_bytes_raw()
         private = self.store.mask_key(o.round, o.step, o.attempt, digest(canonical(o.body())), fresh)
         key = offer(X25519PrivateKey.from_private_bytes(private), self.signing, self.party, o)
         return messages.MaskOffer(party=self.party, key=key)
@@ -229,6 +240,8 @@ class Node:
         step = round_.reserve.steps[len(round_.commits)]
         if (occasion.plan, occasion.step, occasion.nonce) != (round_.reserve.plan, step.step, step.nonce):
             raise Refused(f"round {occasion.round[:8]}: plan, step or nonce is not what its reserve says is next")
+        if occasion.state != state_of(round_):
+            raise Refused(f"round {occasion.round[:8]}: the step starts from another release than this copy's last")
         if occasion.attempt != 1:
             raise Refused("a step is attempted once")
         return round_
@@ -312,14 +325,11 @@ class Node:
         return dt.datetime.fromtimestamp(self.now, dt.UTC).date()
 
 
-_Code = Any
-
-
-def _code(request: messages.Request, exc: SumroomError) -> _Code:
-    if isinstance(request, messages.Propose):
-        return "ask" if "a person must decide" in exc.message else "denied"
-    if isinstance(request, messages.Reserve):
-        return "budget"
-    if isinstance(request, messages.Witness | messages.Deliver):
-        return "ledger"
-    return "roster" if isinstance(exc, IntegrityError) else "used"
+_CODES: dict[str, messages.Code] = {
+    "propose": "consent",
+    "reserve": "budget",
+    "witness": "ledger",
+    "prepare": "round",
+    "contribute": "round",
+    "deliver": "ledger",
+}

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -66,6 +67,7 @@ class Store:
         except OSError:
             self._lease.close()
             raise Refused(f"another process of this node is using {state}", "stop it first") from None
+        os.close(os.open(state / "node.db", os.O_CREAT | os.O_RDWR, 0o600))
         self._db = sqlite3.connect(state / "node.db", isolation_level=None, timeout=30, check_same_thread=False)
         for pragma in ("journal_mode=WAL", "synchronous=FULL", "secure_delete=ON"):
             self._db.execute(f"PRAGMA {pragma}")
@@ -145,6 +147,7 @@ class Store:
                 "INSERT INTO egress(at, kind, sha256) VALUES(?, 'share', ?)", (now, digest(reply + payload))
             )
             self._db.execute("DELETE FROM mask_key WHERE round=? AND step=?", (round_id, step))
+        self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # or the erased key would live on in the log
 
     # -- releases ------------------------------------------------------------------------------------------------------
 

@@ -12,12 +12,14 @@ from protocols.errors import IntegrityError, Refused
 from protocols.ledger import notes
 from protocols.ledger.entries import Entry, Genesis, Reserve, decode
 from protocols.ledger.notes import Checkpoint, VerifierKey
-from protocols.ledger.reducer import check_cosigners
+from protocols.ledger.reducer import Accounts, check_cosigners
 from protocols.logbook import Logbook
 from protocols.messages import Behind, Cosigned, Witness
 from protocols.room import Room
 
-from .filter import Filter
+from .filter import Charge, Filter
+
+CLOCK_SLACK_S = 300
 
 
 def log_key(room: Room) -> VerifierKey:
@@ -36,8 +38,8 @@ def cosign(request: Witness, *, room: Room, party: str, signing: Ed25519PrivateK
     1. the growth starts where this party's copy ends, or else it says where that is
     2. this party's own rules: its room's genesis, and no charge it would not bear
     3. note, consistency, the budget's rules and the root; entries and note are durable before anything is answered
-    4. the charges of new reserves become final in the party's own filter
-    5. the cosignature
+       (the charges of new reserves become final in the party's own filter first: what it cannot bear is not kept)
+    4. the cosignature
 
     Raises Refused or IntegrityError; then nothing was kept. The coordinator may ask again with the same request.
     """
@@ -52,27 +54,39 @@ def cosign(request: Witness, *, room: Room, party: str, signing: Ed25519PrivateK
     else:
         # (2) before (3), so that nothing is kept that this party would not cosign
         for entry in map(decode, entries):
-            _check_entry(entry, room, party, filter_, now)
+            _check_entry(entry, room, now)
         # (3)
         proof = [keys.unbase64(text) for text in request.proof]
-        checkpoint = book.follow(request.checkpoint, log_key(room), request.old_size, proof, entries)
+        checkpoint = book.follow(
+            request.checkpoint,
+            log_key(room),
+            request.old_size,
+            proof,
+            entries,
+            before_commit=lambda accounts: _spend(accounts, room, party, filter_, now),
+        )
     # (4)
-    settle(book, room, party, filter_)
-    # (5)
     line = notes.cosign(checkpoint, party, signing, now)
     book.add_cosignature(checkpoint.size, party, line)
     return Cosigned(party=party, size=checkpoint.size, line=line.removesuffix("\n"))
 
 
-def settle(book: Logbook, room: Room, party: str, filter_: Filter) -> None:
-    """Make sure that every reserve in this copy that charges this party is spent in its own filter.
+def settle(book: Logbook, room: Room, party: str, filter_: Filter, now: int) -> None:
+    """When a node starts: make sure that every reserve in its copy is spent in its filter, which is another file."""
+    _spend(book.accounts, room, party, filter_, now)
 
-    Run after each growth and when the node starts: a crash between the two files is repaired here, against the party.
-    """
-    for round_id, round_ in book.accounts.rounds.items():
-        reserve = round_.reserve
-        if party in reserve.charge and not filter_.is_spent(room.room, round_id):
-            _spend(reserve, room, party, filter_)
+
+def check_genesis(book: Logbook, room: Room) -> None:
+    """Raise Refused where this copy of the ledger begins with another room than the party's room file."""
+    if book.size:
+        _check_entry(decode(book.entries(0, 1)[0]), room, book.accounts.time)
+
+
+def charge_of(reserve: Reserve, room: Room, party: str) -> Charge:
+    """What a reserve takes from a party's own filter."""
+    blocks = tuple(room.blocks[name] for name in reserve.blocks)
+    nano = max(reserve.charge[party].values())
+    return Charge(room.room, reserve.round, reserve.plan, blocks, nano, reserve.expires)
 
 
 def check_covered(note: str, *, room: Room, book: Logbook, entry: int) -> Checkpoint:
@@ -89,20 +103,20 @@ def check_covered(note: str, *, room: Room, book: Logbook, entry: int) -> Checkp
     return checkpoint
 
 
-def _check_entry(entry: Entry, room: Room, party: str, filter_: Filter, now: int) -> None:
+def _check_entry(entry: Entry, room: Room, now: int) -> None:
+    if entry.time > now + CLOCK_SLACK_S:
+        raise Refused(f"entry {entry.seq} is from the future: {entry.time}, it is {now} here")
     if isinstance(entry, Genesis):
         stated = {**entry.body()}
         del stated["seq"], stated["time"]
         if stated != room.genesis():
             raise Refused("the ledger's genesis is not the room that this party knows")
-    elif isinstance(entry, Reserve) and party in entry.charge:
-        nano = max(entry.charge[party].values())
-        blocks = [room.blocks[name] for name in entry.blocks]
-        # Taking the hold again finds it, or refuses where it has lapsed and the budget has gone elsewhere.
-        filter_.hold(room.room, entry.round, entry.plan, blocks, nano, expires=entry.expires, now=now)
 
 
-def _spend(reserve: Reserve, room: Room, party: str, filter_: Filter) -> None:
-    nano = max(reserve.charge[party].values())
-    blocks = [room.blocks[name] for name in reserve.blocks]
-    filter_.spend(room.room, reserve.round, reserve.plan, blocks, nano, expires=reserve.expires)
+def _spend(accounts: Accounts, room: Room, party: str, filter_: Filter, now: int) -> None:
+    """Charge what is not charged yet, in one transaction. Raises Refused when it does not fit."""
+    spent = filter_.spent_rounds(room.room)
+    reserves = [round_.reserve for round_id, round_ in accounts.rounds.items() if round_id not in spent]
+    charges = [charge_of(reserve, room, party) for reserve in reserves if party in reserve.charge]
+    if charges:
+        filter_.spend(charges, now)

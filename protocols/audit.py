@@ -19,75 +19,29 @@ another way than the bundle, and compare with the bundle of the last audit.
 
 from __future__ import annotations
 
+import datetime as dt
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 from . import accuracy, budget, bundle, release
 from .encoding import digest
 from .errors import CannotDecide, IntegrityError, SumroomError
 from .keys import public_key, unbase64
 from .ledger import notes, proofs
-from .ledger.entries import LIFETIME, PERSON, Commit, Entry, Forfeit, Genesis, Mechanism, Reserve, decode
+from .ledger.entries import LIFETIME, PERSON, Commit, Dataset, Entry, Forfeit, Genesis, Mechanism, Reserve, decode
 from .ledger.entries import Plan as PlanEntry
 from .ledger.notes import Checkpoint
 from .ledger.reducer import Accounts, check_cosigners
 from .ledger.tree import Tree, leaf_hash
 from .ledger.trust import TrustPolicy
 from .plan import Plan
+from .schema import day
+from .verdict import BudgetLine, Check, Findings, Problem
 
 Kind = TypeVar("Kind", bound=Entry)
-
-
-@dataclass(frozen=True)
-class Problem:
-    """A violation. where: an entry by its number, or a file of the bundle."""
-
-    where: str
-    what: str
-
-
-@dataclass(frozen=True)
-class Check:
-    """One line of the verdict. meaning: what it says to a person whose data were used."""
-
-    name: str
-    looked_at: str
-    meaning: str
-    problems: tuple[Problem, ...]
-    state: Literal["ok", "violation", "not reached"]
-
-
-@dataclass(frozen=True)
-class BudgetLine:
-    """Nano-ρ spent of a cap, by (who, block) as in `Accounts.balance`. epsilon: δ of a plan → what ρ means there."""
-
-    who: str
-    block: str
-    spent: int
-    cap: int
-    epsilon: Mapping[str, float]
-
-
-@dataclass(frozen=True)
-class Findings:
-    """All that `verify` found. root: hex, over all entries. numbers: published figures that match their entry."""
-
-    room: str | None
-    entries: int
-    root: str | None
-    checks: tuple[Check, ...]
-    budgets: tuple[BudgetLine, ...]
-    releases: int
-    numbers: int
-    forfeits: int
-
-    @property
-    def violations(self) -> tuple[Problem, ...]:
-        """Every problem of every check; none means clean."""
-        return tuple(problem for check in self.checks for problem in check.problems)
 
 
 @dataclass
@@ -279,6 +233,7 @@ def _plan(evidence: _Evidence, file: str, entry: PlanEntry) -> Plan:
 
 def _mechanisms(evidence: _Evidence) -> str:
     steps = 0
+    datasets = {(entry.party, entry.version): entry for entry in evidence.each(Dataset)}
     for entry in evidence.each(Reserve):
         plan = evidence.plans[entry.plan]
         written = [(step.step, step.mechanism.body(), step.charge) for step in entry.steps]
@@ -286,6 +241,12 @@ def _mechanisms(evidence: _Evidence) -> str:
             evidence.found(f"entry {entry.seq}", "its steps, noise or charges are not those of its plan")
         if set(entry.blocks) != set(plan.blocks):
             evidence.found(f"entry {entry.seq}", "it charges other blocks than its plan")
+        if dt.datetime.fromtimestamp(entry.time, dt.UTC).date() > day(plan.valid_until):
+            evidence.found(f"entry {entry.seq}", f"its plan was valid until {plan.valid_until}")
+        for party, version in entry.datasets.items():
+            declared = datasets[party, version]
+            if (declared.schema_digest, declared.people_cap) != (plan.table.digest(), plan.people_cap):
+                evidence.found(f"entry {entry.seq}", f"the dataset of {party} is of another table or cap than its plan")
         steps += len(entry.steps)
     return f"{len(evidence.accounts.rounds)} reserves, {steps} steps"
 

@@ -13,17 +13,17 @@ import sys
 from collections.abc import Sequence
 from typing import Annotated, Any
 
-import click
 import typer
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from . import audit, bundle
+from . import audit, bundle, terminal
 from .budget import decimal
-from .errors import CannotDecide, SumroomError, UsageError
+from .errors import CannotDecide, UsageError
 from .ledger import trust
 from .ledger.entries import PERSON
+from .verdict import Findings
 
 CLEAN, VIOLATION, CANNOT_DECIDE = 0, 1, 2
 
@@ -60,26 +60,8 @@ def verify(
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the tool; returns the exit status. Errors go to stderr as `error:` and `hint:`, never as a traceback."""
-    try:
-        status = app(
-            args=None if arguments is None else list(arguments), prog_name="sumroom-audit", standalone_mode=False
-        )
-    except SumroomError as exc:
-        _complain(exc)
-    except click.ClickException as exc:
-        _complain(UsageError(exc.format_message(), "see: sumroom-audit --help"))
-    except Exception as exc:  # noqa: BLE001 - a verdict must not depend on what a traceback looks like
-        _complain(CannotDecide(f"internal fault: {type(exc).__name__}", "this is a fault of the tool: report it"))
-    else:
-        if status in (None, CLEAN, VIOLATION):
-            return int(status or CLEAN)
-        _complain(CannotDecide("interrupted"))  # typer's own status for it is another
-    return CANNOT_DECIDE
-
-
-def _complain(exc: SumroomError) -> None:
-    print(_plain(exc.diagnostics()), file=sys.stderr)
+    """Run the tool; returns the exit status. Whatever keeps it from a verdict is `cannot decide`."""
+    return terminal.run(app, "sumroom-audit", arguments, lambda _: CANNOT_DECIDE)
 
 
 def _read(name: str, limit: int) -> bytes:
@@ -96,17 +78,17 @@ def _read(name: str, limit: int) -> bytes:
     return data
 
 
-def _document(findings: audit.Findings) -> dict[str, Any]:
+def _document(findings: Findings) -> dict[str, Any]:
     verdict = "violation" if findings.violations else "clean"
     return {"verdict": verdict, **dataclasses.asdict(findings)}
 
 
-def _show(findings: audit.Findings, console: Console) -> None:
+def _show(findings: Findings, console: Console) -> None:
     console.print(Text(f"room {findings.room or '?'}: {findings.entries} entries, root {findings.root or '?'}"))
     console.print(_checks_table(findings))
     for check in findings.checks:
         for problem in check.problems:
-            console.print(Text(_plain(f"{check.name}: {problem.where}: {problem.what}"), style="red"))
+            console.print(Text(terminal.plain(f"{check.name}: {problem.where}: {problem.what}"), style="red"))
     if findings.budgets:
         console.print(_budgets_table(findings))
     console.print(Text(f"{findings.releases} releases, {findings.numbers} published numbers matched to their entries,"
@@ -115,7 +97,7 @@ def _show(findings: audit.Findings, console: Console) -> None:
     console.print(Text(f"VIOLATION: {count} found", style="bold red") if count else Text("clean", style="bold green"))
 
 
-def _checks_table(findings: audit.Findings) -> Table:
+def _checks_table(findings: Findings) -> Table:
     table = Table(box=None, pad_edge=False)
     for title in ("check", "", "looked at", "for a person in the data"):
         table.add_column(title, overflow="fold")
@@ -124,7 +106,7 @@ def _checks_table(findings: audit.Findings) -> Table:
     return table
 
 
-def _budgets_table(findings: audit.Findings) -> Table:
+def _budgets_table(findings: Findings) -> Table:
     """ρ spent of the cap, and the ε it means at the δ of each plan: per record at a party, per person at all."""
     deltas = list(findings.budgets[0].epsilon)
     table = Table(box=None, pad_edge=False)
@@ -139,8 +121,3 @@ def _budgets_table(findings: audit.Findings) -> Table:
 
 def _rounded_up(epsilon: float) -> str:
     return f"{math.ceil(epsilon * 1000) / 1000:.3f}"
-
-
-def _plain(text: str) -> str:
-    """The text without anything that a terminal would obey."""
-    return "".join(char if char.isprintable() or char == "\n" else "\ufffd" for char in text)

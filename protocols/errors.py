@@ -4,6 +4,7 @@
     ├── UsageError       a setting, plan or command line is wrong              exit 2
     ├── Refused          a rule says no (budget, consent, roster)              exit 1
     ├── RoundEnded       the round could not finish; its budget is spent       exit 1
+    │   └── PartyUnavailable   because a party did not answer or cosign
     ├── IntegrityError   a signature, a proof or a byte is not what it must be exit 3
     └── CannotDecide     the auditor lacks what is needed to say yes or no     exit 2
 
@@ -41,6 +42,10 @@ class Refused(SumroomError):
 
 class RoundEnded(SumroomError):
     """A round ended without all its releases; what it had reserved is spent."""
+
+
+class PartyUnavailable(RoundEnded):
+    """A party that the round needs did not answer or cosign in time."""
 
 
 class IntegrityError(SumroomError):

@@ -33,8 +33,11 @@ def figure(value: float, interval: Interval, digits: int) -> Figure:
 
 def count(noised: int, half_width: int, scale: int, consistent: float | None = None) -> Figure:
     """A number of people from a noised slot of `scale` units a person, ± a half-width in the same units."""
-    digits = 0 if scale == 1 else 1
-    shown = figure(noised / scale, Interval((noised - half_width) / scale, (noised + half_width) / scale), digits)
+    if scale not in (1, 2):
+        raise IntegrityError(f"a count has one unit or two a person, not {scale}")
+    digits, tenths = (0, 1) if scale == 1 else (1, 5)  # exact: a half is five tenths
+    ends = {"value": noised, "low": noised - half_width, "high": noised + half_width}
+    shown = {name: _text(units * tenths, digits) for name, units in ends.items()}
     return shown if consistent is None else {**shown, "consistent": _text(round(consistent * 10), 1)}
 
 

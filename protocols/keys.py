@@ -1,7 +1,7 @@
 """Identities: an Ed25519 key per party and for the coordinator, and what each signature is for.
 
 Every signature names its purpose, so that a signature given for one thing can never serve for another. X25519 keys for
-masks live for one attempt of one step and are never written down (`masking.py`).
+masks live for one attempt of one step (`masking.py`); a node keeps them on its own disk until that step is answered.
 """
 
 from __future__ import annotations

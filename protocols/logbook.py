@@ -190,7 +190,14 @@ class Logbook:
             self._grow(old_size, entries, expected_root)
 
     def follow(
-        self, note: str, log: VerifierKey, old_size: int, proof: Sequence[bytes], entries: Sequence[bytes]
+        self,
+        note: str,
+        log: VerifierKey,
+        old_size: int,
+        proof: Sequence[bytes],
+        entries: Sequence[bytes],
+        *,
+        before_commit: Callable[[Accounts], None] = lambda _: None,
     ) -> Checkpoint:
         """A witness's duty before it cosigns, in one durable transaction; returns the checkpoint to cosign.
 
@@ -198,7 +205,8 @@ class Logbook:
         2. it does not go back behind what this copy holds
         3. the proof shows that it continues what this copy holds
         4. the rules allow every new entry, and the entries lead to the note's root
-        5. entries and note are stored
+        5. `before_commit` sees the accounts after them, and may raise
+        6. entries and note are stored
         The caller adds its own rules, cosigns, stores the line with `add_cosignature`, and only then answers.
         Raises as `extend` does. After Refused, `size` says where the coordinator must begin.
         """
@@ -211,6 +219,7 @@ class Logbook:
             self._grow(old_size, entries, checkpoint.root)
             if self.size != checkpoint.size:
                 raise IntegrityError(f"{self.size} entries for a checkpoint of {checkpoint.size}")
+            before_commit(self._accounts)
             self._store_note(checkpoint.size, note)
         return checkpoint
 

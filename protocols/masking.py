@@ -32,13 +32,18 @@ Words = NDArray[np.uint64]
 
 
 class Occasion(Frozen):
-    """The one use of a set of masks."""
+    """The one use of a set of masks.
+
+    state   digest of the release that the step starts from, or of the plan for a round's first step: parties that are
+            shown different states get masks that do not cancel
+    """
 
     room: Name
     plan: Digest
     round: Hex16
     step: Name
     nonce: Hex16
+    state: Digest
     attempt: Positive
 
 

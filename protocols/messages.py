@@ -25,6 +25,7 @@ from .errors import IntegrityError
 from .masking import MaskKey, Occasion
 from .schema import Base64, Count, Digest, Frozen, Hex16, Name, Positive
 
+Code = Literal["consent", "budget", "ledger", "round"]
 Text = Annotated[str, Field(max_length=600)]
 
 
@@ -54,10 +55,10 @@ class Approval(Frozen):
 
 
 class Refusal(Frozen):
-    """No, for a reason that everybody may know. `code` decides, `reason` explains."""
+    """No, for a reason that everybody may know. `code` says which rule, `reason` explains."""
 
     type: Literal["refusal"] = "refusal"
-    code: Literal["ask", "denied", "budget", "roster", "ledger", "expired", "used", "unknown"]
+    code: Code
     reason: Text
 
 

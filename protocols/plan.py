@@ -90,6 +90,11 @@ class Plan(Frozen):
             raise ValueError("blocks: two blocks share a day")
         if self.features.as_of < blocks[-1].last:
             raise ValueError("features.as_of lies before the end of the last block")
+        if not set(self.recipients) <= set(self.parties):
+            raise ValueError("recipients: only parties of the plan can be recipients so far")
+        names = [step.name for step, _ in self.steps()]
+        if len(set(names)) != len(names):
+            raise ValueError("questions: two of them have steps of one name; ask each question once")
         for step, mechanism in self.steps():
             self._check_step(step, mechanism)
         spent = sum(m.charge for _, m in self.steps())
@@ -106,6 +111,13 @@ class Plan(Frozen):
                 f"collusion is {self.collusion}; with {n} parties it must be 1 to {n - 1}, since the parties read "
                 "the releases"
             )
+        if budget.honest_shares(self.quorum, self.collusion) != 1:
+            raise ValueError(
+                f"collusion must be at least quorum − 1 = {self.quorum - 1}: what a person known to every party is "
+                "charged counts on the full noise in each share"
+            )
+        if n == 1 and self.collusion:
+            raise ValueError("collusion must be 0 where there is one party only")
         if n <= 3 and self.quorum != n:
             raise ValueError(f"quorum must be {n}: with three parties or fewer nothing can be recovered")
 

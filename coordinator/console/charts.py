@@ -274,12 +274,12 @@ def _svg(draw: Draw, width: int, height: int, *, label: str) -> Markup:
 
 
 def _bare(svg: str, width: int, height: int, label: str) -> Markup:
-    """Only what a page needs: no prolog, namespaces, comments, metadata or style sheet; letters in the page's font.
+    """Only what a page needs: no prolog, namespaces, comments or style sheet; letters in the page's font.
 
     Ids of groups go too: nothing refers to them, and two pictures on one page would share them.
     """
     svg = svg[svg.index("<svg") :]
-    svg = re.sub(r"<!--.*?-->|<metadata>.*?</metadata>|<style.*?</style>", "", svg, flags=re.DOTALL)
+    svg = re.sub(r"<!--.*?-->|<style.*?</style>", "", svg, flags=re.DOTALL)
     svg = re.sub(r'<g id="[^"]*"', "<g", svg).replace("xlink:href", "href")
     svg = re.sub(r"font: ((?:italic |bold |700 )*[0-9.]+px) [^;\"]*", r"font: \1 var(--sans)", svg)
     head = f'<svg viewBox="0 0 {width} {height}" role="img" aria-label="{escape(label)}">'

@@ -20,7 +20,6 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from protocols import accuracy
-from protocols.audit import BudgetLine, Findings
 from protocols.budget import decimal
 from protocols.errors import IntegrityError, UsageError
 from protocols.figures import pointers
@@ -28,6 +27,7 @@ from protocols.ledger.entries import LIFETIME, PERSON
 from protocols.plan import Plan
 from protocols.questions import rfm
 from protocols.release import Body
+from protocols.verdict import BudgetLine, Findings
 
 from .charts import Axis, Picture, Reading, bars, heat, meter
 
@@ -215,15 +215,15 @@ def _cohorts(plan: Plan, answers: Answers) -> list[Section]:
         [*columns, Column("95 % interval", "number"), Column("Adds up", "number")],
         [*rows, unusable],
         "Each customer counts in the first group that fits, from top to bottom. “Adds up”: the same estimates, moved "
-        "as little as possible so that none is negative and cohorts and heat map have one total; its 95 % interval is "
-        "the one beside it.",
+        "as little as possible so that none is negative and cohorts and heat map have one total. The interval "
+        "belongs to the estimate; the moved number has none of its own.",
     )
     drawing = bars(
         [(COHORT_WORDS[name], Reading.of(named[name])) for name in rfm.COHORTS],
         label="Customers in each cohort with 95 % intervals",
         caption="Customers in each cohort. The dark line is the 95 % interval: the exact number is very likely in it.",
     )
-    lead = "How the customers of all companies divide into eight groups, by what they bought, how often and how lately."
+    lead = "How the customers of all companies divide into eight groups: by when, how often and for how much they buy."
     return [Section("Cohorts", lead, [drawing, table]), _cells_section(question, positions, answer["cells"])]
 
 

@@ -329,26 +329,35 @@ class Accounts:
             check(self._keys[party], "hold", body, signature, who=party)
 
 
-def cosigners_needed(entries: Iterable[Entry], genesis: Genesis) -> frozenset[str] | int:
-    """Who must cosign a checkpoint with these new entries: a set of parties, or how many of any of them.
+def state_of(round_: Round) -> str:
+    """The digest that a round's next step starts from: of its last release, or of its plan before the first."""
+    return round_.commits[-1].digest if round_.commits else round_.reserve.plan
 
-    A genesis, dataset, plan or reserve among them needs every party; commits and forfeits only need the quorum, because
-    a round must be able to end without the party that was lost in it.
+
+def cosigners_needed(entries: Iterable[Entry], genesis: Genesis) -> tuple[frozenset[str], int]:
+    """Who must be among the cosigners of a checkpoint with these new entries, and how many they must be at least.
+
+    A genesis, dataset, plan or reserve among them needs every party. A commit needs every survivor it names: each has
+    then seen the one release of the step that there is. A forfeit needs the quorum only, because a round must be able
+    to end without the party that was lost in it.
     """
-    if any(isinstance(entry, STRONG) for entry in entries):
-        return frozenset(genesis.parties)
-    return genesis.cosign_quorum
+    named: set[str] = set()
+    for entry in entries:
+        if isinstance(entry, STRONG):
+            return frozenset(genesis.parties), len(genesis.parties)
+        if isinstance(entry, Commit):
+            named.update(entry.survivors)
+    return frozenset(named), max(genesis.cosign_quorum, len(named))
 
 
 def check_cosigners(names: Collection[str], entries: Iterable[Entry], genesis: Genesis) -> None:
     """Raise IntegrityError unless the parties among `names` may together carry these new entries."""
     present = set(names) & set(genesis.parties)
-    needed = cosigners_needed(entries, genesis)
-    if isinstance(needed, int):
-        if len(present) < needed:
-            raise IntegrityError(f"{len(present)} cosignatures of parties, fewer than the quorum of {needed}")
-    elif needed - present:
-        raise IntegrityError(f"the cosignature of {_list(needed - present)} is missing; these entries need every party")
+    named, least = cosigners_needed(entries, genesis)
+    if named - present:
+        raise IntegrityError(f"the cosignature of {_list(named - present)} is missing; these entries need it")
+    if len(present) < least:
+        raise IntegrityError(f"{len(present)} cosignatures of parties, fewer than the quorum of {least}")
 
 
 def _check_mechanism(step: str, mechanism: Mechanism, charge: int) -> None:
@@ -366,6 +375,9 @@ def _check_mechanism(step: str, mechanism: Mechanism, charge: int) -> None:
             f"step {step}: collusion {mechanism.collusion}, not {least} to {adders - 1} with {adders} parties"
         )
     honest = honest_shares(mechanism.quorum, mechanism.collusion)
+    if honest != 1:
+        # Why: N times the record's charge bounds the person's only while every share alone carries the full noise.
+        raise Refused(f"step {step}: collusion {mechanism.collusion} counts on {honest} honest shares; it may on one")
     cost = charge_for(mechanism.sensitivity_sq, mechanism.variance_micro, honest)
     if charge != cost:
         raise Refused(f"step {step} is charged {charge}, but costs {cost} (nano-ρ)")

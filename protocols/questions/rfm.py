@@ -250,6 +250,7 @@ def cohorts(noised: Integers, noise: Noise) -> dict[str, Any]:
 
     `consistent` is the nearest table without negative cells in which cells and cohorts add up to the same total.
     Where more than half of a table would be too noisy all of it is: the few cells that pass would be the lucky ones.
+    The 95 % hold over all cells; of cells whose true size is near the gate, those that are shown are the lucky ones.
     """
     half = discrete_gaussian_accuracy(noise.variance)
     cells = [int(x) for x in noised[:25]]

@@ -125,7 +125,9 @@ def test_a_reserve_that_not_every_party_cosigned_gets_no_contribution(
     assert computed == []
 
 
-def test_a_reserve_that_a_node_has_not_seen_gets_no_mask_key_and_no_contribution(room: Any, computed: list[str]) -> None:
+def test_a_reserve_that_a_node_has_not_seen_gets_no_mask_key_and_no_contribution(
+    room: Any, computed: list[str]
+) -> None:
     room.stopped_at(messages.Witness)
     room.away = {"beta"}
     with pytest.raises(RoundEnded, match="beta"):
@@ -251,9 +253,7 @@ def test_another_roster_for_a_step_that_was_answered_is_refused(room: Any, compu
     room.share("alpha", request)
     before = len(computed)
     key = offer(X25519PrivateKey.generate(), room.nodes["beta"].signing, "beta", request.occasion)
-    reply, payload = room.share(
-        "alpha", request.model_copy(update={"roster": {**request.roster, "beta": key}})
-    )
+    reply, payload = room.share("alpha", request.model_copy(update={"roster": {**request.roster, "beta": key}}))
     assert isinstance(reply, messages.Refusal)
     assert "to another request" in reply.reason
     assert payload == b""
@@ -304,17 +304,13 @@ def test_a_release_other_than_the_committed_one_is_refused_and_the_next_step_is_
     assert round_.state == "forfeited"
 
 
-def test_the_next_step_is_refused_where_the_release_before_it_was_not_delivered(
-    room: Any, computed: list[str]
-) -> None:
+def test_the_next_step_is_refused_where_the_release_before_it_was_not_delivered(room: Any, computed: list[str]) -> None:
     room.stopped_at(messages.Deliver)
     prepare = next_step(room)
     roster = {party: room.say(party, prepare).key for party in room.nodes}
     covering = room.book.checkpoints()[0][1]
     before = len(computed)
-    reply = room.say(
-        "alpha", messages.Contribute(occasion=prepare.occasion, roster=roster, checkpoint=covering)
-    )
+    reply = room.say("alpha", messages.Contribute(occasion=prepare.occasion, roster=roster, checkpoint=covering))
     assert isinstance(reply, messages.Refusal)
     assert "has not been delivered" in reply.reason
     assert len(computed) == before

@@ -192,7 +192,9 @@ def test_a_plan_past_its_last_day_gets_no_further_round(lab: ModuleType, templat
         refused(room, draft_of(room, expires=int(room.clock.now) + 100))
 
 
-@pytest.mark.xfail(reason="the reason of a refusal carries the message of a UsageError, which names a path of the party")
+@pytest.mark.xfail(
+    reason="the reason of a refusal carries the message of a UsageError, which names a path of the party"
+)
 def test_a_refusal_does_not_tell_where_the_party_keeps_its_files(room: Any) -> None:
     (room.base / "alpha" / "consent.toml").write_text("[")
     assert str(room.base) not in refused(room, messages.Propose(plan=room.plan.body())).reason

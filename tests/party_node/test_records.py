@@ -88,7 +88,7 @@ def test_the_same_rows_give_the_same_bytes_whatever_files_hold_them(tmp_path: Pa
         con.execute(f"COPY ({query.format('120000', 'hash(i)')}) TO '{tmp_path}/one.csv' (HEADER, DELIMITER ';')")
         con.execute(f"COPY ({query.format('120000, 200000', '-i')}) TO '{tmp_path}/two.csv.gz' (HEADER)")
     parts = take(tmp_path / "two.csv.gz", tmp_path / "one.csv")
-    assert whole.rows == 200_000
+    assert rows(whole, "count(*)") == [(whole.rows,)] == [(200_000,)]
     assert parts.sha256 == whole.sha256
 
 

@@ -7,7 +7,7 @@ import secrets
 import shutil
 import sqlite3
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -26,6 +26,7 @@ from protocols.ledger.notes import Checkpoint
 from protocols.ledger.tree import Tree, leaf_hash
 from protocols.logbook import Logbook
 from protocols.messages import Witness
+
 LAB = Path(__file__).parents[1] / "rounds" / "lab.py"
 
 
@@ -219,11 +220,13 @@ def test_two_checkpoints_of_one_size_are_not_both_cosigned(room: Any, growth: Wi
 
 @pytest.mark.parametrize(
     ("old", "new"),
-    [('record = "2"', 'record = "3"'), ("cosign_quorum = 2", "cosign_quorum = 3"), ('last = "2017-12-31"', 'last = "2017-12-30"')],
+    [
+        ('record = "2"', 'record = "3"'),
+        ("cosign_quorum = 2", "cosign_quorum = 3"),
+        ('last = "2017-12-31"', 'last = "2017-12-30"'),
+    ],
 )
-def test_a_genesis_that_is_not_the_room_of_the_partys_own_file_is_not_cosigned(
-    room: Any, old: str, new: str
-) -> None:
+def test_a_genesis_that_is_not_the_room_of_the_partys_own_file_is_not_cosigned(room: Any, old: str, new: str) -> None:
     text = (room.base / "room.toml").read_text()
     assert old in text
     room.store.close()

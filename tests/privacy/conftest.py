@@ -31,7 +31,7 @@ def through_masks() -> Callable[..., Integers]:
         signing = {party: Ed25519PrivateKey.generate() for party in totals}
         private = {party: X25519PrivateKey.generate() for party in totals}
         occasion = masking.Occasion(
-            room="lab", plan="0" * 64, round="1" * 32, step="any-step", nonce="2" * 32, attempt=1
+            room="lab", plan="0" * 64, round="1" * 32, step="any-step", nonce="2" * 32, state="0" * 64, attempt=1
         )
         roster = {party: masking.offer(private[party], signing[party], party, occasion) for party in totals}
         masking.check_roster(roster, {party: key.public_key() for party, key in signing.items()}, occasion)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -61,7 +60,8 @@ def each_with_its_noise(totals: Mapping[str, Integers], mechanism: Mechanism) ->
         add_noise(total, bound_sq=mechanism.sensitivity_sq, variance_micro=mechanism.variance_micro)
         for total in totals.values()
     ]
-    return np.sum(noised, axis=0, dtype=np.int64)
+    result: Integers = np.stack(noised).sum(axis=0, dtype=np.int64)
+    return result
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,8 @@ def question_of(plan: Plan) -> rfm.Plan:
 
 
 def sum_of(totals: Mapping[str, Integers]) -> Integers:
-    return np.sum(list(totals.values()), axis=0, dtype=np.int64)
+    result: Integers = np.stack(list(totals.values())).sum(axis=0, dtype=np.int64)
+    return result
 
 
 @pytest.fixture(scope="module")
@@ -124,7 +125,7 @@ def simulated(room: Room) -> list[Played]:
 
 
 def hits(room: Room, played: list[Played], shares: int = 3) -> Hits:
-    """Family of figures → for each released figure, whether its interval holds the truth. `shares`: taken to be noisy."""
+    """Family of figures → for each one released, does its interval hold the truth? `shares`: taken as noisy."""
     (cuts, cuts_noise), (cohorts, cohorts_noise) = room.plan.steps()
     found: Hits = defaultdict(list)
     for one in played:

@@ -18,6 +18,7 @@ from protocols.errors import CannotDecide
 from protocols.ledger import entries, notes
 from protocols.ledger.reducer import Balance
 from protocols.ledger.trust import Group, Quorum
+from protocols.verdict import Findings
 
 BUILDER = Path(__file__).parents[1] / "ledger" / "builder.py"
 ALL, QUORUM = ("alpha", "beta", "gamma"), ("alpha", "beta")
@@ -64,7 +65,7 @@ def cosigners(members: dict[str, bytes]) -> dict[int, tuple[str, ...]]:
     return found
 
 
-def first(findings: audit.Findings) -> tuple[str, str, str]:
+def first(findings: Findings) -> tuple[str, str, str]:
     """(check, where, what) of the first violation; the checks before it are clean."""
     for check in findings.checks:
         if check.state != "ok":

@@ -307,7 +307,7 @@ class Room:
     def spent(self, party: str) -> int:
         """Nano-ρ that any day of this party's data has lost or is held for, by its own accounts."""
         node = self.nodes[party]
-        return node.filter.worst_day(list(node.room.blocks.values()))
+        return node.filter.worst_day(list(node.room.blocks.values()), int(self.clock()))
 
 
 class NoNoise:

@@ -1,0 +1,56 @@
+"""What the auditor's tool says: checks, problems, budgets. Facts only; how they are found is in `audit.py`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A violation. where: an entry by its number, or a file of the bundle."""
+
+    where: str
+    what: str
+
+
+@dataclass(frozen=True)
+class Check:
+    """One line of the verdict. meaning: what it says to a person whose data were used."""
+
+    name: str
+    looked_at: str
+    meaning: str
+    problems: tuple[Problem, ...]
+    state: Literal["ok", "violation", "not reached"]
+
+
+@dataclass(frozen=True)
+class BudgetLine:
+    """Nano-ρ spent of a cap, by (who, block) as in `Accounts.balance`. epsilon: δ of a plan → what ρ means there."""
+
+    who: str
+    block: str
+    spent: int
+    cap: int
+    epsilon: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Findings:
+    """All that `verify` found. root: hex, over all entries. numbers: published figures that match their entry."""
+
+    room: str | None
+    entries: int
+    root: str | None
+    checks: tuple[Check, ...]
+    budgets: tuple[BudgetLine, ...]
+    releases: int
+    numbers: int
+    forfeits: int
+
+    @property
+    def violations(self) -> tuple[Problem, ...]:
+        """Every problem of every check; none means clean."""
+        return tuple(problem for check in self.checks for problem in check.problems)
