@@ -10,6 +10,8 @@ import typer
 
 from .errors import SumroomError, UsageError
 
+INTERRUPTED = 130  # what typer makes of Ctrl-C
+
 
 def run(
     app: typer.Typer,
@@ -24,11 +26,11 @@ def run(
         return _complain(exc, status_of)
     except click.ClickException as exc:
         return _complain(UsageError(exc.format_message(), f"see: {name} --help"), status_of)
-    except (click.Abort, KeyboardInterrupt):
-        return _complain(UsageError("interrupted"), status_of)
     except Exception as exc:  # noqa: BLE001 - a person gets two lines, whatever happened; the text could hold data
         fault = UsageError(f"internal fault: {type(exc).__name__}", "this is a fault of the tool: please report it")
         return _complain(fault, status_of)
+    if status == INTERRUPTED:
+        return _complain(UsageError("interrupted"), status_of)
     return int(status or 0)
 
 

@@ -13,7 +13,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from protocols import audit, bundle, cli
+from protocols import audit, bundle, cli, terminal
 from protocols.ledger import trust
 
 BUILDER = Path(__file__).parents[1] / "ledger" / "builder.py"
@@ -147,7 +147,7 @@ def test_help_exits_0(capsys) -> None:
 
 
 def test_nothing_that_a_terminal_would_obey_is_printed() -> None:
-    assert cli._plain("a\x1b[31mb\nc") == "a\ufffd[31mb\nc"
+    assert terminal.plain("a\x1b[31mb\nc") == "a\ufffd[31mb\nc"
 
 
 def test_epsilon_is_rounded_up() -> None:

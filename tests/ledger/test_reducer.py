@@ -354,12 +354,16 @@ def test_cosigners_are_all_for_what_spends_and_the_quorum_for_what_ends(room) ->
     genesis = room.genesis()
     everybody = frozenset(genesis.parties)
     for strong in (genesis, room.dataset(1, "alpha"), room.plan_entry(1), room.reserve(1)):
-        assert cosigners_needed([room.commit(0), strong, room.forfeit(2)], genesis) == everybody
+        assert cosigners_needed([room.commit(0), strong, room.forfeit(2)], genesis) == (everybody, 3)
         with pytest.raises(IntegrityError, match="gamma is missing"):
             check_cosigners({"alpha", "beta", "stranger"}, [strong], genesis)
         check_cosigners(everybody, [strong], genesis)
-    for weak in ([room.commit(0)], [room.commit(0), room.forfeit(1)], []):
-        assert cosigners_needed(weak, genesis) == 2
+    survivors = frozenset(room.commit(0).survivors)
+    assert cosigners_needed([room.commit(0), room.forfeit(1)], genesis) == (survivors, max(2, len(survivors)))
+    with pytest.raises(IntegrityError, match="is missing"):
+        check_cosigners(survivors - {"alpha"}, [room.commit(0)], genesis)
+    for weak in ([room.forfeit(1)], []):
+        assert cosigners_needed(weak, genesis) == (frozenset(), 2)
         check_cosigners({"alpha", "gamma"}, weak, genesis)
         with pytest.raises(IntegrityError, match="1 cosignatures of parties, fewer than the quorum of 2"):
             check_cosigners({"alpha", "stranger"}, weak, genesis)

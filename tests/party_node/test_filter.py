@@ -246,7 +246,7 @@ def test_a_second_rooms_round_is_refused_where_both_would_pass_one_partys_budget
         two.run()
         for room in (one, two):
             size = room.book.size
-            with pytest.raises(Refused, match="over all rooms"):
+            with pytest.raises(Refused, match="over all its rooms"):
                 room.run()
             assert room.book.size == size
         days: list[Any] = list(two.nodes["alpha"].room.blocks.values())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
 import logging
 import sys
@@ -15,7 +16,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
-from coordinator.rounds import publish_missing
+from coordinator.release import publish_missing
 from party_node.filter import Filter
 from party_node.node import Node
 from protocols import messages
@@ -23,6 +24,7 @@ from protocols import release as releases
 from protocols.encoding import parse
 from protocols.errors import Refused, RoundEnded
 from protocols.ledger import notes
+from protocols.ledger.reducer import state_of
 from protocols.masking import offer
 from protocols.questions import rfm
 from protocols.release import Body, Proof
@@ -85,8 +87,9 @@ def next_step(room: Any) -> messages.Prepare:
     """What opens the next step of the ledger's last round."""
     round_id, round_ = list(room.book.accounts.rounds.items())[-1]
     step = round_.reserve.steps[len(round_.commits)]
-    occasion = {"room": "trial", "plan": room.plan.digest, "round": round_id, "step": step.step, "nonce": step.nonce}
-    return messages.Prepare.model_validate({"occasion": {**occasion, "attempt": 1}})
+    occasion = {"plan": room.plan.digest, "round": round_id, "step": step.step, "nonce": step.nonce}
+    more = {"room": "trial", "state": state_of(round_), "attempt": 1}
+    return messages.Prepare.model_validate({"occasion": {**occasion, **more}})
 
 
 # -- before the reserve ------------------------------------------------------------------------------------------------
@@ -101,6 +104,7 @@ def next_step(room: Any) -> messages.Prepare:
         ({"step": "rfm-cohorts"}, "not what its reserve says"),
         ({"attempt": 2}, "attempted once"),
         ({"room": "other"}, "does not ask this party"),
+        ({"state": "0" * 64}, "starts from another release"),
     ],
 )
 def test_an_occasion_that_the_ledger_does_not_name_is_refused_before_anything_is_computed(
@@ -128,7 +132,7 @@ def test_a_reserve_that_not_every_party_cosigned_gets_no_contribution(
 def test_a_reserve_that_a_node_has_not_seen_gets_no_mask_key_and_no_contribution(
     room: Any, computed: list[str]
 ) -> None:
-    room.stopped_at(messages.Witness)
+    room.stopped_at(messages.Witness, nth=2)
     room.away = {"beta"}
     with pytest.raises(RoundEnded, match="beta"):
         room.ledger.countersign(room.ask, sorted(room.nodes), 5.0)
@@ -297,18 +301,26 @@ def test_a_release_other_than_the_committed_one_is_refused_and_the_next_step_is_
         return request
 
     room.meddle = meddle
-    with pytest.raises(RoundEnded, match="beta does not accept the release: the ledger has no commit of this release"):
+    with pytest.raises(RoundEnded, match="beta refused: the release of step rfm-cuts has not been delivered"):
         room.run()
-    assert set(computed) == {"rfm-cuts"}
+    replies = {one.party: messages.read_reply(one.reply) for one in room.sent(messages.Deliver)}
+    assert isinstance(replies["beta"], messages.Refusal)
+    assert "the ledger has no commit of this release" in replies["beta"].reason
+    assert room.nodes["beta"].store.share(*next_of(room, "rfm-cohorts")) is None
+    assert computed.count("rfm-cohorts") == 2
     (round_,) = room.book.accounts.rounds.values()
     assert round_.state == "forfeited"
+
+
+def next_of(room: Any, step: str) -> tuple[str, str]:
+    return list(room.book.accounts.rounds)[-1], step
 
 
 def test_the_next_step_is_refused_where_the_release_before_it_was_not_delivered(room: Any, computed: list[str]) -> None:
     room.stopped_at(messages.Deliver)
     prepare = next_step(room)
     roster = {party: room.say(party, prepare).key for party in room.nodes}
-    covering = room.book.checkpoints()[0][1]
+    covering = room.book.checkpoints()[1][1]
     before = len(computed)
     reply = room.say("alpha", messages.Contribute(occasion=prepare.occasion, roster=roster, checkpoint=covering))
     assert isinstance(reply, messages.Refusal)
@@ -343,12 +355,13 @@ def test_a_release_signed_by_another_key_is_refused(room: Any) -> None:
     assert "does not verify" in reply.reason
 
 
-def test_a_release_whose_commit_fewer_than_the_quorum_cosigned_is_refused(room: Any) -> None:
+@pytest.mark.parametrize("absent", [("beta",), ("alpha", "gamma"), ("alpha", "beta", "gamma")])
+def test_a_release_whose_commit_a_survivor_did_not_cosign_is_refused(room: Any, absent: tuple[str, ...]) -> None:
     request = room.stopped_at(messages.Deliver)["alpha"]
-    checkpoint = unsigned_by(request.checkpoint, "alpha", "gamma")
+    checkpoint = unsigned_by(request.checkpoint, *absent)
     reply = room.say("alpha", request.model_copy(update={"checkpoint": checkpoint}))
     assert isinstance(reply, messages.Refusal)
-    assert "fewer than the quorum" in reply.reason
+    assert "is missing" in reply.reason
 
 
 @pytest.mark.parametrize("spoil", [lambda path: path[:-1], lambda path: [*path[:-1], path[0]], lambda path: []])
@@ -440,17 +453,18 @@ def test_data_that_fail_a_check_send_noise_over_zeros_and_nobody_can_tell(
 
 
 def test_more_people_than_the_plans_cap_send_noise_over_zeros(
-    lab: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    lab: ModuleType, template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    csv = {"beta": lab.csv_of(lab.rows_of("beta", people=101))}
-    csv |= {party: lab.csv_of(lab.rows_of(party, people=100)) for party in ("alpha", "gamma")}
-    base = lab.make(tmp_path / "trial", csv=csv, people_cap=100)
+    """`register` refuses such data; whoever gets past it contributes nothing."""
     noise = lab.NoNoise()
     monkeypatch.setattr("party_node.share.add_noise", noise)
-    with lab.Room(base, lab.plan(people_cap=100)) as room:
+    with lab.Room(lab.copy(template, tmp_path / "trial"), lab.plan(people_cap=119)) as room:
+        for node in room.nodes.values():
+            dataset = node.store.dataset()
+            node.store.add_dataset(dataclasses.replace(dataset, version="0" * 32, people_cap=119))
         released = room.run()
-    assert [bool(np.any(total)) for total in noise.totals[:3]] == [True, False, True]
-    assert sum(released[0].body_.noised[:5]) == 200
+    assert not any(np.any(total) for total in noise.totals)
+    assert set(released[0].body_.noised) == {0}
 
 
 # -- the process -------------------------------------------------------------------------------------------------------

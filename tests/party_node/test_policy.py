@@ -121,8 +121,7 @@ def test_a_consent_policy_that_says_anything_unclear_is_a_usage_error(text: byte
     [
         ({"room": "other"}, "the plan is for room other"),
         ({"parties": ["beta", "gamma"], "recipients": ["beta"], "quorum": 2, "collusion": 1}, "parties are not"),
-        ({"parties": ["alpha", "beta", "delta"]}, "parties are not"),
-        ({"recipients": ["alpha", "press"]}, "recipients are not"),
+        ({"parties": ["alpha", "beta", "delta"], "recipients": ["alpha"]}, "parties are not"),
         ({"blocks": {"year": {"first": "2017-01-01", "last": "2017-12-30"}}}, "block year is not"),
         ({"blocks": {"jahr": {"first": "2017-01-01", "last": "2017-12-31"}}}, "block jahr is not"),
         ({"valid_until": "2026-12-31"}, "valid until 2026-12-31"),
@@ -144,13 +143,13 @@ def test_a_plan_changed_by_one_byte_is_not_the_plan_that_was_allowed(room: Any, 
     assert len(changed.canonical) == len(room.plan.canonical)
     with pytest.raises(Refused, match="alpha: no rule allows plan"):
         room.run(changed)
-    assert refused(room, messages.Propose(plan=changed.body())).code == "ask"
+    assert refused(room, messages.Propose(plan=changed.body())).code == "consent"
     assert room.book.size == 0
 
 
 def test_where_the_default_is_deny_the_refusal_says_so(room: Any, lab: ModuleType) -> None:
     (room.base / "alpha" / "consent.toml").write_text('default = "deny"')
-    assert refused(room, messages.Propose(plan=room.plan.body())).code == "denied"
+    assert "it is denied" in refused(room, messages.Propose(plan=room.plan.body())).reason
 
 
 def test_a_round_dearer_than_the_consent_is_refused_and_nothing_is_spent(room: Any, lab: ModuleType) -> None:
@@ -168,21 +167,18 @@ def test_a_second_round_beyond_in_all_is_refused_and_nothing_more_is_spent(room:
     assert {room.spent(party) for party in room.nodes} == {lab.RHO}
 
 
-@pytest.mark.xfail(reason="`_hold` does not ask the consent policy again: one approval lets any number of rounds pass")
 def test_in_all_holds_for_a_coordinator_that_proposes_once_and_reserves_twice(room: Any, lab: ModuleType) -> None:
     lab.consent(room.base / "alpha", room.plan, in_all="0.4")
     room.run()
     refused(room, draft_of(room, expires=lab.START + 100))
 
 
-@pytest.mark.xfail(reason="`_hold` does not ask the consent policy again: a withdrawn rule goes on being used")
 def test_a_rule_taken_back_after_approval_ends_further_rounds(room: Any, lab: ModuleType) -> None:
     room.run()
     (room.base / "alpha" / "consent.toml").write_text("")
     refused(room, draft_of(room, expires=lab.START + 100))
 
 
-@pytest.mark.xfail(reason="`valid_until` is looked at when a plan is proposed, not when its rounds are reserved")
 def test_a_plan_past_its_last_day_gets_no_further_round(lab: ModuleType, template: Path, tmp_path: Path) -> None:
     agreed = lab.plan(valid_until="2027-01-15")
     with lab.Room(lab.copy(template, tmp_path / "trial"), agreed) as room:
@@ -192,9 +188,6 @@ def test_a_plan_past_its_last_day_gets_no_further_round(lab: ModuleType, templat
         refused(room, draft_of(room, expires=int(room.clock.now) + 100))
 
 
-@pytest.mark.xfail(
-    reason="the reason of a refusal carries the message of a UsageError, which names a path of the party"
-)
 def test_a_refusal_does_not_tell_where_the_party_keeps_its_files(room: Any) -> None:
     (room.base / "alpha" / "consent.toml").write_text("[")
     assert str(room.base) not in refused(room, messages.Propose(plan=room.plan.body())).reason

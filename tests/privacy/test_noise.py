@@ -19,6 +19,8 @@ from protocols.noise import add_noise
 from protocols.plan import Plan
 from protocols.statistic import Integers
 
+dp.enable_features("contrib")
+
 ALPHA = 1e-6
 DRAWS = 20_000
 MODEST = settings(deadline=None, derandomize=True, max_examples=60)

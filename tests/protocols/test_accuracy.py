@@ -15,6 +15,8 @@ from scipy.stats import norm  # type: ignore[import-untyped]
 from protocols.accuracy import Z95, Interval, discrete_gaussian_accuracy, epsilon, fieller, share_interval, z_for
 from protocols.budget import NANO
 
+dp.enable_features("contrib")
+
 MODEST = settings(deadline=None, derandomize=True, max_examples=80)
 
 # -- counts ------------------------------------------------------------------------------------------------------------

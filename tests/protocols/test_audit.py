@@ -215,8 +215,8 @@ def test_a_room_of_others_than_the_policy_names_is_refused(verdict, clean, room,
         assert what in found
 
 
-@pytest.mark.parametrize("size", [5, 6, 9])
-def test_what_spends_needs_the_cosignature_of_every_party(verdict, clean, room, built, size) -> None:
+@pytest.mark.parametrize("size", [5, 6, 7, 9])
+def test_what_spends_or_is_released_needs_the_cosignature_of_every_party(verdict, clean, room, built, size) -> None:
     forged = built.signed_members(room, bodies_of(clean), {**cosigners(clean), size: QUORUM})
     name, where, what = first(verdict({**clean, **forged}))
     assert (name, where) == ("cosignatures", bundle.checkpoint_name(size))
@@ -231,8 +231,8 @@ def test_what_ends_a_round_needs_the_quorum(verdict, clean, room, built) -> None
 
 
 def test_a_checkpoint_left_out_does_not_spare_its_entries_their_cosigners(verdict, clean) -> None:
-    without = {name: data for name, data in clean.items() if name != bundle.checkpoint_name(6)}
-    assert first(verdict(without))[:2] == ("cosignatures", bundle.checkpoint_name(7))
+    without = {name: data for name, data in clean.items() if name != bundle.checkpoint_name(9)}
+    assert first(verdict(without))[:2] == ("cosignatures", bundle.checkpoint_name(10))
 
 
 def test_the_last_checkpoint_covers_everything(verdict, clean) -> None:
@@ -243,7 +243,7 @@ def test_the_last_checkpoint_covers_everything(verdict, clean) -> None:
 def test_the_auditors_own_quorum_counts_too(verdict, clean, room) -> None:
     strict = replace(room.policy(), quorum=Quorum("every", {"every": Group(3, ALL)}))
     name, where, what = first(verdict(clean, strict))
-    assert (name, where) == ("cosignatures", bundle.checkpoint_name(7))
+    assert (name, where) == ("cosignatures", bundle.checkpoint_name(10))
     assert "own quorum, every" in what
 
 
@@ -286,7 +286,7 @@ def test_plans_are_all_here_whole_and_no_others(verdict, clean, room) -> None:
     ("change", "what"),
     [
         ({"room": "other-room"}, "another room"),
-        ({"parties": ["alpha", "beta"], "collusion": 1, "quorum": 2}, "other parties"),
+        ({"parties": ["alpha", "beta"], "recipients": ["alpha", "beta"], "collusion": 1, "quorum": 2}, "other parties"),
         ({"blocks": {"q1": {"first": "2017-01-01", "last": "2017-03-30"}}}, "its block q1"),
         ({"blocks": {"q9": {"first": "2017-01-01", "last": "2017-03-30"}}}, "its block q9"),
         ({"delta": "0.1"}, "delta"),

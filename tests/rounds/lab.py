@@ -9,6 +9,7 @@ from __future__ import annotations
 import datetime as dt
 import os
 import shutil
+import sqlite3
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -282,7 +283,10 @@ class Room:
         return rounds.run(agreed or self.plan, self.ledger, self.ask)
 
     def stopped_at(self, kind: type, agreed: Plan | None = None, *, nth: int = 1) -> dict[str, Any]:
-        """Run a round up to the moment before its nth batch of these requests; party → the request it would get."""
+        """Run a round up to its nth batch of these requests, and there kill the coordinator; a new one takes its place.
+
+        party → the request that it would have got.
+        """
         caught: dict[str, Any] = {}
         seen = 0
 
@@ -291,12 +295,14 @@ class Room:
             seen += isinstance(next(iter(requests.values())), kind)
             if seen == nth:
                 caught.update(requests)
+                self.store.close()  # the dead write nothing more
                 raise Stop
             return self.ask(requests, timeout)
 
         try:
             rounds.run(agreed or self.plan, self.ledger, ask)
-        except Stop:
+        except (Stop, sqlite3.ProgrammingError):
+            self.open_coordinator()
             return caught
         raise AssertionError("the round ended before such a request")
 
