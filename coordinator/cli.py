@@ -137,14 +137,14 @@ def _forecast(plan: Plan) -> dict[str, Any]:
     steps = []
     for step, mechanism in plan.steps():
         variance = len(plan.parties) * mechanism.variance_micro / MICRO
-        half = discrete_gaussian_accuracy(variance)  # in integer units; one unit is at most one person's whole weight
+        half = discrete_gaussian_accuracy(variance)
         steps.append(
             {
                 "step": step.name,
                 "slots": mechanism.slots,
                 "rho": decimal(mechanism.charge),
                 "sigma_share": round(math.sqrt(mechanism.variance_micro / MICRO), 2),
-                "half_width_95_people": half / step.statistic.scale,
+                "half_width_95_people": {what: half / units for what, units in step.counted},
             }
         )
     return {
@@ -161,10 +161,14 @@ def _forecast(plan: Plan) -> dict[str, Any]:
 
 
 def _show_forecast(forecast: dict[str, Any], console: Console) -> None:
-    table = Table("step", "slots", "ρ", "σ of a share", "± 95 % of one slot, people", title=forecast["plan"])
+    table = Table("step", "slots", "ρ", "σ of a share", "± 95 %, people", title=forecast["plan"])
     for step in forecast["steps"]:
         table.add_row(
-            step["step"], str(step["slots"]), step["rho"], str(step["sigma_share"]), str(step["half_width_95_people"])
+            step["step"],
+            str(step["slots"]),
+            step["rho"],
+            str(step["sigma_share"]),
+            ", ".join(f"{what} ± {half:g}" for what, half in step["half_width_95_people"].items()),
         )
     console.print(table)
     console.print(

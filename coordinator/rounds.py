@@ -30,6 +30,7 @@ from .store import plan_key
 log = logging.getLogger("sumroom.coordinator")
 APPROVAL_TIMEOUT_S = 30.0
 FORFEIT_TIMEOUT_S = 5.0
+CLOCK_SLACK_S = 240  # less than the 300 s that a witness allows an entry
 SPARE_S = 60  # a reserve outlives its round's deadline by this, so that a late commit is still within it
 
 Progress = Callable[[str], None]
@@ -68,6 +69,7 @@ def run(plan: Plan, ledger: RoomLedger, ask: Ask, progress: Progress = lambda _:
     # (1)
     progress("asking for approval")
     approvals = _approve(plan, ask)
+    _check_clocks(ledger, approvals)
     # (2)
     ledger.open_room()
     for left_open in ledger.open_rounds():
@@ -106,6 +108,17 @@ def _approve(plan: Plan, ask: Ask) -> dict[str, messages.Approval]:
     if len(approvals) < len(plan.parties):
         raise Refused("the plan is not approved: " + _who_says(plan, answers, approvals))
     return approvals
+
+
+def _check_clocks(ledger: RoomLedger, approvals: Mapping[str, messages.Approval]) -> None:
+    """Raise Refused where a party would refuse our entries as being from the future, or we reserve in its past."""
+    here = int(ledger.clock())
+    for party, approval in sorted(approvals.items()):
+        if abs(approval.time - here) > CLOCK_SLACK_S:
+            raise Refused(
+                f"the clocks of {party} and here differ by {abs(approval.time - here)} s, more than {CLOCK_SLACK_S}",
+                "set both by a time server; nothing was written",
+            )
 
 
 # -- 3. reserve --------------------------------------------------------------------------------------------------------

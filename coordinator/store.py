@@ -27,10 +27,6 @@ class Store:
             raise Refused(f"another coordinator is using {state}", "stop it first") from None
         self.book = Logbook(state / "ledger.db")
 
-    @property
-    def journal(self) -> Path:
-        return self.state / "journal.db"
-
     def close(self) -> None:
         self.book.close()
         self._lease.close()

@@ -118,7 +118,11 @@ class Node:
         self.store.add_plan(plan.digest, plan.canonical, self.now)
         signature = keys.sign(self.signing, "approval", approval_body(self.room.room, plan.digest))
         return messages.Approval(
-            party=self.party, plan=plan.digest, signature=signature, dataset=self._declaration(dataset)
+            time=self.now,
+            party=self.party,
+            plan=plan.digest,
+            signature=signature,
+            dataset=self._declaration(dataset),
         )
 
     def _hold(self, request: messages.Reserve) -> messages.Held:

@@ -116,6 +116,7 @@ def _findings(evidence: _Evidence, checks: tuple[Check, ...]) -> Findings:
         releases=len(evidence.files(bundle.RELEASES)),
         numbers=sum(len(rel.body_.numbers) for rel in matched),
         forfeits=sum(1 for _ in evidence.each(Forfeit)),
+        open_rounds=sum(1 for round_ in evidence.accounts.rounds.values() if round_.state == "open"),
     )
 
 

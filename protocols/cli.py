@@ -92,7 +92,7 @@ def _show(findings: Findings, console: Console) -> None:
     if findings.budgets:
         console.print(_budgets_table(findings))
     console.print(Text(f"{findings.releases} releases, {findings.numbers} published numbers matched to their entries,"
-                       f" {findings.forfeits} forfeits"))  # fmt: skip
+                       f" {findings.forfeits} forfeits, {findings.open_rounds} rounds open"))  # fmt: skip
     count = len(findings.violations)
     console.print(Text(f"VIOLATION: {count} found", style="bold red") if count else Text("clean", style="bold green"))
 

@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from .encoding import canonical
 from .errors import IntegrityError, UsageError
 
-Purpose = Literal["approval", "dataset", "hold", "mask-key", "share", "release", "wire"]
+Purpose = Literal["approval", "dataset", "hold", "mask-key", "share", "release"]
 
 
 def sign(key: Ed25519PrivateKey, purpose: Purpose, body: Any) -> str:

@@ -47,7 +47,10 @@ class Declaration(Frozen):
 
 
 class Approval(Frozen):
+    """`time`: the node's clock, unix seconds: clocks that disagree are noticed before anything is written."""
+
     type: Literal["approval"] = "approval"
+    time: Count
     party: Name
     plan: Digest
     signature: Base64

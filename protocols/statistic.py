@@ -124,12 +124,14 @@ class Step:
     statistic    what is summed
     contribute   people → rows, given the answers of earlier steps
     answer       (noised sum, noise, earlier answers) → the tree of published numbers
+    counted      what a slot counts, in words, and how many integer units stand for one of it: for forecasts
     """
 
     name: str
     statistic: Statistic
     contribute: Callable[[People, Mapping[str, Any]], Integers]
     answer: Callable[[Integers, Noise, Mapping[str, Any]], dict[str, Any]]
+    counted: tuple[tuple[str, int], ...] = ()
 
 
 @dataclass(frozen=True)

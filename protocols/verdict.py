@@ -49,6 +49,7 @@ class Findings:
     releases: int
     numbers: int
     forfeits: int
+    open_rounds: int = 0
 
     @property
     def violations(self) -> tuple[Problem, ...]:

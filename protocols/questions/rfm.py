@@ -83,21 +83,21 @@ class Plan(Frozen):
 
 def steps(plan: Plan) -> list[tuple[Step, int]]:
     """The two steps with their nano-ρ."""
-    return [
-        (
-            Step("rfm-cuts", cuts_statistic(plan), lambda p, _: bin_rows(plan, p), lambda v, n, _: cuts(plan, v, n)),
-            plan.rho.cuts,
-        ),
-        (
-            Step(
-                "rfm-cohorts",
-                cohorts_statistic(),
-                lambda p, earlier: cohort_rows(plan, p, scores_at(plan, earlier["rfm-cuts"])),
-                lambda v, n, _: cohorts(v, n),
-            ),
-            plan.rho.cohorts,
-        ),
-    ]
+    first = Step(
+        name="rfm-cuts",
+        statistic=cuts_statistic(plan),
+        contribute=lambda people, _: bin_rows(plan, people),
+        answer=lambda noised, noise, _: cuts(plan, noised, noise),
+        counted=(("a bin", 1),),
+    )
+    second = Step(
+        name="rfm-cohorts",
+        statistic=cohorts_statistic(),
+        contribute=lambda people, earlier: cohort_rows(plan, people, scores_at(plan, earlier["rfm-cuts"])),
+        answer=lambda noised, noise, _: cohorts(noised, noise),
+        counted=(("a cell", CELL), ("a cohort", COHORT)),
+    )
+    return [(first, plan.rho.cuts), (second, plan.rho.cohorts)]
 
 
 # -- step 1: cuts ------------------------------------------------------------------------------------------------------

@@ -82,6 +82,8 @@ def ends(room: Any) -> list[str]:
 
 
 def findings(room: Any) -> Findings:
+    """What the auditor finds in what `export` would write."""
+    publish_missing(room.ledger)
     return audit.verify(outputs.bundle_of(room.book), outputs.policy_of(room.ledger.room))
 
 
@@ -213,7 +215,8 @@ def test_a_mask_key_signed_by_another_party_ends_the_round_before_anybody_contri
 def test_a_cosignature_that_does_not_verify_ends_the_round_as_forfeited(room: Any) -> None:
     def spoil(answer: Answer) -> Answer:
         reply = answer.reply
-        assert isinstance(reply, messages.Cosigned)
+        if not isinstance(reply, messages.Cosigned):
+            return answer
         return Answer(reply.model_copy(update={"line": reply.line[:-8] + "AAAAAAA="}))
 
     with pytest.raises(SumroomError, match="beta|not base64|stray bits|cosignature"):

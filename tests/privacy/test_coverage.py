@@ -195,6 +195,34 @@ def test_edges_name_the_exact_cut_in_their_set(judged: Hits) -> None:
     assert coverage(judged, "edge") >= BAND[0]
 
 
+def halfway(question: rfm.Plan) -> Integers:
+    """Exact counts in which every target lies between two boundaries, one of them nearer by a few people."""
+    blocks = []
+    for feature in rfm.FEATURES:
+        tenths = [600 + 5, *[1200] * 8, 1800 - 5]
+        blocks += tenths + [0] * (len(question.boundaries(feature)) + 1 - len(tenths))
+    return np.array([*blocks, 0], dtype=np.int64)
+
+
+def test_edges_name_the_exact_cut_where_two_boundaries_are_almost_as_near(room: Room) -> None:
+    cuts, mechanism = room.plan.steps()[0]
+    exact = halfway(question_of(room.plan))
+    nobody = np.zeros_like(exact)
+    noised = _in_rows([{"a": exact, "b": nobody, "c": nobody}] * 400, mechanism, each_with_its_noise)
+    found: Hits = defaultdict(list)
+    picked: Hits = defaultdict(list)
+    for row in noised:
+        answer = cuts.answer(row, Noise(3, mechanism.variance_micro), {})
+        _judge_cuts(question_of(room.plan), answer, exact, found)
+        for one in answer.values():
+            for cut in one.values():
+                cut["edge"].update(low=cut["edge"]["value"], high=cut["edge"]["value"])
+        _judge_cuts(question_of(room.plan), answer, exact, picked)
+    assert len(found["edge"]) > 4_000
+    assert coverage(found, "edge") >= BAND[0]
+    assert coverage(picked, "edge") < 0.8  # the picked cut alone is often the other one
+
+
 def test_some_cells_and_cohorts_are_gated_and_most_are_not(judged: Hits) -> None:
     """So that coverage is that of figures which a gate has let pass, and of enough of them."""
     for family in ("cells", "cohorts"):

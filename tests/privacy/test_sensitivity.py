@@ -290,19 +290,25 @@ EARLIER = earlier_answers(CASES["rfm"].question)
 
 @st.composite
 def party_rows(draw: st.DrawFn) -> list[Row]:
-    """Receipt lines of a few customers, some of them with many baskets, none of them tidy."""
-    unclean = st.tuples(*(st.sampled_from(pool) for pool in (CUSTOMERS, ("b1", "b2", ""), DAYS, AMOUNTS, DISCOUNTS)))
-    clean = st.tuples(
-        st.sampled_from(CUSTOMERS),
+    """Receipt lines of some customers: most of them tidy, one perhaps with many baskets, the others not tidy at all."""
+    rows: list[Row] = []
+    for customer in draw(st.lists(st.sampled_from(CUSTOMERS), min_size=1, max_size=8)):
+        pools = (("b1", "b2", ""), DAYS, AMOUNTS, DISCOUNTS)
+        unclean = st.tuples(st.just(customer), *(st.sampled_from(pool) for pool in pools))
+        tidy = draw(st.sampled_from([True, True, True, False]))
+        rows += draw(st.lists(clean(customer) if tidy else unclean, min_size=1, max_size=3))
+    many = draw(st.sampled_from([0, 0, 60]))
+    return rows + [("anna", f"many{i}", "2017-03-04", "10000", "10000") for i in range(many)]
+
+
+def clean(customer: str) -> st.SearchStrategy[Row]:
+    return st.tuples(
+        st.just(customer),
         st.sampled_from(("b1", "b2", "b3", "b4")),
         st.dates(min_value=dt.date(2017, 1, 1), max_value=dt.date(2018, 1, 1)).map(str),
         st.integers(-(10**6), 10**6).map(lambda cents: f"{cents / 100:.2f}"),
         st.sampled_from(("0", "1.00", "30.25")),
     )
-    rows: list[Row] = draw(st.lists(clean | unclean, max_size=14))
-    many = draw(st.sampled_from([0, 0, 60]))
-    rows += [("anna", f"many{i}", "2017-03-04", "10000", "10000") for i in range(many)]
-    return rows or [("anna", "b1", "2017-05-06", "12.50", "0")]
 
 
 def a_clear_answer() -> dict[str, Any]:
@@ -347,10 +353,16 @@ def test_a_customers_rows_in_raw_files_move_what_leaves_by_no_more_than_the_boun
         assert together <= len(holders) ** 2 * step.statistic.bound_sq
 
 
-def test_removing_a_customer_from_raw_files_does_move_the_sum_by_the_bound() -> None:
-    rows: list[Row] = [("anna", "b1", "2017-05-06", "12.50", "0"), ANCHOR]
-    cuts, cohorts = removal(rows, "anna", a_clear_answer())
-    assert (squared(cuts), squared(cohorts)) == (3, 5)
+def test_removing_any_of_some_very_unlike_customers_from_a_raw_file_moves_the_sum_by_one_row() -> None:
+    """The first and the last to buy, the one who spent most, the one who bought most: nobody else's row may follow."""
+    rows: list[Row] = [("bob", f"b{i}", "2017-05-06", "3", "9") for i in range(200)]
+    rows += [("anna", "b1", "2018-01-01", "10000", "0"), ("anna", "b2", "2018-01-01", "10000", "0")]
+    rows += [("Anna", "b1", "2017-01-01", "-10000", "0"), ("ünal", "b1", "2017-12-24", "0", "0")]
+    rows += [("carl", f"b{i}", "2017-12-31", "40", "1") for i in range(3)] + [ANCHOR]
+    for person in ("anna", "Anna", "bob", "carl", "ünal"):
+        cuts, cohorts = removal(rows, person, a_clear_answer())
+        assert (squared(cuts), squared(cohorts)) == (3, 5)
+        assert min(cuts + cohorts) == 0
 
 
 def test_the_order_of_rows_in_a_file_does_not_change_the_sum(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""A release's figures follow from its noised sum, and whoever changes a figure, a slot or the mechanism is found out."""
+"""A release's figures follow from its noised sum, and who changes a figure, a slot or the mechanism is found out."""
 
 from __future__ import annotations
 
