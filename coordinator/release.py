@@ -17,8 +17,9 @@ from protocols.encoding import canonical, parse
 from protocols.errors import IntegrityError
 from protocols.plan import Plan
 from protocols.release import Body, Proof, Release
-from protocols.statistic import Integers
+from protocols.statistic import Integers, Noise
 
+from . import fits
 from .ledger import RoomLedger
 from .store import body_key, release_key
 
@@ -26,6 +27,7 @@ from .store import body_key, release_key
 def commit(plan: Plan, *, round_id: str, step: str, nonce: str, noised: Integers, survivors: list[str],
            earlier: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, bytes], Body]:  # fmt: skip
     """The commit entry's body, the bytes that are written with it, and what they say."""
+    noise = Noise(len(survivors), plan.step(step)[1].variance_micro)
     body = releases.compose(
         plan,
         round_id=round_id,
@@ -35,6 +37,7 @@ def commit(plan: Plan, *, round_id: str, step: str, nonce: str, noised: Integers
         survivors=survivors,
         earlier=earlier,
         salt=secrets.token_bytes(32),
+        state=fits.state_after(plan, step, noised, noise, earlier),
     )
     entry = {
         "type": "commit@v1",

@@ -222,7 +222,7 @@ def _release(round_: _Round, step: str, nonce: str, noised: Any, survivors: list
     ledger.append([entry], blobs)
     note = ledger.countersign(ask, _everybody(ledger), max(1.0, round_.left))
     signed = release.publish_missing(ledger)[-1]
-    round_.answers[step] = body.answer
+    round_.answers[step] = body.released
     round_.released.append(signed)
     _deliver(round_, signed, note, ask)
 

@@ -251,7 +251,7 @@ class Node:
         return round_
 
     def _earlier(self, round_: Round) -> dict[str, Any]:
-        """Answers of the round's earlier steps, by step, from the releases whose digests are in the ledger."""
+        """What the round's earlier steps released, by step, from the releases whose digests are in the ledger."""
         answers: dict[str, Any] = {}
         for commit in round_.commits:
             document = self.store.release(commit.round, commit.step)
@@ -260,7 +260,7 @@ class Node:
             body = releases.read(document).body_
             if body.digest != commit.digest:
                 raise IntegrityError(f"the stored release of step {commit.step} is not what the ledger says")
-            answers[commit.step] = body.answer
+            answers[commit.step] = body.released
         return answers
 
     # -- after a step --------------------------------------------------------------------------------------------------

@@ -6,16 +6,11 @@ that cannot be read whole is refused. Reports name a file, a row and a column, n
 
 from __future__ import annotations
 
-import csv
-import difflib
-import gzip
 import hashlib
-import io
 import json
 import os
 import re
 import tempfile
-import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,12 +19,13 @@ from typing import Any
 import duckdb
 
 from protocols.errors import IntegrityError, UsageError
-from protocols.schema import Column, Schema
+from protocols.schema import OTHER, Column, Schema
+
+from .files import Source, check_files, literal, quoted, source_of, there_is, unreadable
 
 PERSON = "customer"
 SAMPLE = 20
-_KINDS = (".csv", ".csv.gz", ".parquet")
-_SQL = {"id": "VARCHAR", "date": "DATE", "money": "BIGINT"}
+_SQL = {"id": "VARCHAR", "date": "DATE", "money": "BIGINT", "count": "BIGINT", "category": "VARCHAR"}
 _BLANKS = "' ' || chr(9) || chr(10) || chr(13) || chr(160)"
 _DAY = "[0-9]{4}-[0-9]{2}-[0-9]{2}"
 _CLOCK = r"[ T][0-2][0-9]:[0-5][0-9](:[0-6][0-9](\.[0-9]+)?)?(Z|[+-][0-9]{2}(:?[0-9]{2})?)?"
@@ -48,7 +44,7 @@ class Table:
     """Where a party keeps its rows. `columns`: agreed name -> own column, or a DuckDB scalar expression over own ones.
 
     Each file is `.csv`, `.csv.gz` (UTF-8, a header line; the separator is read off the header) or `.parquet`.
-    In an expression for a money column an own column is a number (six decimals); when that makes no sense, as in
+    In an expression for a money or count column an own column is a number (six decimals); when that makes no sense, as in
     `replace(x, ',', '.')`, it is what the file holds, which in a CSV file is text.
     """
 
@@ -81,27 +77,18 @@ class Snapshot:
     nameless_rows: int
 
 
-@dataclass(frozen=True)
-class _Source:
-    """One file as DuckDB reads it: a FROM clause, its own columns, the rows counted by other means (None: not)."""
-
-    file: Path
-    clause: str
-    own: tuple[str, ...]
-    rows: int | None
-
-
 def take_snapshot(table: Table, schema: Schema, to: Path) -> Snapshot:
     """Read the party's files into one Parquet file at `to`, sorted, in the columns of `schema` plus `bad`.
 
     id is text, trimmed; date a day (a time of day is dropped as written, zones are not converted); money whole
-    hundredths, rounded half away from zero row by row. What cannot be used is null and its row is `bad`. The same
-    rows give the same bytes whatever files they come from. `to` appears whole or not at all.
+    hundredths, rounded half away from zero row by row; count a whole number; category one of the agreed values, "other"
+    for any other text and for none. What cannot be used is null and its row is `bad`. The same rows give the same bytes
+    whatever files they come from. `to` appears whole or not at all.
     Raises UsageError: a file or column missing, a mapping that does not fit, a file unreadable, no row of anybody.
     """
     # 1. What can be refused without reading a row
     _check_mapping(table, schema)
-    _check_files(table.files)
+    check_files(table.files)
     to.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=to.parent, prefix=".snapshot-") as beside, _engine(Path(beside)) as con:
         # 2. Every file row by row: values in the agreed types, and for each a reason if it cannot be used
@@ -139,21 +126,7 @@ def _check_mapping(table: Table, schema: Schema) -> None:
             raise UsageError(f"column {name!r} of schema {schema.name} is not mapped", "name an own column for it")
     for name in table.columns:
         if name not in agreed:
-            raise UsageError(f"schema {schema.name} has no column {name!r}", _there_is(name, sorted(agreed)))
-
-
-def _check_files(files: Sequence[Path]) -> None:
-    if not files:
-        raise UsageError("the table names no files")
-    seen: set[Path] = set()
-    for file in files:
-        if not file.is_file():
-            raise UsageError(f"file {file} does not exist")
-        if not file.name.lower().endswith(_KINDS):
-            raise UsageError(f"file {file} is of no known kind", "files end in " + ", ".join(_KINDS))
-        if file.resolve() in seen:
-            raise UsageError(f"file {file} is listed twice, so its rows would count twice")
-        seen.add(file.resolve())
+            raise UsageError(f"schema {schema.name} has no column {name!r}", there_is(name, sorted(agreed)))
 
 
 def _engine(beside: Path) -> duckdb.DuckDBPyConnection:
@@ -165,7 +138,7 @@ def _engine(beside: Path) -> duckdb.DuckDBPyConnection:
 
 def _load(con: duckdb.DuckDBPyConnection, index: int, file: Path, table: Table, schema: Schema) -> None:
     """Add one file, in its order, to the table `rows`: for column i a value v<i> or a reason r<i> for its lack."""
-    source = _parquet(con, file) if file.name.lower().endswith(".parquet") else _csv(file)
+    source = source_of(con, file)
     texts, reads = [], []
     for i, name in enumerate(_names(schema)):
         column, mapped = schema.columns[name], table.columns[name]
@@ -178,81 +151,18 @@ def _load(con: duckdb.DuckDBPyConnection, index: int, file: Path, table: Table, 
         con.execute(f"INSERT INTO rows SELECT {index}, row, {', '.join(reads)}, {bad} FROM ({raw})")
         found = con.execute("SELECT count(*) FROM rows WHERE file = ?", [index]).fetchall()[0][0]
     except duckdb.Error as exc:
-        raise _unreadable(file, exc) from None
+        raise unreadable(file, exc) from None
     if source.rows is not None and found != source.rows:
         raise UsageError(f"file {file} holds {source.rows} rows, of which {found} were read")
 
 
-def _csv(file: Path) -> _Source:
-    """The file's header and number of rows. Raises UsageError for a line that a strict reader would not accept."""
-    reader: Any = None
-    zipped = file.name.lower().endswith(".gz")
-    try:
-        # Why Python reads it too: DuckDB does not look at the checksum of a gzip file.
-        with (gzip.open if zipped else open)(file, "rb") as raw:
-            lines = io.TextIOWrapper(raw, encoding="utf-8-sig", newline="")
-            header = lines.readline()
-            delimiter = max(",;\t|", key=lambda char: len(next(csv.reader([header], delimiter=char), [])))
-            lines.seek(0)
-            reader = csv.reader(lines, delimiter=delimiter, strict=True)
-            own = tuple(name or f"column{i}" for i, name in enumerate(next(reader, [])))
-            rows = _count(reader, len(own))
-    except (csv.Error, UnicodeDecodeError) as exc:
-        why = exc if isinstance(exc, csv.Error) else "not UTF-8 from about here"
-        hint = "a csv file is UTF-8, has as many fields in each line, and doubles a quote inside quotes"
-        raise UsageError(f"file {file}, line {reader.line_num if reader else 1}: {why}", hint) from None
-    except (OSError, EOFError, zlib.error) as exc:
-        raise UsageError(f"file {file} cannot be read: {str(exc).lower()}") from None
-    if not own:
-        raise UsageError(f"file {file} is empty: it lacks a header line")
-    if len({name.casefold() for name in own}) < len(own):
-        raise UsageError(f"file {file} has two columns of one name (upper and lower case are one)")
-    columns = ", ".join(f"{_literal(name)}: 'VARCHAR'" for name in own)
-    # Why not parallel=false: DuckDB 2.0 then drops what follows a quote that does not close, without a word.
-    clause = (
-        f"read_csv({_glob(file)}, auto_detect=false, header=true, strict_mode=true, null_padding=false, "
-        f"ignore_errors=false, hive_partitioning=false, delim={_literal(delimiter)}, quote='\"', escape='\"', "
-        f"compression='{'gzip' if zipped else 'none'}', columns={{{columns}}})"
-    )
-    return _Source(file, clause, own, rows)
-
-
-def _count(reader: Iterator[list[str]], width: int) -> int:
-    rows = 0
-    for row in filter(None, reader):  # an empty line is no row
-        rows += 1
-        if len(row) != width:
-            raise csv.Error(f"{len(row)} fields where the header has {width}")
-    return rows
-
-
-def _parquet(con: duckdb.DuckDBPyConnection, file: Path) -> _Source:
-    clause = f"read_parquet({_glob(file)}, hive_partitioning=false)"
-    try:
-        own = [str(row[0]) for row in con.execute(f"DESCRIBE SELECT * FROM {clause}").fetchall()]
-        written = con.execute(f"SELECT name FROM parquet_schema({_glob(file)})").fetchall()
-    except duckdb.Error as exc:
-        raise _unreadable(file, exc) from None
-    # Why: of two columns of one name DuckDB renames the second; nobody should map to a name that is not in the file.
-    if renamed := sorted(set(own) - {str(row[0]) for row in written}):
-        raise UsageError(f"file {file}: a column comes twice, the second would be read as {renamed[0]!r}")
-    return _Source(file, clause, tuple(own), None)
-
-
-def _unreadable(file: Path, exc: duckdb.Error) -> UsageError:
-    # Why not the text of the error: it quotes the line, and with it a customer.
-    line = re.search(r"CSV Error on Line: ([0-9]+)", str(exc))
-    where = f", line {line[1]}," if line else ""
-    return UsageError(f"file {file}{where} cannot be read", "write the file again, whole and in UTF-8")
-
-
-def _own(con: duckdb.DuckDBPyConnection, source: _Source, macro: str, name: str, mapped: str, column: Column) -> str:
+def _own(con: duckdb.DuckDBPyConnection, source: Source, macro: str, name: str, mapped: str, column: Column) -> str:
     """SQL for the text of one value, trimmed, null where the file has none or an expression fails."""
-    value = _quoted(mapped)
+    value = quoted(mapped)
     if mapped not in source.own:
         used = _columns_of(con, source, name, mapped)
-        numbers = ", ".join(f"TRY_CAST(CAST({_quoted(one)} AS VARCHAR) AS DECIMAL(18,6))" for one in used)
-        as_numbers = column.type == "money" and _fits_numbers(con, macro, mapped, used)
+        numbers = ", ".join(f"TRY_CAST(CAST({quoted(one)} AS VARCHAR) AS DECIMAL(18,6))" for one in used)
+        as_numbers = column.type in ("money", "count") and _fits_numbers(con, macro, mapped, used)
         value = f"TRY({macro}({numbers}))" if as_numbers else f"TRY((\n{mapped}\n))"
     try:
         kind = con.execute(f"DESCRIBE SELECT {value} AS v FROM {source.clause}").fetchall()[0][1]
@@ -266,12 +176,12 @@ def _own(con: duckdb.DuckDBPyConnection, source: _Source, macro: str, name: str,
     return f"nullif(trim(CAST({value} AS VARCHAR), {_BLANKS}), '')"
 
 
-def _columns_of(con: duckdb.DuckDBPyConnection, source: _Source, name: str, text: str) -> list[str]:
+def _columns_of(con: duckdb.DuckDBPyConnection, source: Source, name: str, text: str) -> list[str]:
     """The own columns an expression reads. Raises UsageError unless it is one expression over one row of the file."""
     where = f"column {name!r} is mapped to {text!r}"
     tree = json.loads(con.execute("SELECT json_serialize_sql(?)", [f"SELECT {text}"]).fetchall()[0][0])
     if tree["error"]:
-        raise UsageError(f"{where}, neither an own column nor an expression", _there_is(text, source.own))
+        raise UsageError(f"{where}, neither an own column nor an expression", there_is(text, source.own))
     node = tree["statements"][0]["node"]
     items = node.get("select_list", [])
     if len(tree["statements"]) != 1 or len(items) != 1 or node["from_table"]["type"] != "EMPTY":
@@ -287,7 +197,7 @@ def _columns_of(con: duckdb.DuckDBPyConnection, source: _Source, name: str, text
         if part["class"] == "COLUMN_REF":
             own = str(part["column_names"][0])
             if own.casefold() not in names:
-                raise UsageError(f"{where}; file {source.file} has no column {own!r}", _there_is(own, source.own))
+                raise UsageError(f"{where}; file {source.file} has no column {own!r}", there_is(own, source.own))
             used[names[own.casefold()]] = None
     return list(used)
 
@@ -304,7 +214,7 @@ def _parts(node: Any) -> Iterator[dict[str, Any]]:
 def _fits_numbers(con: duckdb.DuckDBPyConnection, macro: str, text: str, used: Sequence[str]) -> bool:
     """Whether the expression makes sense when its columns are numbers; then `macro` computes it from them."""
     try:
-        con.execute(f"CREATE TEMP MACRO {macro}({', '.join(map(_quoted, used))}) AS (\n{text}\n)")
+        con.execute(f"CREATE TEMP MACRO {macro}({', '.join(map(quoted, used))}) AS (\n{text}\n)")
         con.execute(f"SELECT {macro}({', '.join(['1::DECIMAL(18,6)'] * len(used))})")
     except duckdb.Error:
         return False
@@ -313,21 +223,43 @@ def _fits_numbers(con: duckdb.DuckDBPyConnection, macro: str, text: str, used: S
 
 def _typed(text: str, column: Column, nothing: str) -> tuple[str, str]:
     """SQL for the value in its agreed type (null if it cannot be used) and for the reason (null if it can)."""
-    value, wrong = text, ""
-    if column.type == "date":
-        iso = f"regexp_full_match({text}, '{_DAY}({_CLOCK})?')"
-        day = f"(CASE WHEN {iso} THEN TRY_CAST(left({text}, 10) AS DATE) END)"
-        fits = f"{day} >= DATE '1970-01-01'"
-        wrong = f"WHEN {day} IS NULL THEN 'not a date' WHEN NOT {fits} THEN 'before 1970'"
-        value = f"CASE WHEN {fits} THEN {day} END"
-    elif column.type == "money":
-        # Why from text: a float rounds as the decimal it is printed as, so CSV and Parquet agree and no sum is inexact.
-        amount = f"TRY_CAST({text} AS DECIMAL(38,2))"
-        fits = f"({amount} BETWEEN {column.low} AND {column.high})"
-        huge = f"{amount} IS NOT NULL OR isfinite(TRY_CAST({text} AS DOUBLE))"
-        wrong = f"WHEN {fits} THEN NULL WHEN {huge} THEN 'out of bounds' ELSE 'not a number'"
-        value = f"CASE WHEN {fits} THEN (100 * {amount}::DECIMAL(14,2))::BIGINT END"
+    if column.type == "category":
+        public = ", ".join(literal(one) for one in column.values or ())
+        return f"CASE WHEN {text} IN ({public}) THEN {text} ELSE {literal(OTHER)} END", "NULL::VARCHAR"
+    value, wrong = {"id": _text, "date": _date, "money": _money, "count": _whole}[column.type](text, column)
     return value, f"CASE WHEN {text} IS NULL THEN '{nothing}' {wrong} END"
+
+
+def _text(text: str, _: Column) -> tuple[str, str]:
+    return text, ""
+
+
+def _date(text: str, _: Column) -> tuple[str, str]:
+    iso = f"regexp_full_match({text}, '{_DAY}({_CLOCK})?')"
+    day = f"(CASE WHEN {iso} THEN TRY_CAST(left({text}, 10) AS DATE) END)"
+    fits = f"{day} >= DATE '1970-01-01'"
+    wrong = f"WHEN {day} IS NULL THEN 'not a date' WHEN NOT {fits} THEN 'before 1970'"
+    return f"CASE WHEN {fits} THEN {day} END", wrong
+
+
+def _money(text: str, column: Column) -> tuple[str, str]:
+    # Why from text: a float rounds as the decimal it is printed as, so CSV and Parquet agree and no sum is inexact.
+    amount = f"TRY_CAST({text} AS DECIMAL(38,2))"
+    fits = f"({amount} BETWEEN {column.low} AND {column.high})"
+    huge = f"{amount} IS NOT NULL OR isfinite(TRY_CAST({text} AS DOUBLE))"
+    wrong = f"WHEN {fits} THEN NULL WHEN {huge} THEN 'out of bounds' ELSE 'not a number'"
+    return f"CASE WHEN {fits} THEN (100 * {amount}::DECIMAL(14,2))::BIGINT END", wrong
+
+
+def _whole(text: str, column: Column) -> tuple[str, str]:
+    number = f"TRY_CAST({text} AS DOUBLE)"
+    finite = f"coalesce(isfinite({number}), false)"
+    fits = f"({finite} AND {number} = trunc({number}) AND {number} BETWEEN 0 AND {column.high})"
+    wrong = (
+        f"WHEN {fits} THEN NULL WHEN NOT {finite} THEN 'not a number' "
+        f"WHEN {number} <> trunc({number}) THEN 'not a whole number' ELSE 'out of bounds'"
+    )
+    return f"CASE WHEN {fits} THEN {number}::BIGINT END", wrong
 
 
 def _names(schema: Schema) -> list[str]:
@@ -337,10 +269,10 @@ def _names(schema: Schema) -> list[str]:
 
 def _write(con: duckdb.DuckDBPyConnection, schema: Schema, part: Path, to: Path) -> None:
     """Write the rows of somebody to `part`, readable by the owner only, sync it, move it to `to`."""
-    chosen = ", ".join(f"v{i} AS {_quoted(name)}" for i, name in enumerate(_names(schema)))
+    chosen = ", ".join(f"v{i} AS {quoted(name)}" for i, name in enumerate(_names(schema)))
     query = f"SELECT {chosen}, bad FROM rows WHERE v0 IS NOT NULL ORDER BY ALL NULLS FIRST"
     try:
-        con.execute(f"COPY ({query}) TO {_literal(str(part))} (FORMAT parquet)")
+        con.execute(f"COPY ({query}) TO {literal(str(part))} (FORMAT parquet)")
         os.chmod(part, 0o600)
         _sync(part)
         os.replace(part, to)
@@ -376,24 +308,3 @@ def _sample(con: duckdb.DuckDBPyConnection, schema: Schema, files: Sequence[Path
 def _sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _quoted(name: str, mark: str = '"') -> str:
-    return mark + name.replace(mark, mark * 2) + mark
-
-
-def _literal(text: str) -> str:
-    return _quoted(text, "'")
-
-
-def _glob(file: Path) -> str:
-    # Why: DuckDB takes [ * ? in a path for a pattern, and would read another file.
-    return _literal(re.sub(r"([*?\[])", r"[\1]", str(file)))
-
-
-def _there_is(word: str, known: Sequence[str]) -> str:
-    """The columns there are, the nearest to `word` first."""
-    folded = {name.casefold(): name for name in known}
-    near = difflib.get_close_matches(word.casefold(), list(folded), n=1)
-    guess = f"did you mean {folded[near[0]]!r}? " if near else ""
-    return f"{guess}there is " + ", ".join(repr(name) for name in known[:30]) + (", …" if len(known) > 30 else "")

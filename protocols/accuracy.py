@@ -13,6 +13,7 @@ from .budget import NANO
 
 Z95 = 1.959963984540054
 ALPHA = 0.05
+WIDE = 1e6
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,8 @@ def discrete_gaussian_accuracy(variance: float, alpha: float = ALPHA) -> int:
     """
     if variance <= 0 or not 0 < alpha < 1:
         raise ValueError("variance must be positive, alpha between 0 and 1")
+    if variance > WIDE:  # the sum below and the normal tail then differ by less than one unit in a thousand σ
+        return math.ceil(z_for(alpha) * math.sqrt(variance))
     reach = math.ceil(12 * math.sqrt(variance)) + 2
     weights = [math.exp(-k * k / (2 * variance)) for k in range(reach + 1)]
     inside, whole = weights[0], weights[0] + 2 * math.fsum(weights[1:])

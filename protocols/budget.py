@@ -36,6 +36,11 @@ def decimal(value: int, unit: int = NANO) -> str:
     return f"{sign}{whole}.{digits}" if digits else f"{sign}{whole}"
 
 
+def micro(text: str) -> int:
+    """A canonical decimal (`schema.Decimal`) in millionths: `"208.333334"` → 208,333,334."""
+    return int(Fraction(text) * MICRO)
+
+
 def honest_shares(quorum: int, collusion: int) -> int:
     """h: how many shares of noise the charge may count on. Never below one: every node adds at least its own."""
     return max(1, quorum - collusion)

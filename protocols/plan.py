@@ -14,7 +14,7 @@ from functools import cached_property
 from itertools import pairwise
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, StringConstraints, ValidationError, field_validator, model_validator
+from pydantic import AfterValidator, Field, StringConstraints, ValidationError, field_validator, model_validator
 
 from . import budget, schema
 from .encoding import canonical, digest, parse
@@ -25,6 +25,17 @@ from .statistic import Step
 
 LEAST_VARIANCE_MICRO = 9 * budget.MICRO
 LARGEST_DELTA = Fraction(1, 10**6)
+ALWAYS = (
+    "recency_days",
+    "baskets",
+    "spend_cents",
+    "discounted_baskets",
+    "tenure_days",
+    "mean_basket_cents",
+    "gap_days",
+    "promo_share_ppm",
+    "discount_depth_ppm",
+)
 
 
 class Mechanism(Frozen):
@@ -32,11 +43,16 @@ class Mechanism(Frozen):
 
     name: Literal["discrete_gaussian"] = "discrete_gaussian"
     sensitivity_sq: Positive
-    variance_micro: Positive
+    variance: schema.Decimal
     slots: Positive
     adders: list[Name]
     quorum: Positive
     collusion: Annotated[int, Field(strict=True, ge=0)]
+
+    @property
+    def variance_micro(self) -> int:
+        """The variance of one share's noise, in millionths."""
+        return budget.micro(self.variance)
 
     @property
     def charge(self) -> int:
@@ -45,11 +61,75 @@ class Mechanism(Frozen):
         return budget.charge_for(self.sensitivity_sq, self.variance_micro, honest)
 
 
+def _above_zero(text: str) -> str:
+    if not Fraction(text):
+        raise ValueError("must be above 0")
+    return text
+
+
+Parameter = Annotated[
+    str, StringConstraints(pattern=r"^(0|[1-9][0-9]{0,3})(\.[0-9]{1,9})?$"), AfterValidator(_above_zero)
+]
+
+
+class BgNbd(Frozen):
+    """Parameters of the BG/NBD model of repeat purchase days, as decimals; `alpha` in days, the others without unit.
+
+    Source: Fader, Hardie & Lee 2005, "Counting Your Customers" the Easy Way, Marketing Science 24(2), section 3.
+    """
+
+    r: Parameter
+    alpha: Parameter
+    a: Parameter
+    b: Parameter
+
+    @model_validator(mode="after")
+    def _off_the_poles(self) -> Self:
+        if Fraction(self.a) == 1 or Fraction(self.a) + Fraction(self.b) == 1:
+            raise ValueError("neither a nor a + b may be exactly 1: the closed form divides by zero there")
+        return self
+
+
+class GammaGamma(Frozen):
+    """Parameters of the gamma-gamma model of spend per purchase day, as decimals; `v` in whole units of the currency.
+
+    Source: Fader & Hardie 2013, "The Gamma-Gamma Model of Monetary Value", eq. 5.
+    """
+
+    p: Parameter
+    q: Parameter
+    v: Parameter
+
+    @model_validator(mode="after")
+    def _has_a_mean(self) -> Self:
+        if Fraction(self.q) <= 1:
+            raise ValueError("q must be above 1, or the mean spend is infinite")
+        return self
+
+
 class FeatureRules(Frozen):
-    """Public constants by which a party turns a person's own rows into features."""
+    """Public constants by which a party turns a person's own rows into features.
+
+    `bg_nbd` adds the feature alive_ppm, `gamma_gamma` on top of it value_12m_cents. Both are public numbers, never
+    fitted on the rows of the parties: a model fitted on rows makes everybody's features depend on everybody's rows.
+    """
 
     as_of: Date
     discount_depth_percent: Annotated[int, Field(strict=True, ge=0, le=99)]
+    bg_nbd: BgNbd | None = None
+    gamma_gamma: GammaGamma | None = None
+
+    @model_validator(mode="after")
+    def _spend_needs_a_future(self) -> Self:
+        if self.gamma_gamma is not None and self.bg_nbd is None:
+            raise ValueError("gamma_gamma needs bg_nbd: spend alone says nothing of what is still to come")
+        return self
+
+    def names(self, table: schema.Schema) -> tuple[str, ...]:
+        """The features that a party has of each of its people under these rules, `usable` last."""
+        alive = ("alive_ppm",) if self.bg_nbd else ()
+        value = ("value_12m_cents",) if self.gamma_gamma else ()
+        return (*ALWAYS, *table.shares(), *table.sums(), *alive, *value, "usable")
 
 
 class Plan(Frozen):
@@ -72,7 +152,7 @@ class Plan(Frozen):
     blocks: Annotated[dict[Name, Block], Field(min_length=1, max_length=64)]
     features: FeatureRules
     table: schema.Schema
-    questions: Annotated[list[Question], Field(min_length=1, max_length=16)]
+    questions: Annotated[list[Annotated[Question, Field(discriminator="kind")]], Field(min_length=1, max_length=16)]
 
     @field_validator("parties", "recipients")
     @classmethod
@@ -177,7 +257,11 @@ class Plan(Frozen):
 
     def steps(self) -> list[tuple[Step, Mechanism]]:
         """All charged steps in the order in which they run."""
-        return list(self._each_step())
+        return list(self._steps)
+
+    @cached_property
+    def _steps(self) -> tuple[tuple[Step, Mechanism], ...]:
+        return tuple(self._each_step())
 
     def step(self, name: str) -> tuple[Step, Mechanism]:
         """One step by its name. Raises UsageError."""
@@ -209,7 +293,7 @@ class Plan(Frozen):
                     step,
                     Mechanism(
                         sensitivity_sq=bound,
-                        variance_micro=budget.variance_for(rho, bound, honest),
+                        variance=budget.decimal(budget.variance_for(rho, bound, honest), budget.MICRO),
                         slots=len(step.statistic.slots),
                         adders=self.parties,
                         quorum=self.quorum,

@@ -30,6 +30,8 @@ class Body(Frozen):
     salt    32 random bytes: the ledger's digest of a few small numbers must not be guessable
     noised  the sum of all shares, one integer a slot, noise included
     answer  a tree of figures (`figures.py`)
+    state   what the round's next step starts from, where it does not follow from the figures: centres, grids, radii, as
+            integers. Fitted by the coordinator on the noised sum; nodes check its bounds and its digest
     """
 
     type: Literal["release@v1"] = "release@v1"
@@ -45,6 +47,7 @@ class Body(Frozen):
     charge_person: Positive
     noised: list[Whole]
     answer: dict[str, Any]
+    state: dict[str, Any] | None = None
     salt: Digest
 
     @property
@@ -54,7 +57,12 @@ class Body(Frozen):
     @property
     def numbers(self) -> list[str]:
         """The path of every published figure."""
-        return list(pointers(self.answer))
+        return list(pointers(self.answer)) if self.answer else []
+
+    @property
+    def released(self) -> dict[str, Any]:
+        """What later steps of the round see of this one."""
+        return self.answer if self.state is None else {**self.answer, "state": self.state}
 
 
 class Proof(Frozen):
@@ -79,9 +87,16 @@ class Release(Frozen):
 
 
 def compose(plan: Plan, *, round_id: str, step: str, nonce: str, noised: Integers, survivors: list[str],
-            earlier: Mapping[str, Any], salt: bytes) -> Body:  # fmt: skip
-    """Turn a noised sum into figures. `earlier`: step name → answer of the round's earlier releases."""
+            earlier: Mapping[str, Any], salt: bytes, state: dict[str, Any] | None = None) -> Body:  # fmt: skip
+    """Turn a noised sum into figures. `earlier`: step name → what the round's earlier steps released.
+
+    Raises IntegrityError for a state that the step must not have, or that lies outside what the plan allows.
+    """
     question, mechanism = plan.step(step)
+    if (state is None) != (question.check_state is None):
+        raise IntegrityError(f"step {step}: a state is there and should not be, or the other way round")
+    if state is not None and question.check_state is not None:
+        question.check_state(state, earlier)
     noise = Noise(len(survivors), mechanism.variance_micro)
     return Body(
         room=plan.room,
@@ -96,6 +111,7 @@ def compose(plan: Plan, *, round_id: str, step: str, nonce: str, noised: Integer
         charge_person=mechanism.charge * len(mechanism.adders),
         noised=[int(x) for x in noised],
         answer=question.answer(noised, noise, earlier),
+        state=state,
         salt=salt.hex(),
     )
 
@@ -145,7 +161,8 @@ def recompute(document: Mapping[str, Any], plan: Plan, earlier: Mapping[str, Any
         nonce=body.nonce,
         noised=np.asarray(body.noised, dtype=np.int64),
         survivors=body.survivors,
-        earlier={step: inner["answer"] for step, inner in earlier.items()},
+        earlier={step: read_body(inner).released for step, inner in earlier.items()},
+        state=body.state,
         salt=bytes.fromhex(body.salt),
     )
     if canonical(again.body()) != canonical(body.body()):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections import Counter
 from fractions import Fraction
 from typing import Annotated, Any, Literal, Self
 
@@ -10,6 +11,9 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstra
 
 from .encoding import canonical, digest
 from .errors import UsageError
+
+OTHER = "other"
+NAME_LENGTH = 40
 
 
 def _real_day(text: str) -> str:
@@ -25,6 +29,9 @@ Date = Annotated[str, StringConstraints(pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$")
 Digest = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 Hex16 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32}$")]
 Base64 = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9+/]+={0,2}$", max_length=8192)]
+Value = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_-]{0,29}$")]
+# A decimal with at most six digits after the point, in its one spelling: no leading or trailing zero.
+Decimal = Annotated[str, StringConstraints(pattern=r"^(0|[1-9][0-9]{0,24})(\.[0-9]{0,5}[1-9])?$")]
 Count = Annotated[int, Field(strict=True, ge=0, le=2**53 - 1)]
 Positive = Annotated[int, Field(strict=True, ge=1, le=2**53 - 1)]
 
@@ -40,18 +47,38 @@ class Frozen(BaseModel):
 
 
 class Column(Frozen):
-    """One agreed column. `money` is in hundredths of the room's currency once read, `low` and `high` in whole units."""
+    """One agreed column.
 
-    type: Literal["id", "date", "money"]
+    id        text
+    date      a day
+    money     `low` to `high` in whole units of the room's currency; in hundredths once read
+    count     a whole number from 0 to `high`: e-mails opened, visits, calls
+    category  one of the public `values`; any other text, and none, is the value "other"
+    """
+
+    type: Literal["id", "date", "money", "count", "category"]
     low: Annotated[int, Field(strict=True, ge=-(10**9), le=10**9)] | None = None
     high: Annotated[int, Field(strict=True, ge=-(10**9), le=10**9)] | None = None
+    values: Annotated[list[Value], Field(min_length=2, max_length=32)] | None = None
 
     @model_validator(mode="after")
     def _bounds(self) -> Self:
         if self.type == "money" and (self.low is None or self.high is None or self.low >= self.high):
             raise ValueError("a money column needs bounds, low below high")
-        if self.type != "money" and (self.low is not None or self.high is not None):
+        if self.type == "count" and (self.low is not None or self.high is None or self.high < 1):
+            raise ValueError("a count column needs high, 1 or more, and no low: it starts at 0")
+        if self.type not in ("money", "count") and (self.low is not None or self.high is not None):
             raise ValueError(f"a column of type {self.type} takes no bounds")
+        return self
+
+    @model_validator(mode="after")
+    def _public_values(self) -> Self:
+        if self.type != "category" and self.values is not None:
+            raise ValueError(f"a column of type {self.type} takes no values")
+        if self.type == "category" and (self.values is None or len(set(self.values)) < len(self.values)):
+            raise ValueError("a category column needs values, each once")
+        if self.values is not None and OTHER not in self.values:
+            raise ValueError(f"the values of a category column must have {OTHER!r}, for what is not among them")
         return self
 
 
@@ -61,8 +88,34 @@ class Schema(Frozen):
     name: Name
     columns: dict[Name, Column]
 
+    @model_validator(mode="after")
+    def _features_have_names(self) -> Self:
+        names = [*(name for name, _, _ in self._shares()), *self.sums()]
+        for name in names:
+            if len(name) > NAME_LENGTH:
+                raise ValueError(f"columns: the feature {name!r} would have a name of over {NAME_LENGTH} characters")
+            if names.count(name) > 1:
+                raise ValueError(f"columns: two features would be called {name!r}")
+        return self
+
     def digest(self) -> str:
         return digest(canonical(self.body()))
+
+    def shares(self) -> dict[str, tuple[str, str]]:
+        """Feature → (category column, value) whose share of spend it is.
+
+        `share_<value>_ppm`, and `share_<column>_<value>_ppm` for a value that two columns have.
+        """
+        return {name: (column, value) for name, column, value in self._shares()}
+
+    def sums(self) -> dict[str, str]:
+        """Feature `sum_<column>` → the count column that it adds up."""
+        return {f"sum_{name}": name for name in sorted(self.columns) if self.columns[name].type == "count"}
+
+    def _shares(self) -> list[tuple[str, str, str]]:
+        pairs = [(name, value) for name in sorted(self.columns) for value in self.columns[name].values or ()]
+        often = Counter(value for _, value in pairs)
+        return [(f"share_{v if often[v] == 1 else f'{name}_{v}'}_ppm", name, v) for name, v in pairs]
 
 
 class Block(Frozen):

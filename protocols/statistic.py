@@ -20,7 +20,6 @@ from .errors import UsageError
 UNUSABLE = "unusable"
 Integers = NDArray[np.int64]
 People = Mapping[str, Integers]
-Contribute = Callable[[People], Integers]
 
 _BATCH_CELLS = 1 << 22
 
@@ -52,6 +51,24 @@ class Statistic:
 
 
 @dataclass(frozen=True)
+class Sparse:
+    """Rows with few entries each: `values[i, j]` stands in slot `slots[i, j]`; both (n, w) int64, slots ascending."""
+
+    slots: Integers
+    values: Integers
+
+    def dense(self, width: int) -> Integers:
+        """The same rows as (n, width)."""
+        rows = np.zeros((len(self.slots), width), dtype=np.int64)
+        np.put_along_axis(rows, self.slots, self.values, axis=1)
+        return rows
+
+
+Rows = Integers | Sparse
+Contribute = Callable[[People], Rows]
+
+
+@dataclass(frozen=True)
 class Tally:
     """A party's exact sum. It never leaves the party; `share.py` adds the noise. `over_bound`: rows that broke Δ."""
 
@@ -63,7 +80,7 @@ def tally(statistic: Statistic, people: People, contribute: Contribute) -> Tally
     """Sum bounded rows over the people of one party.
 
     people      feature name → (n,) integers; `usable` is 1 for people whose own rows can be read
-    contribute  a batch of people → (batch, slots − 1) integers, each row a function of that person alone
+    contribute  a batch of people → (batch, slots − 1) integers or `Sparse`, each row a function of that person alone
 
     1. unusable people count in the last slot and nowhere else
     2. a row that is all zero, or whose Σ x² exceeds the bound, is moved to the last slot: absent and zero must differ
@@ -75,7 +92,10 @@ def tally(statistic: Statistic, people: People, contribute: Contribute) -> Tally
     for batch in _batches(people, usable, len(statistic.slots)):
         rows = contribute(batch)
         good, broken = _within_bound(statistic, rows, len(batch["usable"]))
-        total[:-1] += rows[good].sum(axis=0, dtype=np.int64)
+        if isinstance(rows, Sparse):
+            np.add.at(total, rows.slots[good], rows.values[good])
+        else:
+            total[:-1] += rows[good].sum(axis=0, dtype=np.int64)
         unusable += int(np.count_nonzero(~good))
         over += broken
     total[-1] = unusable * statistic.unusable_entry
@@ -97,15 +117,29 @@ def one_hot(index: Integers, width: int, entry: int) -> Integers:
     return rows
 
 
-def _within_bound(statistic: Statistic, rows: Integers, expected: int) -> tuple[NDArray[np.bool_], int]:
-    if rows.dtype != np.int64 or rows.shape != (expected, len(statistic.slots) - 1):
+def _within_bound(statistic: Statistic, rows: Rows, expected: int) -> tuple[NDArray[np.bool_], int]:
+    values = rows.values if isinstance(rows, Sparse) else rows
+    width = values.shape[1] if isinstance(rows, Sparse) and values.ndim == 2 else len(statistic.slots) - 1
+    if values.dtype != np.int64 or values.shape != (expected, width):
         raise UsageError("a question returned rows of another shape or type than its statistic says")
     largest = isqrt(statistic.bound_sq)
     # Entries first: a square of a larger one could wrap around 2^63 and look small. int64's minimum has no absolute.
-    fits = np.all((rows <= largest) & (rows >= -largest), axis=1)
-    fits[fits] = (rows[fits] ** 2).sum(axis=1) <= statistic.bound_sq
-    empty = ~np.any(rows != 0, axis=1)
+    fits = np.all((values <= largest) & (values >= -largest), axis=1)
+    if isinstance(rows, Sparse):
+        fits &= _distinct_slots(rows, len(statistic.slots) - 1)
+    fits[fits] = (values[fits] ** 2).sum(axis=1) <= statistic.bound_sq
+    empty = ~np.any(values != 0, axis=1)
     return fits & ~empty, int(np.count_nonzero(~fits))
+
+
+def _distinct_slots(rows: Sparse, width: int) -> NDArray[np.bool_]:
+    """Rows whose slots exist and ascend. Why: two entries of one slot add up, and their squares would not."""
+    if rows.slots.dtype != np.int64 or rows.slots.shape != rows.values.shape:
+        raise UsageError("a question returned rows of another shape or type than its statistic says")
+    inside = np.all((rows.slots >= 0) & (rows.slots < width), axis=1)
+    ascending = np.all(rows.slots[:, 1:] > rows.slots[:, :-1], axis=1)
+    distinct: NDArray[np.bool_] = inside & ascending
+    return distinct
 
 
 def _batches(people: People, usable: NDArray[np.bool_], width: int) -> Iterator[dict[str, Integers]]:
@@ -122,16 +156,19 @@ class Step:
 
     name         the step's name, unique in its plan
     statistic    what is summed
-    contribute   people → rows, given the answers of earlier steps
-    answer       (noised sum, noise, earlier answers) → the tree of published numbers
+    contribute   people → rows, given what earlier steps released
+    answer       (noised sum, noise, what earlier steps released) → the tree of published numbers
+    check_state  for a step that the next one starts from: raises IntegrityError unless the state, given what earlier
+                 steps released, is one that the plan allows. Bounds hold per person whatever the state
     counted      what a slot counts, in words, and how many integer units stand for one of it: for forecasts
     """
 
     name: str
     statistic: Statistic
-    contribute: Callable[[People, Mapping[str, Any]], Integers]
+    contribute: Callable[[People, Mapping[str, Any]], Rows]
     answer: Callable[[Integers, Noise, Mapping[str, Any]], dict[str, Any]]
     counted: tuple[tuple[str, int], ...] = ()
+    check_state: Callable[[Mapping[str, Any], Mapping[str, Any]], None] | None = None
 
 
 @dataclass(frozen=True)

@@ -19,10 +19,11 @@ from typing import Annotated, Any, Literal, Self, TypeVar
 from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, TypeAdapter, ValidationError
 from pydantic import model_validator as check_model
 
+from ..budget import micro
 from ..encoding import canonical, parse
 from ..errors import IntegrityError, UsageError
 from ..keys import public_key
-from ..schema import Base64, Block, Count, Digest, Frozen, Hex16, Name, Positive, explain
+from ..schema import Base64, Block, Count, Decimal, Digest, Frozen, Hex16, Name, Positive, explain
 from .notes import VerifierKey, check_name, cosigner_key, log_key
 
 MAX_ENTRY_BYTES = 1 << 20
@@ -197,18 +198,23 @@ class Mechanism(Frozen):
     """The noise of one statistic.
 
     sensitivity_sq   Δ², squared L2, of one person at one party, in integer units
-    variance_micro   variance of one party's noise, in millionths
+    variance         variance of one party's noise, squared integer units
     adders           the parties that add it; at least `quorum` of their shares are in any release
     collusion        how many of them might subtract theirs
     """
 
     name: Literal["discrete_gaussian"] = "discrete_gaussian"
     sensitivity_sq: Positive
-    variance_micro: Positive
+    variance: Decimal
     slots: Positive
     adders: Parties
     quorum: Positive
     collusion: Count
+
+    @property
+    def variance_micro(self) -> int:
+        """The variance in millionths."""
+        return micro(self.variance)
 
 
 class Step(Frozen):

@@ -12,11 +12,12 @@ from typing import Any
 from protocols.schema import Frozen
 from protocols.statistic import Step
 
-from . import rfm
+from . import rfm, segments
 
-Question = rfm.Plan
+Question = rfm.Plan | segments.Plan
 REGISTRY: dict[str, tuple[type[Frozen], Callable[[Any], list[tuple[Step, int]]]]] = {
     "rfm": (rfm.Plan, rfm.steps),
+    "segments": (segments.Plan, segments.steps),
 }
 
 

@@ -20,6 +20,7 @@ from protocols import audit, messages
 from protocols.carrier import codec
 from protocols.encoding import digest
 from protocols.errors import IntegrityError, Refused, RoundEnded, SumroomError
+from protocols.noise import add_noise
 from protocols.verdict import Findings
 
 LAB = Path(__file__).parents[1] / "rounds" / "lab.py"
@@ -56,7 +57,7 @@ def played(room: Any, party: str, kind: type, bend: Bend) -> Any:
     """An `ask` in which one party answers one kind of request in its own way; growth only once it holds a reserve."""
 
     def ask(requests: Mapping[str, messages.Request], timeout: float) -> dict[str, Answer]:
-        answers = room.ask(requests, timeout)
+        answers = dict(room.ask(requests, timeout))
         begun = kind is not messages.Witness or ends(room)
         if party in requests and isinstance(requests[party], kind) and begun:
             answers[party] = bend(answers[party])
@@ -110,7 +111,7 @@ def test_a_party_that_does_not_hold_ends_it_before_anything_is_spent(room: Any, 
 @pytest.mark.parametrize("kind", [messages.Propose, messages.Reserve])
 def test_a_signature_of_another_partys_is_found_before_anything_is_spent(room: Any, kind: type) -> None:
     def swap(requests: Mapping[str, messages.Request], timeout: float) -> dict[str, Answer]:
-        answers = room.ask(requests, timeout)
+        answers = dict(room.ask(requests, timeout))
         if isinstance(requests["beta"], kind):
             stolen = answers["alpha"].reply.signature
             answers["beta"] = Answer(answers["beta"].reply.model_copy(update={"signature": stolen}))
@@ -201,7 +202,7 @@ def test_a_share_that_is_not_the_partys_own_of_this_step_is_never_added(room: An
 
 def test_a_mask_key_signed_by_another_party_ends_the_round_before_anybody_contributes(room: Any) -> None:
     def swap(requests: Mapping[str, messages.Request], timeout: float) -> dict[str, Answer]:
-        answers = room.ask(requests, timeout)
+        answers = dict(room.ask(requests, timeout))
         if isinstance(requests["beta"], messages.Prepare):
             key = answers["alpha"].reply.key.model_copy(update={"public": answers["beta"].reply.key.public})
             answers["beta"] = Answer(answers["beta"].reply.model_copy(update={"key": key}))
@@ -383,16 +384,14 @@ def test_a_party_that_never_comes_is_named_and_nothing_is_asked(flower: None) ->
 def test_what_is_released_is_the_pooled_sum_and_every_partys_noise(
     room: Any, lab: ModuleType, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from party_node import share
-
-    real, drawn = share.add_noise, []
+    drawn = []
 
     def watched(total: Any, **named: int) -> Any:
-        noised = real(total, **named)
+        noised = add_noise(total, **named)
         drawn.append(noised - total)
         return noised
 
-    monkeypatch.setattr(share, "add_noise", watched)
+    monkeypatch.setattr("party_node.share.add_noise", watched)
     released = room.run()
     assert len(drawn) == 6
     assert released[0].body_.noised == (lab.pooled_cuts() + sum(drawn[:3])).tolist()

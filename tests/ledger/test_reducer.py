@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from protocols.budget import micro
 from protocols.errors import IntegrityError, Refused
 from protocols.ledger.entries import LIFETIME, PERSON, build
 from protocols.ledger.reducer import Accounts, Balance, check_cosigners, cosigners_needed
@@ -133,7 +134,7 @@ def test_a_reserve_names_blocks_of_the_room(room, refuse) -> None:
 def with_mechanism(room, built, **changes):
     steps = room.steps("one")
     noise = {**steps[0]["mechanism"], **changes}
-    charge = built.cost(noise["sensitivity_sq"], noise["variance_micro"], noise["quorum"], noise["collusion"])
+    charge = built.cost(noise["sensitivity_sq"], micro(noise["variance"]), noise["quorum"], noise["collusion"])
     steps[0] = {**steps[0], "mechanism": noise, "charge": charge}
     return steps
 
@@ -153,9 +154,9 @@ def test_a_share_of_noise_below_sigma_three_is_refused(room, refuse, built) -> N
         *[room.dataset(seq, party) for seq, party in enumerate(built.PARTIES, 1)],
         room.plan_entry(4),
     ]
-    below = with_mechanism(room, built, sensitivity_sq=1, variance_micro=8_999_999)
+    below = with_mechanism(room, built, sensitivity_sq=1, variance="8.999999")
     refuse(room.accounts(), room.reserve(5, steps=below), "below 9")
-    room.accounts(room.reserve(5, steps=with_mechanism(room, built, sensitivity_sq=1, variance_micro=9_000_000)))
+    room.accounts(room.reserve(5, steps=with_mechanism(room, built, sensitivity_sq=1, variance="9")))
 
 
 def test_a_quorum_is_no_larger_than_those_who_add_noise(room, refuse, built) -> None:

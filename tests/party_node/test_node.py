@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
+from party_node import contribution
 from party_node.filter import Filter
 from party_node.node import Node
 from protocols import messages
@@ -54,16 +55,14 @@ def room(lab: ModuleType, template: Path, tmp_path: Path) -> Iterator[Any]:
 @pytest.fixture
 def computed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The name of every step whose sum a node computes from its data, from here on."""
-    from party_node import node
-
     seen: list[str] = []
-    real = node.contribute
+    real = contribution.contribute
 
     def watched(plan: Any, step: Any, *rest: Any) -> Any:
         seen.append(step.name)
         return real(plan, step, *rest)
 
-    monkeypatch.setattr(node, "contribute", watched)
+    monkeypatch.setattr("party_node.node.contribute", watched)
     return seen
 
 
@@ -357,7 +356,7 @@ def test_a_second_process_of_a_node_is_refused(room: Any) -> None:
 
 
 def test_a_node_that_stopped_between_two_steps_goes_on_where_it_was(room: Any) -> None:
-    restarted = []
+    restarted: list[str] = []
 
     def meddle(party: str, request: messages.Request) -> messages.Request:
         if party == "beta" and len(restarted) < 12:

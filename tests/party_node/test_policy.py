@@ -48,7 +48,7 @@ def room(lab: ModuleType, template: Path, tmp_path: Path) -> Iterator[Any]:
 
 def draft_of(room: Any, **changes: Any) -> messages.Reserve:
     """An honest draft of a round that nobody has seen, with changes."""
-    (request, *_) = [messages.read_request(one.request) for one in room.sent(messages.Reserve)]
+    request: Any = messages.read_request(room.sent(messages.Reserve)[0].request)
     steps = [{**step, "nonce": secrets.token_hex(16)} for step in request.draft["steps"]]
     fresh = {"round": secrets.token_hex(16), "steps": steps}
     return messages.Reserve(draft={**copy.deepcopy(request.draft), **fresh, **changes})
@@ -209,7 +209,7 @@ def test_a_plan_for_which_no_dataset_is_registered_is_refused(room: Any, lab: Mo
 
 def cheaper(draft: dict[str, Any]) -> dict[str, Any]:
     steps = copy.deepcopy(draft["steps"])
-    steps[0]["mechanism"]["variance_micro"] -= 1
+    steps[0]["mechanism"]["variance"] = "249.999999"
     return {"steps": steps}
 
 

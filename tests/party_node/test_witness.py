@@ -86,6 +86,10 @@ def forged(room: Any, entries: list[str], key: Ed25519PrivateKey | None = None) 
     )
 
 
+def expiry_of(reserve: str) -> int:
+    return int(decode(reserve.encode()).body()["expires"])
+
+
 def rewritten(entry: str, changes: dict[str, Any]) -> str:
     return canonical({**decode(entry.encode()).body(), **changes}).decode()
 
@@ -124,8 +128,8 @@ def test_growth_with_an_entry_changed_left_out_added_or_without_its_proof_is_ref
     room: Any, growth: Witness
 ) -> None:
     (reserve,) = growth.entries
-    later = rewritten(reserve, {"expires": decode(reserve.encode()).expires + 1})
-    for changes in (
+    later = rewritten(reserve, {"expires": expiry_of(reserve) + 1})
+    spoiled: list[dict[str, Any]] = [
         {"entries": [later]},
         {"entries": []},
         {"entries": [reserve, reserve]},
@@ -135,7 +139,8 @@ def test_growth_with_an_entry_changed_left_out_added_or_without_its_proof_is_ref
         {"proof": []},
         {"proof": growth.proof[::-1] + growth.proof[:1]},
         {"checkpoint": growth.checkpoint.replace("trial", "other", 1)},
-    ):
+    ]
+    for changes in spoiled:
         refused(room, growth.model_copy(update=changes))
     for entries in ([later], [reserve, reserve], [rewritten(reserve, {"seq": growth.old_size + 1})]):
         refused(room, forged(room, entries))
@@ -163,7 +168,7 @@ def elsewhere(room: Any, nano: int, now: int) -> Charge:
 def test_a_reserve_whose_hold_has_lapsed_and_whose_budget_is_used_elsewhere_is_not_kept(
     room: Any, growth: Witness
 ) -> None:
-    after = decode(growth.entries[-1].encode()).expires + 1
+    after = expiry_of(growth.entries[-1]) + 1
     room.nodes["alpha"].filter.spend([elsewhere(room, 700_000_000, after)], after)
     room.clock.now = after
     assert "does not bear it" in refused(room, growth)
@@ -172,7 +177,7 @@ def test_a_reserve_whose_hold_has_lapsed_and_whose_budget_is_used_elsewhere_is_n
 def test_a_reserve_whose_hold_has_lapsed_is_charged_all_the_same_where_the_budget_bears_it(
     room: Any, lab: ModuleType, growth: Witness
 ) -> None:
-    room.clock.now = decode(growth.entries[-1].encode()).expires + 1
+    room.clock.now = expiry_of(growth.entries[-1]) + 1
     assert room.spent("alpha") == 0
     assert isinstance(room.say("alpha", growth), messages.Cosigned)
     assert room.spent("alpha") == lab.RHO

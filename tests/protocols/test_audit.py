@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from protocols import audit, bundle, keys, release
-from protocols.budget import decimal
+from protocols.budget import MICRO, decimal, micro
 from protocols.encoding import canonical, digest
 from protocols.errors import CannotDecide
 from protocols.ledger import entries, notes
@@ -304,8 +304,8 @@ def test_a_plan_that_does_not_fit_its_entry_is_a_violation(verdict, room, built,
 
 def test_a_reserve_with_other_noise_or_blocks_than_its_plan_is_a_violation(verdict, room, built, colluding) -> None:
     steps = room.steps("one")
-    noise = {**steps[0]["mechanism"], "variance_micro": steps[0]["mechanism"]["variance_micro"] * 2}
-    charge = built.cost(noise["sensitivity_sq"], noise["variance_micro"], noise["quorum"], noise["collusion"])
+    noise = {**steps[0]["mechanism"], "variance": decimal(2 * micro(steps[0]["mechanism"]["variance"]), MICRO)}
+    charge = built.cost(noise["sensitivity_sq"], micro(noise["variance"]), noise["quorum"], noise["collusion"])
     changed = [{**steps[0], "mechanism": noise, "charge": charge}, steps[1]]
     for entry, what in (
         (room.reserve(5, steps=changed), "its steps, noise or charges"),

@@ -17,6 +17,7 @@ from coordinator import outputs
 from protocols import audit, bundle, messages
 from protocols import release as releases
 from protocols.errors import SumroomError
+from protocols.verdict import Findings
 
 # Marked values: customers no other text contains, and an amount whose cents and units are in no other number.
 CANARIES = ("canary-7f3d19", "canary-b8c044", "canary-e21aa5")
@@ -24,8 +25,8 @@ AMOUNT = 7_391_846
 
 
 @pytest.fixture
-def verify(room: Any) -> Callable[[], audit.Findings]:
-    def now() -> audit.Findings:
+def verify(room: Any) -> Callable[[], Findings]:
+    def now() -> Findings:
         return audit.verify(outputs.bundle_of(room.book), outputs.policy_of(room.ledger.room))
 
     return now
@@ -44,7 +45,7 @@ def test_without_noise_the_released_sum_is_exactly_the_pooled_sum(
 
 
 def test_a_whole_round_leaves_a_bundle_without_a_violation_and_two_releases(
-    room: Any, lab: ModuleType, verify: Callable[[], audit.Findings]
+    room: Any, lab: ModuleType, verify: Callable[[], Findings]
 ) -> None:
     cuts, cohorts = room.run()
     assert (cuts.body_.step, cohorts.body_.step) == ("rfm-cuts", "rfm-cohorts")

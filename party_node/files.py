@@ -1,0 +1,137 @@
+"""A party's own files, as DuckDB is to read them: whole, or refused. What their values mean is for `records.py`."""
+
+from __future__ import annotations
+
+import csv
+import difflib
+import gzip
+import io
+import re
+import zlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from protocols.errors import UsageError
+
+_KINDS = (".csv", ".csv.gz", ".parquet")
+
+
+@dataclass(frozen=True)
+class Source:
+    """One file as DuckDB reads it: a FROM clause, its own columns, the rows counted by other means (None: not)."""
+
+    file: Path
+    clause: str
+    own: tuple[str, ...]
+    rows: int | None
+
+
+def check_files(files: Sequence[Path]) -> None:
+    """What can be refused without reading: no file, one that is not there or of no known kind, one named twice."""
+    if not files:
+        raise UsageError("the table names no files")
+    seen: set[Path] = set()
+    for file in files:
+        if not file.is_file():
+            raise UsageError(f"file {file} does not exist")
+        if not file.name.lower().endswith(_KINDS):
+            raise UsageError(f"file {file} is of no known kind", "files end in " + ", ".join(_KINDS))
+        if file.resolve() in seen:
+            raise UsageError(f"file {file} is listed twice, so its rows would count twice")
+        seen.add(file.resolve())
+
+
+def source_of(con: duckdb.DuckDBPyConnection, file: Path) -> Source:
+    """How to read the file. Raises UsageError when it cannot be read whole."""
+    return _parquet(con, file) if file.name.lower().endswith(".parquet") else _csv(file)
+
+
+def _csv(file: Path) -> Source:
+    """The file's header and number of rows. Raises UsageError for a line that a strict reader would not accept."""
+    reader: Any = None
+    zipped = file.name.lower().endswith(".gz")
+    try:
+        # Why Python reads it too: DuckDB does not look at the checksum of a gzip file.
+        with (gzip.open if zipped else open)(file, "rb") as raw:
+            lines = io.TextIOWrapper(raw, encoding="utf-8-sig", newline="")
+            header = lines.readline()
+            delimiter = max(",;\t|", key=lambda char: len(next(csv.reader([header], delimiter=char), [])))
+            lines.seek(0)
+            reader = csv.reader(lines, delimiter=delimiter, strict=True)
+            own = tuple(name or f"column{i}" for i, name in enumerate(next(reader, [])))
+            rows = _count(reader, len(own))
+    except (csv.Error, UnicodeDecodeError) as exc:
+        why = exc if isinstance(exc, csv.Error) else "not UTF-8 from about here"
+        hint = "a csv file is UTF-8, has as many fields in each line, and doubles a quote inside quotes"
+        raise UsageError(f"file {file}, line {reader.line_num if reader else 1}: {why}", hint) from None
+    except (OSError, EOFError, zlib.error) as exc:
+        raise UsageError(f"file {file} cannot be read: {str(exc).lower()}") from None
+    if not own:
+        raise UsageError(f"file {file} is empty: it lacks a header line")
+    if len({name.casefold() for name in own}) < len(own):
+        raise UsageError(f"file {file} has two columns of one name (upper and lower case are one)")
+    columns = ", ".join(f"{literal(name)}: 'VARCHAR'" for name in own)
+    # Why not parallel=false: DuckDB 2.0 then drops what follows a quote that does not close, without a word.
+    clause = (
+        f"read_csv({literal(exactly(file))}, auto_detect=false, header=true, strict_mode=true, null_padding=false, "
+        f"ignore_errors=false, hive_partitioning=false, delim={literal(delimiter)}, quote='\"', escape='\"', "
+        f"compression='{'gzip' if zipped else 'none'}', columns={{{columns}}})"
+    )
+    return Source(file, clause, own, rows)
+
+
+def _count(reader: Iterator[list[str]], width: int) -> int:
+    rows = 0
+    for row in filter(None, reader):  # an empty line is no row
+        rows += 1
+        if len(row) != width:
+            raise csv.Error(f"{len(row)} fields where the header has {width}")
+    return rows
+
+
+def _parquet(con: duckdb.DuckDBPyConnection, file: Path) -> Source:
+    clause = f"read_parquet({literal(exactly(file))}, hive_partitioning=false)"
+    try:
+        own = [str(row[0]) for row in con.execute(f"DESCRIBE SELECT * FROM {clause}").fetchall()]
+        written = con.execute(f"SELECT name FROM parquet_schema({literal(exactly(file))})").fetchall()
+    except duckdb.Error as exc:
+        raise unreadable(file, exc) from None
+    # Why: of two columns of one name DuckDB renames the second; nobody should map to a name that is not in the file.
+    if renamed := sorted(set(own) - {str(row[0]) for row in written}):
+        raise UsageError(f"file {file}: a column comes twice, the second would be read as {renamed[0]!r}")
+    return Source(file, clause, tuple(own), None)
+
+
+def unreadable(file: Path, exc: duckdb.Error) -> UsageError:
+    """DuckDB's error about a file, with the number of its line."""
+    # Why not the text of the error: it quotes the line, and with it a customer.
+    line = re.search(r"CSV Error on Line: ([0-9]+)", str(exc))
+    where = f", line {line[1]}," if line else ""
+    return UsageError(f"file {file}{where} cannot be read", "write the file again, whole and in UTF-8")
+
+
+def quoted(name: str, mark: str = '"') -> str:
+    """A name in SQL."""
+    return mark + name.replace(mark, mark * 2) + mark
+
+
+def literal(text: str) -> str:
+    """A text in SQL."""
+    return quoted(text, "'")
+
+
+def exactly(file: Path) -> str:
+    """The file's path for DuckDB, which takes [ * ? in a path for a pattern, and would read another file."""
+    return re.sub(r"([*?\[])", r"[\1]", str(file))
+
+
+def there_is(word: str, known: Sequence[str]) -> str:
+    """The columns there are, the nearest to `word` first."""
+    folded = {name.casefold(): name for name in known}
+    near = difflib.get_close_matches(word.casefold(), list(folded), n=1)
+    guess = f"did you mean {folded[near[0]]!r}? " if near else ""
+    return f"{guess}there is " + ", ".join(repr(name) for name in known[:30]) + (", …" if len(known) > 30 else "")

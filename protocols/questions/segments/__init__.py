@@ -1,0 +1,237 @@
+"""Joint segments: k-means over the people of all parties, then a profile of what it found.
+
+    seg-moments      (√d, x, x²)                                        where people are, and how wide
+    seg-covariance   y yᵀ/R², upper triangle × √2 off it, ‖y‖ ≤ R       principal axes (three features or more)
+    seg-coarse       one cell of a grid along the axes                  a first synopsis
+    seg-fine         one cell of a finer grid inside a full cell        the synopsis that centres start from
+    seg-over         own block of 4k: (√.8·clip(x − c, r)/r, √.2)       four times as many clusters as wanted
+    seg-lloyd-1…T    own block of k: (√.85·clip(x − c, r)/r, √.12),     Lloyd's steps from there
+                     and √.03·min(‖x − c‖², r²)/r² in a shared slot
+    seg-profile      own block of k: (√.3, √(.7/d)·x)                   sizes and means on the released centres
+
+Initial centres come from the noised synopsis, never from rows. A person's row is a function of that person's features
+and of released states; grids, centres and radii are public, and nodes check that they lie in the public box. The fits
+between the steps see noised sums only (`coordinator/segments.py`).
+
+Source: Lloyd 1982; DP k-means from a noised grid after Su, Cao, Li, Bertino & Jin 2016, CODASPY. Rows are computed
+column by column, without matrix products: a product's last bit may depend on how many rows are multiplied at once, and
+then one person's absence could move another's row.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from protocols.statistic import UNUSABLE, Integers, Noise, People, Sparse, Statistic, Step, truncate
+
+from .plan import PROFILE_COUNT, PROFILE_MEANS, SCALE, Plan
+from .profile import UNIT, profile
+from .states import Clusters, FineGrid, Grid, Reals, Spread
+
+__all__ = ["Plan", "nearest", "scaled", "steps"]
+
+ELSEWHERE = "elsewhere"
+OVER_MOVE, OVER_COUNT = math.sqrt(0.8), math.sqrt(0.2)
+MOVE, COUNT, SPREAD = math.sqrt(0.85), math.sqrt(0.12), math.sqrt(0.03)
+
+
+def steps(plan: Plan) -> list[tuple[Step, int]]:
+    """All steps in order, with their nano-ρ."""
+    rho, k = plan.rho, plan.clusters
+    found = [_moments(plan, rho.moments)]
+    if rho.covariance is not None:
+        found.append(_covariance(plan, rho.covariance))
+    found += [_coarse(plan, rho.coarse), _fine(plan, rho.fine)]
+    found.append(_clustered(plan, "seg-over", "seg-fine", plan.over_clusters, k, _over_rows, rho.over))
+    before = "seg-over"
+    for name in plan.lloyd_names():
+        found.append(_clustered(plan, name, before, k, k, _lloyd_rows, rho.lloyd, spread=True))
+        before = name
+    return [*found, _profile(plan, before, rho.profile)]
+
+
+def scaled(plan: Plan, people: People) -> Reals:
+    """(n, d) in the box [−1, 1]^d, each row from that person's own features."""
+    return np.stack([feature.scaled(people[feature.name]) for feature in plan.features], axis=1)
+
+
+def nearest(points: Reals, centres: Reals) -> tuple[Integers, Reals]:
+    """((n,) index of the nearest centre, (n,) squared distance), the first of equals."""
+    best = np.zeros(len(points), dtype=np.int64)
+    least = np.full(len(points), np.inf)
+    for index, centre in enumerate(centres):
+        distance = np.zeros(len(points))
+        for j, value in enumerate(centre):
+            distance += (points[:, j] - value) ** 2
+        nearer = distance < least
+        best[nearer], least[nearer] = index, distance[nearer]
+    return best, least
+
+
+# -- the steps ---------------------------------------------------------------------------------------------------------
+
+
+def _nothing(*_: Any) -> dict[str, Any]:
+    """A step for the next one's sake: its noised sum is released, no figure for people is made of it."""
+    return {}
+
+
+def _moments(plan: Plan, rho: int) -> tuple[Step, int]:
+    """Δ² = 3d. Why: d + Σx² + Σx⁴ with |x| ≤ 1 in each of d coordinates."""
+    d = plan.dimensions
+    names = ["people", *(f"x/{i}" for i in range(d)), *(f"xx/{i}" for i in range(d)), UNUSABLE]
+
+    def rows(people: People, _: Mapping[str, Any]) -> Integers:
+        x = scaled(plan, people)
+        return truncate(np.concatenate([np.full((len(x), 1), math.sqrt(d)), x, x**2], axis=1), SCALE)
+
+    def check(state: Mapping[str, Any], _: Mapping[str, Any]) -> None:
+        Grid.read(state, d, plan.coarse_cells) if d <= 2 else Spread.read(state, d)
+
+    step = Step("seg-moments", Statistic(tuple(names), SCALE, 3 * d * SCALE**2), rows, _nothing, check_state=check)
+    return step, rho
+
+
+def _covariance(plan: Plan, rho: int) -> tuple[Step, int]:
+    """Δ = 1. Why: the triangle with √2 off the diagonal has norm ‖y yᵀ‖ = ‖y‖² ≤ R², over R²."""
+    d = plan.dimensions
+    pairs = [(i, j) for i in range(d) for j in range(i, d)]
+
+    def rows(people: People, earlier: Mapping[str, Any]) -> Integers:
+        spread = Spread.read(earlier["seg-moments"]["state"], d)
+        y = scaled(plan, people) - spread.mean
+        y = y * np.minimum(1.0, spread.radius / np.maximum(_norm(y), 1e-12))[:, None] / spread.radius
+        entries = [y[:, i] * y[:, j] * (1.0 if i == j else math.sqrt(2)) for i, j in pairs]
+        return truncate(np.stack(entries, axis=1), SCALE)
+
+    def check(state: Mapping[str, Any], _: Mapping[str, Any]) -> None:
+        Grid.read(state, d, plan.coarse_cells)
+
+    names = (*(f"yy/{i}-{j}" for i, j in pairs), UNUSABLE)
+    return Step("seg-covariance", Statistic(names, SCALE, SCALE**2), rows, _nothing, check_state=check), rho
+
+
+def grid_of(plan: Plan, earlier: Mapping[str, Any]) -> Grid:
+    """The coarse grid, from the state of the step before it."""
+    before = "seg-covariance" if plan.rho.covariance is not None else "seg-moments"
+    return Grid.read(earlier[before]["state"], plan.dimensions, plan.coarse_cells)
+
+
+def _coarse(plan: Plan, rho: int) -> tuple[Step, int]:
+    """Δ = 1. Why: a person is in one cell."""
+
+    def rows(people: People, earlier: Mapping[str, Any]) -> Sparse:
+        return _one(grid_of(plan, earlier).locate(scaled(plan, people)), 1)
+
+    def check(state: Mapping[str, Any], earlier: Mapping[str, Any]) -> None:
+        FineGrid.read(state, grid_of(plan, earlier), plan.fine_cells)
+
+    names = (*(f"cell/{i}" for i in range(plan.coarse_cells)), UNUSABLE)
+    return Step("seg-coarse", Statistic(names, 1, 1), rows, _nothing, check_state=check), rho
+
+
+def fine_grid_of(plan: Plan, earlier: Mapping[str, Any]) -> FineGrid:
+    return FineGrid.read(earlier["seg-coarse"]["state"], grid_of(plan, earlier), plan.fine_cells)
+
+
+def _fine(plan: Plan, rho: int) -> tuple[Step, int]:
+    """Δ = 1. Why: a person is in one fine cell, or in `elsewhere` where the coarse cell was too empty to be split."""
+
+    def rows(people: People, earlier: Mapping[str, Any]) -> Sparse:
+        cell = fine_grid_of(plan, earlier).locate(scaled(plan, people))
+        return _one(np.where(cell < 0, plan.fine_cells, cell), 1)
+
+    def check(state: Mapping[str, Any], _: Mapping[str, Any]) -> None:
+        Clusters.read(state, plan.over_clusters, plan.dimensions)
+
+    names = (*(f"cell/{i}" for i in range(plan.fine_cells)), ELSEWHERE, UNUSABLE)
+    return Step("seg-fine", Statistic(names, 1, 1), rows, _nothing, check_state=check), rho
+
+
+_RowsOf = Callable[[Reals, Clusters], Sparse]
+
+
+def _clustered(plan: Plan, name: str, before: str, here: int, after: int, rows_of: _RowsOf, rho: int, *,
+               spread: bool = False) -> tuple[Step, int]:  # fmt: skip
+    """Δ = 1. Why: one block is touched, and the squares of its entries add up to at most the shares shown above."""
+    d = plan.dimensions
+
+    def rows(people: People, earlier: Mapping[str, Any]) -> Sparse:
+        return rows_of(scaled(plan, people), Clusters.read(earlier[before]["state"], here, d))
+
+    def check(state: Mapping[str, Any], _: Mapping[str, Any]) -> None:
+        Clusters.read(state, after, d)
+
+    names = (*_block_names(here, d), *(["spread"] if spread else []), UNUSABLE)
+    return Step(name, Statistic(names, SCALE, SCALE**2), rows, _nothing, check_state=check), rho
+
+
+def _over_rows(x: Reals, clusters: Clusters) -> Sparse:
+    at, moves, _ = _moves(x, clusters)
+    count = np.full((len(x), 1), OVER_COUNT)
+    return _block(at, np.concatenate([moves * OVER_MOVE, count], axis=1))
+
+
+def _lloyd_rows(x: Reals, clusters: Clusters) -> Sparse:
+    at, moves, squares = _moves(x, clusters)
+    block = _block(at, np.concatenate([moves * MOVE, np.full((len(x), 1), COUNT)], axis=1))
+    shared = np.full((len(x), 1), len(clusters.centres) * (x.shape[1] + 1), dtype=np.int64)
+    values = truncate((squares * SPREAD)[:, None], SCALE)
+    return Sparse(np.concatenate([block.slots, shared], axis=1), np.concatenate([block.values, values], axis=1))
+
+
+def _moves(x: Reals, clusters: Clusters) -> tuple[Integers, Reals, Reals]:
+    """(nearest centre, clip(x − c, r)/r, min(‖x − c‖², r²)/r²)."""
+    at, squared = nearest(x, clusters.centres)
+    moves = (x - clusters.centres[at]) / clusters.radius
+    norm = np.sqrt(squared) / clusters.radius
+    moves = moves / np.maximum(norm, 1.0)[:, None]
+    return at, moves, np.minimum(norm, 1.0) ** 2
+
+
+def _profile(plan: Plan, before: str, rho: int) -> tuple[Step, int]:
+    """Δ = 1. Why: .3 for the count, .7/d for each of d coordinates within ±1, all in one block."""
+    k, d = plan.clusters, plan.dimensions
+
+    def rows(people: People, earlier: Mapping[str, Any]) -> Sparse:
+        x = scaled(plan, people)
+        at, _ = nearest(x, Clusters.read(earlier[before]["state"], k, d).centres)
+        count = np.full((len(x), 1), PROFILE_COUNT)
+        return _block(at, np.concatenate([x * (PROFILE_MEANS / math.sqrt(d)), count], axis=1))
+
+    def answer(noised: Integers, noise: Noise, _: Mapping[str, Any]) -> dict[str, Any]:
+        return profile(plan, noised, noise)
+
+    names = (*_block_names(k, d), UNUSABLE)
+    statistic = Statistic(names, SCALE, SCALE**2)
+    return Step("seg-profile", statistic, rows, answer, (("a segment", UNIT),)), rho
+
+
+# -- rows --------------------------------------------------------------------------------------------------------------
+
+
+def _block_names(blocks: int, d: int) -> list[str]:
+    return [f"{i}/{what}" for i in range(blocks) for what in (*(f"x{j}" for j in range(d)), "people")]
+
+
+def _one(index: Integers, entry: int) -> Sparse:
+    return Sparse(index[:, None], np.full((len(index), 1), entry, dtype=np.int64))
+
+
+def _block(at: Integers, values: Reals) -> Sparse:
+    """Row i's values, truncated, in the block `at[i]` of as many slots."""
+    width = values.shape[1]
+    slots = at[:, None] * width + np.arange(width, dtype=np.int64)[None, :]
+    return Sparse(slots, truncate(values, SCALE))
+
+
+def _norm(y: Reals) -> Reals:
+    squared = np.zeros(len(y))
+    for j in range(y.shape[1]):
+        squared += y[:, j] ** 2
+    norm: Reals = np.sqrt(squared)
+    return norm

@@ -1,0 +1,249 @@
+"""`sumroom-coordinator`: what a plan costs, what a room has released; errors in two lines, never a traceback."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import socket
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from coordinator import cli
+from protocols import audit, bundle
+from protocols.accuracy import epsilon
+from protocols.ledger import trust
+
+EXAMPLE = Path(__file__).parents[2] / "examples" / "complete_journey"
+LAB = Path(__file__).parents[1] / "rounds" / "lab.py"
+
+
+@pytest.fixture(scope="module")
+def lab() -> ModuleType:
+    name = "sumroom_tests_rounds_lab"
+    if name not in sys.modules:
+        spec = importlib.util.spec_from_file_location(name, LAB)
+        assert spec is not None
+        assert spec.loader is not None
+        sys.modules[name] = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(sys.modules[name])
+    return sys.modules[name]
+
+
+@pytest.fixture(scope="module")
+def template(lab: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    made: Path = lab.make(tmp_path_factory.mktemp("room") / "trial")
+    return made
+
+
+@pytest.fixture
+def room(lab: ModuleType, template: Path, tmp_path: Path) -> Iterator[Any]:
+    with lab.Room(lab.copy(template, tmp_path / "trial")) as room:
+        yield room
+
+
+def run(capsys: pytest.CaptureFixture[str], *words: object) -> tuple[int, str, str]:
+    capsys.readouterr()
+    status = cli.main([str(word) for word in words])
+    out, err = capsys.readouterr()
+    assert "Traceback" not in out + err
+    return status, out, err
+
+
+# -- plan check --------------------------------------------------------------------------------------------------------
+
+
+def test_plan_check_prints_the_digest_the_cost_and_the_width_of_the_intervals(
+    capsys: pytest.CaptureFixture[str], lab: ModuleType, template: Path
+) -> None:
+    status, out, err = run(capsys, "plan", "check", template / "plan.toml", "--json")
+    found = json.loads(out)
+    assert (status, err) == (0, "")
+    assert found["digest"] == lab.plan().digest
+    assert (found["rho_record"], found["rho_person"], found["rho_allowed"]) == ("0.4", "1.2", "0.4")
+    assert found["epsilon_record"] == pytest.approx(epsilon(lab.RHO, 1e-6), abs=1e-4)
+    assert [(step["step"], step["slots"], step["rho"]) for step in found["steps"]] == [
+        ("rfm-cuts", 16, "0.15"),
+        ("rfm-cohorts", 34, "0.25"),
+    ]
+    assert all(step["sigma_share"] == pytest.approx(10**0.5, abs=0.01) for step in found["steps"])
+
+
+def test_plan_check_for_a_person_shows_the_same_and_the_whole_digest_in_one_line(
+    capsys: pytest.CaptureFixture[str], lab: ModuleType, template: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "60")
+    status, out, _ = run(capsys, "plan", "check", template / "plan.toml")
+    assert status == 0
+    assert f"digest {lab.plan().digest}" in out.splitlines()
+
+
+def replaced(old: str, new: str) -> Callable[[str], str]:
+    def change(text: str) -> str:
+        assert old in text
+        return text.replace(old, new)
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (replaced('rho = "0.088"', 'rho = "0.017"'), "the steps cost 0.018, the plan allows 0.017"),
+        (replaced('rho = "0.088"', "rho = 0.088"), "must be a decimal in quotes"),
+        (replaced("quorum = 3", "quorum = 2"), "quorum must be 3"),
+        (replaced("collusion = 2", "collusion = 0"), "collusion is 0"),
+        (replaced('delta = "0.000001"', 'delta = "0.00001"'), "delta is 0.00001; at most 1e-6"),
+        (replaced('kind = "rfm"', 'kind = "sql"'), "there is no question 'sql'"),
+        (replaced("people_cap = 5000", "people_cap = 0"), "people_cap"),
+        (replaced("[table]", "[table"), "is not TOML"),
+        (replaced('cuts = "0.006"', 'cuts = "0.3"'), "the least is 3"),
+        (replaced('name = "households-2017"', 'name = "Households 2017"'), "name"),
+    ],
+)
+def test_an_unsound_plan_is_named_in_two_lines(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, change: Callable[[str], str], said: str
+) -> None:
+    path = tmp_path / "plan.toml"
+    path.write_text(change((EXAMPLE / "plan.toml").read_text()))
+    status, out, err = run(capsys, "plan", "check", path)
+    assert (status, out) == (2, "")
+    assert err.startswith("error: ")
+    assert said in err
+    assert len(err.splitlines()) <= 2
+
+
+def test_a_plan_that_is_not_there_is_status_2(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    for path in (tmp_path / "none.toml", tmp_path):
+        status, _, err = run(capsys, "plan", "check", path)
+        assert status == 2
+        assert "cannot read the plan" in err
+
+
+# -- export ------------------------------------------------------------------------------------------------------------
+
+
+def export(capsys: pytest.CaptureFixture[str], room: Any, out: Path) -> tuple[int, str, str]:
+    """With the room's own coordinator gone, as for a real one that has ended."""
+    room.store.close()
+    try:
+        return run(capsys, "export", "--config", room.base / "coordinator" / "coordinator.toml", "--out", out)
+    finally:
+        room.open_coordinator()
+
+
+def test_export_writes_what_the_auditor_then_finds_clean(
+    capsys: pytest.CaptureFixture[str], room: Any, tmp_path: Path
+) -> None:
+    room.run()
+    status, said, err = export(capsys, room, tmp_path / "out")
+    assert (status, err) == (0, "")
+    assert said.startswith("2 releases, ")
+    assert "ledger clean" in said
+    found = {str(path.relative_to(tmp_path / "out")) for path in (tmp_path / "out").rglob("*") if path.is_file()}
+    assert found >= {"room.tar", "policy.txt", "report.html"}
+    assert len([name for name in found if name.startswith("releases/")]) == 2
+    assert not [name for name in found if name.endswith(".part")]
+    policy = trust.parse((tmp_path / "out" / "policy.txt").read_bytes())
+    data = (tmp_path / "out" / "room.tar").read_bytes()
+    assert audit.verify(data, policy).violations == ()
+    for name, member in bundle.unpack(data).items():
+        if name.startswith(bundle.RELEASES):
+            assert (tmp_path / "out" / name).read_bytes() == member
+
+
+def test_export_again_writes_the_same_bytes(capsys: pytest.CaptureFixture[str], room: Any, tmp_path: Path) -> None:
+    room.run()
+    for out in ("one", "two"):
+        assert export(capsys, room, tmp_path / out)[0] == 0
+    for name in ("room.tar", "policy.txt"):
+        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
+
+
+def test_export_after_a_round_that_ended_between_its_steps_reports_what_there_is(
+    capsys: pytest.CaptureFixture[str], room: Any, lab: ModuleType, tmp_path: Path
+) -> None:
+    room.stopped_at(lab.messages.Prepare, nth=2)
+    room.ledger.forfeit(room.ledger.open_rounds()[0], "coordinator-restart")
+    room.ledger.countersign(room.ask, sorted(room.nodes), 5.0)
+    status, said, err = export(capsys, room, tmp_path / "out")
+    assert (status, err) == (0, "")
+    assert said.startswith("1 releases, ")
+    assert "ledger clean" in said
+    assert (tmp_path / "out" / "report.html").is_file()
+
+
+def test_export_of_a_room_that_has_released_nothing_says_so_and_writes_nothing(
+    capsys: pytest.CaptureFixture[str], room: Any, tmp_path: Path
+) -> None:
+    status, out, err = export(capsys, room, tmp_path / "out")
+    assert (status, out) == (2, "")
+    assert "no checkpoint has all its cosignatures yet" in err
+    assert not (tmp_path / "out" / "room.tar").exists()
+
+
+def test_export_while_another_coordinator_works_is_refused(
+    capsys: pytest.CaptureFixture[str], room: Any, tmp_path: Path
+) -> None:
+    config = room.base / "coordinator" / "coordinator.toml"
+    status, _, err = run(capsys, "export", "--config", config, "--out", tmp_path / "out")
+    assert status == 1
+    assert "another coordinator is using" in err
+
+
+def test_a_store_whose_ledger_was_changed_is_status_3(room: Any, tmp_path: Path) -> None:
+    room.run()
+    room.store.close()
+    db = sqlite3.connect(room.base / "coordinator" / "state" / "ledger.db")
+    db.execute("DROP TRIGGER entry_no_delete")
+    db.execute("DELETE FROM entry WHERE seq > 5")
+    db.commit()
+    db.close()
+    config = str(room.base / "coordinator" / "coordinator.toml")
+    words = [sys.executable, "-m", "coordinator", "export", "--config", config, "--out", str(tmp_path / "out")]
+    done = subprocess.run(words, cwd=LAB.parents[2], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout) == (3, "")
+    assert "is missing" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+# -- run ---------------------------------------------------------------------------------------------------------------
+
+
+def test_run_says_when_its_port_is_taken(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    spec = importlib.util.spec_from_file_location("sumroom_tests_cli_example_room", EXAMPLE / "room.py")
+    assert spec is not None
+    assert spec.loader is not None
+    example = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(example)
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        example.make(tmp_path / "room", port)
+        config = tmp_path / "room" / "coordinator" / "coordinator.toml"
+        words = ["run", EXAMPLE / "plan.toml", "--config", config, "--out", tmp_path / "out", "--quiet"]
+        status, _, err = run(capsys, *words)
+    assert status == 2
+    assert f"error: cannot listen on 127.0.0.1:{port}\nhint: is another coordinator running?" in err
+
+
+@pytest.mark.parametrize("words", [["--help"], ["plan", "--help"], ["run", "--help"], ["export", "--help"]])
+def test_help_is_there_for_every_command(capsys: pytest.CaptureFixture[str], words: list[str]) -> None:
+    status, out, _ = run(capsys, *words)
+    assert status == 0
+    assert "Usage" in out
+
+
+@pytest.mark.parametrize("words", [["approve"], ["plan", "check"], ["run"], ["export", "--out", "x"]])
+def test_a_wrong_command_line_is_status_2(capsys: pytest.CaptureFixture[str], words: list[str]) -> None:
+    status, out, err = run(capsys, *words)
+    assert (status, out) == (2, "")
+    assert err.startswith("error: ")
+    assert "hint: see: sumroom-coordinator --help" in err
