@@ -21,7 +21,7 @@ from rich.table import Table
 from protocols import terminal
 from protocols.accuracy import discrete_gaussian_accuracy, epsilon
 from protocols.budget import MICRO, decimal
-from protocols.errors import UsageError
+from protocols.errors import IntegrityError, UsageError
 from protocols.plan import Plan
 
 from .config import Config
@@ -127,6 +127,8 @@ def _export(settings: Config, out: Path) -> None:
         store.close()
     verdict = f"{len(findings.violations)} violations" if findings.violations else "clean"
     print(f"{findings.releases} releases, {findings.numbers} figures; ledger {verdict}; written to {out}")
+    if findings.violations:
+        raise IntegrityError("the ledger does not audit clean", f"sumroom-audit verify {out / 'room.tar'} names where")
 
 
 # -- what a plan costs -------------------------------------------------------------------------------------------------

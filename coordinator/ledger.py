@@ -26,6 +26,7 @@ class RoomLedger:
 
     def __init__(self, room: Room, book: Logbook, signing: Ed25519PrivateKey, clock: Callable[[], float]) -> None:
         self.room, self.book, self.signing, self.clock = room, book, signing, clock
+        self._covered = 0
 
     def append(self, bodies: Sequence[Body], blobs: Mapping[str, bytes] | None = None) -> int:
         """Write entries (plain bodies without place and time) and blobs in one transaction; the first one's number."""
@@ -119,8 +120,12 @@ class RoomLedger:
 
     def _cosigned_sizes(self) -> dict[str, int]:
         sizes: dict[str, int] = {}
-        for size, note in self.book.checkpoints():
-            sizes.update(dict.fromkeys(self._signers(note) - {self.room.origin}, size))
+        for size, note in reversed(self.book.checkpoints()):
+            for party in set(self.room.parties) - set(sizes):
+                if f"\n— {party} " in note:  # only verified lines are stored
+                    sizes[party] = size
+            if len(sizes) == len(self.room.parties):
+                break
         return sizes
 
     def _check_enough(self, size: int, said: Sequence[str]) -> None:
@@ -134,15 +139,16 @@ class RoomLedger:
 
     def cosigned_size(self) -> int:
         """How many entries are under a checkpoint that has all the cosigners its new entries need."""
-        covered = 0
         for at, note in self.book.checkpoints():
-            new = [decode(data) for data in self.book.entries(covered, at)]
+            if at <= self._covered:  # once complete, always complete: cosignatures are only ever added
+                continue
+            new = [decode(data) for data in self.book.entries(self._covered, at)]
             try:
                 check_cosigners(self._signers(note), new, self.book.accounts.genesis)
             except IntegrityError:
                 continue
-            covered = at
-        return covered
+            self._covered = at
+        return self._covered
 
     def _signers(self, note: str) -> set[str]:
         _, signed = notes.open_note(note, self._log_key(), self._witness_keys())

@@ -8,7 +8,7 @@ the ledger was ever sent.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from protocols import keys
@@ -21,7 +21,7 @@ from protocols.statistic import Integers, Noise
 
 from . import fits
 from .ledger import RoomLedger
-from .store import body_key, release_key
+from .store import body_key, received_key, release_key
 
 
 def commit(plan: Plan, *, round_id: str, step: str, nonce: str, noised: Integers, survivors: list[str],
@@ -72,3 +72,23 @@ def publish_missing(ledger: RoomLedger) -> list[Release]:
             book.append([], blobs={key: signed.to_bytes()})
             made.append(signed)
     return made
+
+
+def undelivered(ledger: RoomLedger, parties: Sequence[str]) -> list[tuple[Release, str, list[str]]]:
+    """(release, the note its proof leads to, which of these parties must still get it), in the ledger's order."""
+    found = []
+    for round_id, round_ in ledger.book.accounts.rounds.items():
+        for commit_ in round_.commits:
+            document = ledger.book.blob(release_key(round_id, commit_.step))
+            have = ledger.book.blobs(received_key(round_id, commit_.step, ""))
+            waiting = [
+                p for p in parties if p in commit_.recipients and received_key(round_id, commit_.step, p) not in have
+            ]
+            if document is not None and waiting:
+                release_ = releases.read(document)
+                found.append((release_, ledger.book.checkpoint(release_.proof.size), waiting))
+    return found
+
+
+def mark_delivered(ledger: RoomLedger, release: Release, party: str) -> None:
+    ledger.book.append([], blobs={received_key(release.body_.round, release.body_.step, party): b""})

@@ -80,6 +80,7 @@ def run(plan: Plan, ledger: RoomLedger, ask: Ask, progress: Progress = lambda _:
     except RoundEnded as exc:
         raise Refused(f"nothing is spent: {exc.message}", exc.hint) from None
     release.publish_missing(ledger)
+    _deliver(plan, ledger, ask, APPROVAL_TIMEOUT_S)
     # (3)
     progress("reserving the budget")
     round_ = _reserve(plan, ledger, ask)
@@ -220,20 +221,25 @@ def _release(round_: _Round, step: str, nonce: str, noised: Any, survivors: list
         earlier=round_.answers,
     )
     ledger.append([entry], blobs)
-    note = ledger.countersign(ask, _everybody(ledger), max(1.0, round_.left))
+    ledger.countersign(ask, _everybody(ledger), max(1.0, round_.left))
     signed = release.publish_missing(ledger)[-1]
     round_.answers[step] = body.released
     round_.released.append(signed)
-    _deliver(round_, signed, note, ask)
+    _deliver(round_.plan, ledger, ask, max(1.0, round_.left))
 
 
-def _deliver(round_: _Round, signed: Release, note: str, ask: Ask) -> None:
-    """Hand the release to its recipients. One that is away gets it later; one that contributes next needs it now."""
-    document = parse(signed.to_bytes(), what="release")
-    request = messages.Deliver(release=document, checkpoint=note)
-    for party, answer in ask(dict.fromkeys(round_.plan.parties, request), max(1.0, round_.left)).items():
-        if isinstance(answer.reply, messages.Refusal):
-            log.warning("%s does not accept the release of %s: %s", party, signed.name, answer.reply.reason)
+def _deliver(plan: Plan, ledger: RoomLedger, ask: Ask, timeout: float) -> None:
+    """Hand every release to those of its recipients that have not said yet that they have it, oldest first.
+
+    One that is away gets it at the next round; one that contributes next cannot without it, and will say so.
+    """
+    for release_, note, waiting in release.undelivered(ledger, plan.parties):
+        request = messages.Deliver(release=parse(release_.to_bytes(), what="release"), checkpoint=note)
+        for party, answer in ask(dict.fromkeys(waiting, request), timeout).items():
+            if isinstance(answer.reply, messages.Received):
+                release.mark_delivered(ledger, release_, party)
+            elif isinstance(answer.reply, messages.Refusal):
+                log.warning("%s does not accept the release %s: %s", party, release_.name, answer.reply.reason)
 
 
 # -- how a round ends early --------------------------------------------------------------------------------------------

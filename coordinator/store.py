@@ -25,7 +25,11 @@ class Store:
         except OSError:
             self._lease.close()
             raise Refused(f"another coordinator is using {state}", "stop it first") from None
-        self.book = Logbook(state / "ledger.db")
+        try:
+            self.book = Logbook(state / "ledger.db")
+        except BaseException:
+            self._lease.close()
+            raise
 
     def close(self) -> None:
         self.book.close()
@@ -40,6 +44,11 @@ def body_key(round_id: str, step: str) -> str:
 def release_key(round_id: str, step: str) -> str:
     """Where the signed release lies, once its commit is cosigned."""
     return f"{RELEASE}{round_id}/{step}"
+
+
+def received_key(round_id: str, step: str, party: str) -> str:
+    """Marks that a party has a release."""
+    return f"received/{round_id}/{step}/{party}"
 
 
 def plan_key(digest: str) -> str:

@@ -21,7 +21,8 @@ from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Message, RecordD
 from flwr.clientapp import ClientApp
 
 from protocols import messages
-from protocols.errors import IntegrityError, Refused
+from protocols.carrier.frames import Unanswered
+from protocols.errors import IntegrityError
 
 from .config import Config
 from .node import Answered, Node
@@ -81,7 +82,7 @@ def _wait_for_schedule(answered: Answered, began: float) -> None:
     left = answered.after_s - (time.monotonic() - began)
     if left >= 0:
         if _stopping.wait(left):  # nothing is sent before its time; the share is journalled, and will be asked again
-            raise Refused("the node stops")
+            raise Unanswered
     elif answered.after_s:
         log.error("computing took %.1f s longer than the plan's answer_after_s; ask for a larger one", -left)
 

@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 
 from protocols.carrier import frames, rpc, seal
 from protocols.carrier import room_pb2 as pb
-from protocols.carrier.frames import EXPIRED, FAILED, SEQUENCE_USED, TOO_LARGE, Answer, failure
+from protocols.carrier.frames import EXPIRED, FAILED, SEQUENCE_USED, TOO_LARGE, Answer, Unanswered, failure
 from protocols.carrier.journal import Journal
 from protocols.carrier.seal import Header
 from protocols.errors import IntegrityError
@@ -101,6 +101,8 @@ class Attendant:
                 return shortest
         except IntegrityError as exc:
             self._event(f"refused: {exc}")
+        except Unanswered:
+            self._event("stopped before the answer was due; it will be asked for again")
         except TimeoutError:
             self._event("disconnected: transfer too slow")
         except Exception as exc:  # noqa: BLE001 - a full disk or a dead call (asyncio.InvalidStateError): dial again

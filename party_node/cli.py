@@ -141,6 +141,28 @@ def status(config: ConfigOption, as_json: JsonOption = False) -> None:
     Console().print(table)
 
 
+@app.command()
+def segments(
+    config: ConfigOption,
+    out: Annotated[Path, typer.Option(metavar="FOLDER", help="Where segments.parquet and segments.csv go.")],
+) -> None:
+    """Put this party's own customers into the segments released last. Written here, sent nowhere.
+
+    The node must not be running: it has the store to itself.
+    """
+    from .assignment import assign
+    from .node import Node
+
+    settings = Config.load(config)
+    node = Node(settings, time.time)
+    try:
+        plan, released, dataset = node.last_segments()
+        done = assign(plan, released, dataset, node.store.state, out)
+    finally:
+        node.close()
+    print(f"{done.customers:,} customers in {done.parquet} and {done.csv}")
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     return terminal.run(app, "sumroom-party", arguments)
 

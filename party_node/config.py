@@ -15,7 +15,7 @@ from typing import Annotated, Any
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from pydantic import Field, StringConstraints, ValidationError, field_validator
 
-from protocols import budget, keys, schema
+from protocols import keys, schema
 from protocols.errors import UsageError
 from protocols.room import Room
 from protocols.schema import Frozen, Name, Positive
@@ -55,7 +55,7 @@ class Budget(Frozen):
     @field_validator("record", mode="before")
     @classmethod
     def _nano(cls, value: Any) -> Any:
-        return budget.nano(value, what="budget.record") if isinstance(value, str) else value
+        return schema.nano_field(value, "budget.record")
 
 
 class TableSettings(Frozen):

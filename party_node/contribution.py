@@ -46,17 +46,24 @@ def contribute(plan: Plan, step: Step, earlier: Mapping[str, Any], dataset: Data
 
 def window_of(plan: Plan) -> Window:
     """The public constants by which rows become features."""
-    return Window(tuple(plan.blocks.values()), plan.features.as_of, plan.features.discount_depth_percent)
+    rules, table = plan.features, plan.table
+    return Window(
+        blocks=tuple(plan.blocks.values()),
+        as_of=rules.as_of,
+        discount_depth_percent=rules.discount_depth_percent,
+        shares=table.shares(),
+        sums=table.sums(),
+        bg_nbd=rules.bg_nbd,
+        gamma_gamma=rules.gamma_gamma,
+    )
 
 
 def _sum(plan: Plan, step: Step, earlier: Mapping[str, Any], dataset: Dataset, state: Path) -> Contribution:
     snapshot = state / dataset.snapshot
     check_snapshot(snapshot, dataset.sha256)
     columns = people(snapshot, window_of(plan)).columns
-    count = len(columns["usable"])
-    if count > plan.people_cap:
-        zeros = np.zeros(len(step.statistic.slots), dtype=np.int64)
-        return Contribution(zeros, f"{count} people, more than the plan's people_cap of {plan.people_cap}")
+    # Not compared with people_cap: `register` did that, on this very snapshot. Here one person at the limit would
+    # decide between a sum and zeros, and no bound would hold.
     result = tally(step.statistic, columns, lambda batch: step.contribute(batch, earlier))
-    fault = f"{result.over_bound} people broke the bound and counted as unusable" if result.over_bound else None
+    fault = "people broke the bound and counted as unusable" if result.over_bound else None
     return Contribution(result.total, fault)

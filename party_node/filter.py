@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from protocols.budget import decimal
-from protocols.errors import Refused
+from protocols.errors import IntegrityError, Refused
 from protocols.schema import Block
 
 log = logging.getLogger("sumroom.party")
@@ -55,9 +55,13 @@ class Filter:
         os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
         self.cap = cap
         self._db = sqlite3.connect(path, isolation_level=None, timeout=30, check_same_thread=False)
-        self._db.execute("PRAGMA journal_mode=WAL")
-        self._db.execute("PRAGMA synchronous=FULL")
-        self._db.executescript(_SCHEMA)
+        try:
+            self._db.execute("PRAGMA journal_mode=WAL")
+            self._db.execute("PRAGMA synchronous=FULL")
+            self._db.executescript(_SCHEMA)
+        except sqlite3.DatabaseError as exc:
+            self._db.close()
+            raise IntegrityError(f"the accounts file {path} is damaged or is none: {exc}") from None
 
     def close(self) -> None:
         self._db.close()
@@ -80,6 +84,11 @@ class Filter:
         rows = self._db.execute(
             "SELECT round FROM charge WHERE room=? GROUP BY round HAVING MIN(state)='spent'", (room,)
         ).fetchall()
+        return {round_id for (round_id,) in rows}
+
+    def known_rounds(self, room: str) -> set[str]:
+        """The rounds of a room that are charged here, held or spent."""
+        rows = self._db.execute("SELECT DISTINCT round FROM charge WHERE room=?", (room,)).fetchall()
         return {round_id for (round_id,) in rows}
 
     def is_spent(self, room: str, round_id: str) -> bool:

@@ -49,7 +49,7 @@ def purchases(model: BgNbd, repeats: Reals, last: Reals, age: Reals, days: float
         expected = c / (a - 1) * (1 - decay * special.hyp2f1(a + b - 1 - r, a - 1, c, z))
         expected = alive(model, repeats, last, age) * expected
     # Why the ends: a purchase day is one day, and no choice of parameters may leave a number that is none.
-    return np.clip(np.nan_to_num(expected, nan=0.0, posinf=days, neginf=0.0), 0.0, days)
+    return np.asarray(np.clip(np.nan_to_num(expected, nan=0.0, posinf=days, neginf=0.0), 0.0, days), dtype=np.float64)
 
 
 def mean_spend(model: GammaGamma, purchase_days: Reals, cents: Reals) -> Reals:

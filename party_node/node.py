@@ -9,6 +9,7 @@ from __future__ import annotations
 import datetime as dt
 import logging
 from collections.abc import Callable
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from typing import Any
 
@@ -53,16 +54,16 @@ class Node:
         self.config, self.room, self.party, self.signing = config, config.room, config.party, config.signing
         self.clock = clock
         state = config.path("state")
-        self.store = Store(state)
-        self.filter = Filter(config.path("accounts"), config.settings.budget.record)
-        self.book = Logbook(state / "ledger.db")
-        witness.check_genesis(self.book, self.room)
-        witness.settle(self.book, self.room, self.party, self.filter, self.now)
+        with ExitStack() as opened:  # whatever fails to open, what was opened before it is closed
+            self.store = opened.enter_context(closing(Store(state)))
+            self.filter = opened.enter_context(closing(Filter(config.path("accounts"), config.settings.budget.record)))
+            self.book = opened.enter_context(closing(Logbook(state / "ledger.db")))
+            witness.check_genesis(self.book, self.room)
+            witness.settle(self.book, self.room, self.party, self.filter, self.now)
+            self._opened = opened.pop_all()
 
     def close(self) -> None:
-        self.book.close()
-        self.filter.close()
-        self.store.close()
+        self._opened.close()
 
     @property
     def now(self) -> int:
@@ -275,6 +276,8 @@ class Node:
         release = releases.read(document)
         body = release.body_
         checkpoint = witness.check_covered(request.checkpoint, room=self.room, book=self.book, entry=release.entry)
+        if release.proof.size != checkpoint.size:
+            raise IntegrityError("the proof is for another checkpoint than the one it came with")
         path = [keys.unbase64(text) for text in release.proof.path]
         leaf = leaf_hash(self.book.entries(release.entry, release.entry + 1)[0])
         proofs.verify_inclusion(leaf, release.entry, checkpoint.size, path, checkpoint.root)
@@ -292,6 +295,15 @@ class Node:
         releases.recompute(body.body(), self._plan(body.plan), earlier)
         self.store.add_release(body.round, body.step, document)
         return messages.Received(party=self.party, digest=body.digest)
+
+    def last_segments(self) -> tuple[Plan, dict[str, Any], Dataset]:
+        """Plan, what was released by step, and this party's dataset of the last round that released segments."""
+        for round_ in reversed(list(self.book.accounts.rounds.values())):
+            steps = [commit.step for commit in round_.commits]
+            dataset = self.store.dataset(round_.reserve.datasets.get(self.party, ""))
+            if "seg-profile" in steps and dataset is not None:
+                return self._plan(round_.reserve.plan), self._earlier(round_), dataset
+        raise Refused("no segments have been released to this party yet")
 
     # -- what the node knows -------------------------------------------------------------------------------------------
 

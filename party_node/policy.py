@@ -17,7 +17,7 @@ from typing import Any, Literal
 
 from pydantic import Field, ValidationError, field_validator
 
-from protocols import budget, schema
+from protocols import schema
 from protocols.budget import decimal
 from protocols.errors import Refused, UsageError
 from protocols.plan import Plan
@@ -33,7 +33,7 @@ class Rule(Frozen):
     @field_validator("per_round", "in_all", mode="before")
     @classmethod
     def _nano(cls, value: Any) -> Any:
-        return budget.nano(value, what="allow") if isinstance(value, str) else value
+        return schema.nano_field(value, "allow")
 
 
 class Consent(Frozen):

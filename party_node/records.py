@@ -44,8 +44,8 @@ class Table:
     """Where a party keeps its rows. `columns`: agreed name -> own column, or a DuckDB scalar expression over own ones.
 
     Each file is `.csv`, `.csv.gz` (UTF-8, a header line; the separator is read off the header) or `.parquet`.
-    In an expression for a money or count column an own column is a number (six decimals); when that makes no sense, as in
-    `replace(x, ',', '.')`, it is what the file holds, which in a CSV file is text.
+    In an expression for a money or count column an own column is a number (six decimals); when that makes no sense, as
+    in `replace(x, ',', '.')`, it is what the file holds, which in a CSV file is text.
     """
 
     files: tuple[Path, ...]

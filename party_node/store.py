@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from protocols.encoding import canonical, digest
-from protocols.errors import Refused
+from protocols.errors import IntegrityError, Refused
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS plan(digest TEXT PRIMARY KEY, body BLOB NOT NULL, approved INTEGER NOT NULL) STRICT;
@@ -67,6 +67,13 @@ class Store:
         except OSError:
             self._lease.close()
             raise Refused(f"another process of this node is using {state}", "stop it first") from None
+        try:
+            self._open(state)
+        except sqlite3.DatabaseError as exc:
+            self._lease.close()
+            raise IntegrityError(f"{state / 'node.db'} is damaged or is no node's: {exc}") from None
+
+    def _open(self, state: Path) -> None:
         os.close(os.open(state / "node.db", os.O_CREAT | os.O_RDWR, 0o600))
         self._db = sqlite3.connect(state / "node.db", isolation_level=None, timeout=30, check_same_thread=False)
         for pragma in ("journal_mode=WAL", "synchronous=FULL", "secure_delete=ON"):

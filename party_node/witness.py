@@ -115,8 +115,13 @@ def _check_entry(entry: Entry, room: Room, now: int) -> None:
 
 def _spend(accounts: Accounts, room: Room, party: str, filter_: Filter, now: int) -> None:
     """Charge what is not charged yet, in one transaction. Raises Refused when it does not fit."""
-    spent = filter_.spent_rounds(room.room)
-    reserves = [round_.reserve for round_id, round_ in accounts.rounds.items() if round_id not in spent]
+    spent, known = filter_.spent_rounds(room.room), filter_.known_rounds(room.room)
+    reserves = [
+        round_.reserve
+        for round_id, round_ in accounts.rounds.items()
+        # A round that ended before this party ever charged for it got nothing from this party, and gets nothing more.
+        if round_id not in spent and (round_.state != "forfeited" or round_id in known)
+    ]
     charges = [charge_of(reserve, room, party) for reserve in reserves if party in reserve.charge]
     if charges:
         filter_.spend(charges, now)

@@ -32,7 +32,7 @@ def add_noise(total: Integers, *, bound_sq: int, variance_micro: int) -> Integer
     """
     if variance_micro < LEAST_VARIANCE_MICRO:
         raise UsageError(f"noise variance {variance_micro / MICRO:g} is below 9: a share needs σ of at least 3")
-    if total.dtype != np.int64 or total.ndim != 1 or np.any(np.abs(total) > _LIMIT):
+    if total.dtype != np.int64 or total.ndim != 1 or np.any((total > _LIMIT) | (total < -_LIMIT)):
         raise IntegrityError("a sum must be a flat vector of int64 well inside 63 bits")
     scale = math.nextafter(math.sqrt(variance_micro / MICRO), math.inf)  # never below the promised σ
     mechanism = dp.m.make_noise(

@@ -172,6 +172,7 @@ class Plan(Frozen):
             raise ValueError("features.as_of lies before the end of the last block")
         if not set(self.recipients) <= set(self.parties):
             raise ValueError("recipients: only parties of the plan can be recipients so far")
+        self._check_features()
         names = [step.name for step, _ in self.steps()]
         if len(set(names)) != len(names):
             raise ValueError("questions: two of them have steps of one name; ask each question once")
@@ -181,6 +182,13 @@ class Plan(Frozen):
         if spent > self.rho:
             raise ValueError(f"rho: the steps cost {budget.decimal(spent)}, the plan allows {budget.decimal(self.rho)}")
         return self
+
+    def _check_features(self) -> None:
+        known = self.features.names(self.table)
+        for question in self.questions:
+            for feature in getattr(question, "features", []):
+                if feature.name not in known:
+                    raise ValueError(f"questions: no party has a feature {feature.name}; there are {', '.join(known)}")
 
     def _check_trust(self) -> None:
         n = len(self.parties)
@@ -235,7 +243,8 @@ class Plan(Frozen):
 
     @classmethod
     def _from(cls, document: Any, where: str) -> Plan:
-        for number, question in enumerate(document.get("questions", []) if isinstance(document, dict) else []):
+        questions = document.get("questions") if isinstance(document, dict) else None
+        for number, question in enumerate(questions if isinstance(questions, list) else []):
             kind = question.get("kind") if isinstance(question, dict) else None
             if kind not in REGISTRY:
                 raise UsageError(

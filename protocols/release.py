@@ -98,6 +98,8 @@ def compose(plan: Plan, *, round_id: str, step: str, nonce: str, noised: Integer
     if state is not None and question.check_state is not None:
         question.check_state(state, earlier)
     noise = Noise(len(survivors), mechanism.variance_micro)
+    if np.any(np.abs(noised.astype(np.float64)) >= 2.0**53):
+        raise IntegrityError("the sum is larger than any sum of people: masks or shares are not what they should be")
     return Body(
         room=plan.room,
         plan=plan.digest,
@@ -149,6 +151,8 @@ def recompute(document: Mapping[str, Any], plan: Plan, earlier: Mapping[str, Any
     document  the body; `earlier` maps earlier steps of the same round to *their bodies*
     """
     body = read_body(document)
+    if body.step not in [step.name for step, _ in plan.steps()]:
+        raise IntegrityError("the release is of a step that its plan has not")
     question, mechanism = plan.step(body.step)
     if (body.plan, body.room, body.recipients) != (plan.digest, plan.room, plan.recipients):
         raise IntegrityError("the release names another room, plan or recipients than its plan")

@@ -14,7 +14,7 @@ from typing import Annotated, Any, Self
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from pydantic import Field, StringConstraints, ValidationError, field_validator, model_validator
 
-from . import budget, keys, schema
+from . import keys, schema
 from .errors import UsageError
 from .schema import Base64, Block, Frozen, Name, Positive
 
@@ -49,7 +49,7 @@ class Room(Frozen):
     @classmethod
     def _nano(cls, value: Any) -> Any:
         if isinstance(value, dict):
-            return {n: budget.nano(v, what=f"caps.{n}") if isinstance(v, str) else v for n, v in value.items()}
+            return {n: schema.nano_field(v, f"caps.{n}") for n, v in value.items()}
         return value
 
     @model_validator(mode="after")

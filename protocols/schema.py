@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
+from .budget import nano
 from .encoding import canonical, digest
 from .errors import UsageError
 
@@ -132,6 +133,16 @@ class Block(Frozen):
 
     def meets(self, other: Block) -> bool:
         return self.first <= other.last and other.first <= self.last
+
+
+def nano_field(value: Any, what: str) -> Any:
+    """For validators: a decimal string in nano-ρ, anything else as it is. Raises ValueError, as pydantic wants it."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return nano(value, what=what)
+    except UsageError as exc:
+        raise ValueError(exc.message) from None
 
 
 def day(text: str) -> dt.date:

@@ -31,6 +31,7 @@ BAR, WHISKER = "#7fa9cf", "#12395f"
 RAMP = ("#f3f7fb", "#d3e3f2", "#a5c7e6", "#6ba3d6")
 VEIL, HATCH = "#f3f3f2", "#cfcfcb"
 WIDE, NARROW = 1040, 360
+GAP = "\u2003"
 
 _DECIMAL = re.compile(r"-?[0-9]{1,18}(\.[0-9]{1,9})?")
 _MINUS = "\u2212"
@@ -55,9 +56,13 @@ class Reading:
             raise IntegrityError("a released figure is not a plain decimal")
         return cls(**{name: Decimal(text) for name, text in parts.items()})
 
+    def times(self, factor: Decimal) -> Reading:
+        """The same in another unit, without its consistent value. factor: above zero."""
+        return Reading(*(factor * part for part in (self.value, self.low, self.high)))
+
     def percent(self) -> Reading:
         """The same share in hundredths."""
-        return Reading(*(100 * part for part in (self.value, self.low, self.high)))
+        return self.times(Decimal(100))
 
     def estimate(self, places: int | None = 0) -> str:
         """The estimate with so many decimals; None: as it was published."""
@@ -85,6 +90,7 @@ class Picture:
     wide: Markup
     narrow: Markup
     caption: str
+    title: str = ""
 
 
 @dataclass(frozen=True)
@@ -96,10 +102,13 @@ class Axis:
     meanings: Sequence[str]
 
 
-def bars(rows: Sequence[tuple[str, Reading | None]], *, label: str, caption: str) -> Picture:
-    """Horizontal bars with 95 % whiskers, from top to bottom; a row without a reading says that it is too noisy."""
-    return _picture(
-        (label, caption),
+def bars(rows: Sequence[tuple[str, Reading | None, str]], *, label: str, caption: str, title: str = "") -> Picture:
+    """Horizontal bars with 95 % whiskers, from top to bottom: (name, reading, further words for the end of the line).
+
+    A row without a reading says that it is too noisy.
+    """
+    return picture(
+        (title, label, caption),
         lambda narrow: _draw_bars(rows, narrow),
         lambda narrow: (NARROW, 50 * len(rows) + 34) if narrow else (WIDE, 36 * len(rows) + 40),
     )
@@ -107,8 +116,8 @@ def bars(rows: Sequence[tuple[str, Reading | None]], *, label: str, caption: str
 
 def heat(rows: Axis, columns: Axis, tiles: Sequence[Sequence[Reading | None]], *, label: str, caption: str) -> Picture:
     """A heat map, its first row on top, with values and margins written in; tiles without a reading are hatched."""
-    return _picture(
-        (label, caption),
+    return picture(
+        ("", label, caption),
         lambda narrow: _draw_heat(rows, columns, tiles, narrow),
         lambda narrow: (NARROW, 58 * len(tiles) + 58) if narrow else (WIDE, 60 * len(tiles) + 64),
     )
@@ -127,26 +136,28 @@ def meter(now: int, before: int, cap: int) -> Markup:
     )
 
 
-def _draw_bars(rows: Sequence[tuple[str, Reading | None]], narrow: bool) -> Draw:
+def _draw_bars(rows: Sequence[tuple[str, Reading | None, str]], narrow: bool) -> Draw:
     def draw(figure: Figure) -> None:
         width, height = (figure.get_size_inches() * 72).tolist()
         left = 6 if narrow else 172
         ax = figure.add_axes((left / width, 26 / height, (width - left - 8) / width, (height - 32) / height))
-        readings = [reading for _, reading in rows if reading is not None]
+        readings = [reading for _, reading, _ in rows if reading is not None]
         most = max([1.0, *(float(r.high) for r in readings)])
         least = min([0.0, *(float(r.low) for r in readings)])
-        ax.set_xlim(least, most + (most - least) * (0.34 if narrow else 0.14))
+        text = 16 + 7.2 * max([len(_beside(r, "" if narrow else words)) for _, r, words in rows if r], default=0)
+        ax.set_xlim(least, most + (most - least) * text / (width - left - 8 - text))
         ax.set_ylim(len(rows) - 0.5, -0.5)
-        for y, (name, reading) in enumerate(rows):
-            _draw_bar(ax, y, name, reading, narrow)
+        for y, (name, reading, words) in enumerate(rows):
+            _draw_bar(ax, y, name, reading, words, narrow)
         _plain_axis(ax, bool(readings))
 
     return draw
 
 
-def _draw_bar(ax: Axes, y: int, name: str, reading: Reading | None, narrow: bool) -> None:
+def _draw_bar(ax: Axes, y: int, name: str, reading: Reading | None, words: str, narrow: bool) -> None:
     at = y + 0.16 if narrow else float(y)
     if narrow:
+        name, words = f"{name}{GAP}{words}".strip(), ""
         ax.annotate(name, (0, y - 0.29), xytext=(1, 0), textcoords="offset points", va="center", color=INK)
     else:
         ax.annotate(
@@ -163,8 +174,14 @@ def _draw_bar(ax: Axes, y: int, name: str, reading: Reading | None, narrow: bool
     ax.plot([low, high], [at, at], color=WHISKER, linewidth=1.8, solid_capstyle="butt")
     for end in (low, high):
         ax.plot([end, end], [at - thick * 0.36, at + thick * 0.36], color=WHISKER, linewidth=1.8)
-    text = f"{reading.estimate()} {reading.margin()}"
-    ax.annotate(text, (max(high, 0), at), xytext=(8, 0), textcoords="offset points", va="center", color=INK)
+    ax.annotate(
+        _beside(reading, words), (max(high, 0), at), xytext=(8, 0), textcoords="offset points", va="center", color=INK
+    )
+
+
+def _beside(reading: Reading, words: str) -> str:
+    """What is written at the end of a bar."""
+    return f"{reading.estimate()} {reading.margin()}{GAP}{words}".strip()
 
 
 def _plain_axis(ax: Axes, ticks: bool) -> None:
@@ -208,15 +225,23 @@ def _draw_tile(ax: Axes, x: int, y: int, tile: Reading | None, most: float, narr
     gap_x, gap_y = (0.03, 0.03) if narrow else (0.012, 0.035)
     box = (x + gap_x, y + gap_y), 1 - 2 * gap_x, 1 - 2 * gap_y
     if tile is None:
-        ax.add_patch(Rectangle(*box, facecolor=VEIL, edgecolor=HATCH, hatch="////", linewidth=0))
-        words = TOO_NOISY.replace(" ", "\n") if narrow else TOO_NOISY
-        pad = {"facecolor": VEIL, "edgecolor": "none", "pad": 2.5}
-        ax.text(x + 0.5, y + 0.5, words, ha="center", va="center", color=QUIET, bbox=pad, fontsize=11.5)
+        veil(ax, *box, narrow)
         return
-    colour = _shade(float(tile.value) / most)
+    colour = shade(RAMP, float(tile.value) / most)
     ax.add_patch(Rectangle(*box, facecolor=colour, linewidth=0))
     ax.text(x + 0.5, y + 0.39, tile.estimate(), ha="center", va="center", color=INK, fontsize=14, weight="bold")
     ax.text(x + 0.5, y + 0.70, tile.margin(), ha="center", va="center", color=INK, fontsize=11.5)
+
+
+def veil(ax: Axes, corner: tuple[float, float], width: float, height: float, narrow: bool) -> None:
+    """A hatched box that says it is too noisy."""
+    from matplotlib.patches import Rectangle
+
+    ax.add_patch(Rectangle(corner, width, height, facecolor=VEIL, edgecolor=HATCH, hatch="////", linewidth=0))
+    words = TOO_NOISY.replace(" ", "\n") if narrow else TOO_NOISY
+    pad = {"facecolor": VEIL, "edgecolor": "none", "pad": 2.5}
+    middle = corner[0] + width / 2, corner[1] + height / 2
+    ax.text(*middle, words, ha="center", va="center", color=QUIET, bbox=pad, fontsize=11.5)
 
 
 def _draw_sides(ax: Axes, rows: Axis, columns: Axis, narrow: bool) -> None:
@@ -233,21 +258,22 @@ def _draw_sides(ax: Axes, rows: Axis, columns: Axis, narrow: bool) -> None:
     ax.annotate(columns.title, (0, 0), xytext=(2, 38), ha="left", color=QUIET, fontsize=small, **side)
 
 
-def _shade(part: float) -> tuple[float, float, float]:
-    """A colour of the ramp, between 0 (light) and 1 (dark)."""
+def shade(ramp: Sequence[str], part: float) -> tuple[float, float, float]:
+    """The colour of a ramp at a place between 0 and 1."""
     from matplotlib.colors import to_rgb
 
-    stops = [to_rgb(stop) for stop in RAMP]
+    stops = [to_rgb(stop) for stop in ramp]
     place = min(1.0, max(0.0, part)) * (len(stops) - 1)
     k = min(int(place), len(stops) - 2)
     mixed = [a + (b - a) * (place - k) for a, b in zip(stops[k], stops[k + 1], strict=True)]
     return mixed[0], mixed[1], mixed[2]
 
 
-def _picture(words: tuple[str, str], drawing: Callable[[bool], Draw], size: Callable[[bool], Size]) -> Picture:
-    label, caption = words
+def picture(words: tuple[str, str, str], drawing: Callable[[bool], Draw], size: Callable[[bool], Size]) -> Picture:
+    """A drawing in both widths. words: title, label and caption; drawing, size: given whether it is the narrow one."""
+    title, label, caption = words
     wide, narrow = (_svg(drawing(small), *size(small), label=label) for small in (False, True))
-    return Picture(wide, narrow, caption)
+    return Picture(wide, narrow, caption, title)
 
 
 def _svg(draw: Draw, width: int, height: int, *, label: str) -> Markup:

@@ -7,8 +7,9 @@ of exactly one company: a grocer, a drugstore, a convenience shop. A keyed rule 
 knows: one draw shared by the companies, so that the smaller knows mostly people whom the larger knows too, and one of
 its own. Each company keeps its files in its own way: its names, its format, its idea of a price.
 
-`paid` is `sales_value`, what the shop receives; `discount` is the sum of the three discounts, positive when something
-came off. Lines whose product is not in the product list (4,836 of 1,469,307) have no department and go to nobody.
+Each line also says what kind of thing was bought (KINDS), which every company writes in words of its own. `paid` is
+`sales_value`, what the shop receives; `discount` is the sum of the three discounts, positive when something came off.
+Lines whose product is not in the product list (4,836 of 1,469,307) have no department and go to nobody.
 """
 
 from __future__ import annotations
@@ -37,8 +38,34 @@ class Company:
     files: dict[str, tuple[str, str]]  # name -> (SELECT over `lines` with {mine} in FROM, COPY options)
 
 
+# What was bought: the first rule whose pattern is found in DEPARTMENT/CATEGORY decides, otherwise `other`. Treats are
+# sweets, snacks, soft and strong drinks; care is of body, home and pets; staples are what keeps, frozen or on a shelf.
+KINDS = (
+    (
+        "treats",
+        "CANDY|CNDY|SNACK|CHIPS|POPCORN|COOKIES|CAKES|SWEETS|SWEET GOODS|PIES?(/|$)|DESSERT|ICE CREAM|NOVELTIES",
+    ),
+    ("treats", "SOFT DRINK|BEER|WINE|LIQUOR|TOPPINGS"),
+    (
+        "care",
+        "CARE|HYGIENE|COSMETICS/|FACIAL|SOAP|DEODORANT|DIAPER|INCONTINENCE|BABY HBC|SUNTAN|VISION|FAMILY PLANNING",
+    ),
+    ("care", "ANALGESIC|COLD AND FLU|VITAMIN|DIET|SINUS|FIRST AID|ANTACID|LAXATIVE|SMOKING"),
+    (
+        "care",
+        "TISS|TOWEL|DETERGENT|LAUNDRY|CLEAN|BLEACH|PAPER HOUSE|WRAPS|BROOM|IRONING|DOG FOOD|CAT (FOOD|LITTER)|BIRD",
+    ),
+    ("staples", "FROZEN|FRZN|SHELF STABLE|CANNED|INFANT FORMULA|BABY ?FOOD"),
+    ("fresh", "^(PRODUCE|MEAT|MEAT-PCKGD|SEAFOOD|SEAFOOD-PCKGD|SALAD BAR|CHEF SHOPPE|TRAVEL & LEISURE|DELI)/"),
+    ("fresh", "MILK|CHEESE|YOGURT|EGGS|BUTTER|DAIRY|REFR"),
+    ("staples", "^(GROCERY|NUTRITION|PASTRY)/"),
+)
+
 _CSV = "FORMAT csv, HEADER"
-_GROCER = "SELECT person AS CARD_NO, basket AS TRIP_ID, sold::DATE AS SALE_DATE, paid AS NET_AMT, discount AS SAVED_AMT"
+_GROCER = (
+    "SELECT person AS CARD_NO, basket AS TRIP_ID, sold::DATE AS SALE_DATE, upper(kind) AS AISLE, paid AS NET_AMT, "
+    "discount AS SAVED_AMT"
+)
 COMPANIES = {
     "grocer": Company(
         # Travel & leisure sells apples in this data.
@@ -57,7 +84,7 @@ COMPANIES = {
         900,
         {
             "receipt_lines.parquet": (
-                "SELECT person AS member, basket AS receipt, sold AS sold_at, "
+                "SELECT person AS member, basket AS receipt, sold AS sold_at, kind AS product_group, "
                 "(paid + discount)::DOUBLE AS shelf_price, discount::DOUBLE AS reduction FROM {mine}",
                 "FORMAT parquet",
             ),
@@ -70,7 +97,8 @@ COMPANIES = {
         {
             "journal.csv.gz": (
                 "SELECT person AS loyalty_id, basket AS ticket, strftime(sold, '%d.%m.%Y') AS day, "
-                "replace(paid::VARCHAR, '.', ',') AS price, replace(discount::VARCHAR, '.', ',') AS \"price off\" "
+                "upper(kind[1]) AS shelf, replace(paid::VARCHAR, '.', ',') AS price, "
+                "replace(discount::VARCHAR, '.', ',') AS \"price off\" "
                 "FROM {mine}",
                 f"{_CSV}, DELIMITER ';', COMPRESSION gzip",
             ),
@@ -119,7 +147,7 @@ def _data() -> Path:
 
 
 def _lines(con: duckdb.DuckDBPyConnection, data: Path) -> None:
-    """The table `lines`: company, person, basket, product, sold, paid, discount; of each company its own customers."""
+    """The table `lines`: company, person, basket, product, kind, sold, paid, discount; of each its own customers."""
     for name in ("transactions", "products"):
         con.read_parquet(str(data / f"{name}.parquet")).create_view(name)
     households = [row[0] for row in con.execute("SELECT DISTINCT household_id FROM transactions").fetchall()]
@@ -131,10 +159,14 @@ def _lines(con: duckdb.DuckDBPyConnection, data: Path) -> None:
             f"CREATE TEMP TABLE {table} AS SELECT unnest(?) AS company, unnest(?) AS {column}",
             [[name for name, _ in pairs], [one for _, one in pairs]],
         )
-    con.execute("""
-        CREATE TEMP TABLE assortment AS SELECT product_id, company FROM products JOIN belongs USING (department);
+    rules = " ".join(f"WHEN regexp_matches(what, '{pattern}') THEN '{kind}'" for kind, pattern in KINDS)
+    con.execute(f"""
+        CREATE TEMP TABLE assortment AS
+        SELECT product_id, company, CASE {rules} ELSE 'other' END AS kind
+        FROM (SELECT *, concat(department, '/', product_category) AS what FROM products)
+        JOIN belongs USING (department);
         CREATE TEMP TABLE lines AS
-        SELECT company, household_id AS person, basket_id AS basket, product_id AS product,
+        SELECT company, household_id AS person, basket_id AS basket, product_id AS product, kind,
                transaction_timestamp AS sold, sales_value::VARCHAR::DECIMAL(12,2) AS paid,
                retail_disc::VARCHAR::DECIMAL(12,2) + coupon_disc::VARCHAR::DECIMAL(12,2)
                    + coupon_match_disc::VARCHAR::DECIMAL(12,2) AS discount

@@ -28,6 +28,10 @@ Read = Callable[[], Awaitable[Any]]
 Write = Callable[[pb.Frame], Awaitable[Any]]
 
 
+class Unanswered(BaseException):  # not an Exception: nothing on its way may make an answer of it
+    """The app stops before it has an answer. None is journalled; the message comes again and is answered then."""
+
+
 @dataclass(frozen=True)
 class Answer:
     """A payload and what it is: `reply`, or `error` for the one of `failure`."""

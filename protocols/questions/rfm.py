@@ -284,6 +284,8 @@ def _joint_total(a: float, var_a: float, b: float, var_b: float) -> float:
 
 def _project(values: list[float], total: float) -> list[float]:
     """The nearest point (L2) with no negative entry and the given sum. Source: Duchi et al. 2008, ICML, Figure 1."""
+    if total <= 0:
+        return [0.0] * len(values)
     ordered = sorted((Fraction(v) for v in values), reverse=True)
     running, shift = Fraction(0), Fraction(0)
     for i, v in enumerate(ordered, 1):

@@ -175,7 +175,6 @@ def test_status_of_a_party_that_has_answered_nothing_changes_nothing_of_its_data
     assert {path.name for path in (home / "state").iterdir()} == before
 
 
-@pytest.mark.xfail(reason="SQLite's error is called an internal fault: the file's name and what to do are not said")
 def test_an_accounts_file_that_is_none_is_named(capsys: pytest.CaptureFixture[str], home: Path) -> None:
     (home / "accounts.db").write_text("this is no database, and long enough to be read as one: " + "x" * 4096)
     (home / "accounts.db").chmod(0o600)

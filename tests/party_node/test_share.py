@@ -18,9 +18,7 @@ from protocols.messages import share_body
 from protocols.plan import Mechanism
 
 PARTIES = ("alpha", "beta", "gamma")
-MECHANISM = Mechanism(
-    sensitivity_sq=3, variance="250", slots=400, adders=list(PARTIES), quorum=3, collusion=2
-)
+MECHANISM = Mechanism(sensitivity_sq=3, variance="250", slots=400, adders=list(PARTIES), quorum=3, collusion=2)
 OCCASION = Occasion(room="trial", plan="a" * 64, round="b" * 32, step="cuts", nonce="c" * 32, state="e" * 64, attempt=1)
 TOTALS = {party: np.arange(400, dtype=np.int64) * (k + 1) for k, party in enumerate(PARTIES)}
 

@@ -108,6 +108,7 @@ def _in_rows(totals: list[dict[str, Integers]], mechanism: Mechanism, add_up: Ad
 
 def question_of(plan: Plan) -> rfm.Plan:
     (question,) = plan.questions
+    assert isinstance(question, rfm.Plan)
     return question
 
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from scipy.stats import chi2  # type: ignore[import-untyped]
+from scipy.stats import chi2
 
 from protocols import noise
 from protocols.budget import MICRO, NANO, charge_for, honest_shares, variance_for
@@ -139,7 +139,6 @@ def test_what_is_no_flat_vector_of_moderate_int64_is_refused(total: Integers) ->
         add_noise(total, bound_sq=1, variance_micro=100 * MICRO)
 
 
-@pytest.mark.xfail(strict=True, reason="numpy's absolute value of the least int64 is negative, so it passes the limit")
 def test_the_least_int64_is_refused_too() -> None:
     with pytest.raises(IntegrityError, match="flat vector"):
         add_noise(np.array([-(2**63)], dtype=np.int64), bound_sq=1, variance_micro=100 * MICRO)

@@ -14,7 +14,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from scipy.stats import beta  # type: ignore[import-untyped]
+from scipy.stats import beta
 
 from protocols.budget import MICRO, variance_for
 from protocols.plan import Mechanism
@@ -75,7 +75,7 @@ def excess(without: Integers, with_person: Integers, variance: float, shift: int
 def mechanism(variance: int) -> Mechanism:
     return Mechanism(
         sensitivity_sq=WEIGHT**2,
-        variance_micro=variance * MICRO,
+        variance=str(variance),
         slots=COPIES,
         adders=list(PARTIES),
         quorum=3,

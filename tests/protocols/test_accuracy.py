@@ -10,7 +10,7 @@ import opendp.prelude as dp
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from scipy.stats import norm  # type: ignore[import-untyped]
+from scipy.stats import norm
 
 from protocols.accuracy import Z95, Interval, discrete_gaussian_accuracy, epsilon, fieller, share_interval, z_for
 from protocols.budget import NANO

@@ -165,13 +165,11 @@ def test_a_release_of_one_step_does_not_pass_for_anothers(step: str) -> None:
         recomputed({**bodies()["rfm-cuts"], "step": step})
 
 
-@pytest.mark.xfail(strict=True, reason="an unknown step comes out as UsageError, the promise is IntegrityError")
 def test_a_release_of_a_step_that_its_plan_has_not_is_an_integrity_error() -> None:
     with pytest.raises(IntegrityError):
         recomputed({**bodies()["rfm-cuts"], "step": "no-such-step"})
 
 
-@pytest.mark.xfail(strict=True, reason="compose lets pydantic's ValidationError out, which no caller expects")
 def test_a_sum_that_is_no_sum_of_people_is_an_integrity_error() -> None:
     """What comes out when masks did not cancel: words that are uniform in 64 bits."""
     sums = noised("rfm-cuts")

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from protocols import statistic as module
 from protocols.errors import UsageError
-from protocols.statistic import Integers, Noise, People, Statistic, one_hot, tally, truncate
+from protocols.statistic import Integers, Noise, People, Sparse, Statistic, one_hot, tally, truncate
 
 MODEST = settings(deadline=None, derandomize=True, max_examples=100)
 PAIR = Statistic(("a", "b", "unusable"), scale=2, bound_sq=5)
@@ -136,6 +136,52 @@ def test_large_tables_do_come_in_batches() -> None:
         patch.setattr(module, "_BATCH_CELLS", 9)
         tally(PAIR, people_of(*[1] * 7), remember)
     assert sizes == [3, 3, 1]
+
+
+# -- rows with few entries ---------------------------------------------------------------------------------------------
+
+
+def sparse(slots: list[list[int]], values: list[list[int]]) -> Sparse:
+    return Sparse(np.array(slots, dtype=np.int64), np.array(values, dtype=np.int64))
+
+
+@MODEST
+@given(
+    rows=st.lists(
+        st.tuples(st.permutations(range(6)), st.lists(st.integers(-3, 3), min_size=2, max_size=2)), max_size=8
+    )
+)
+def test_rows_with_few_entries_add_up_to_what_the_same_whole_rows_add_up_to(
+    rows: list[tuple[list[int], list[int]]],
+) -> None:
+    statistic = Statistic((*"abcdef", "unusable"), 1, 9)
+    few = sparse([sorted(order[:2]) for order, _ in rows] or [[0, 1]], [values for _, values in rows] or [[1, 1]])
+    people = people_of(*[1] * len(few.slots))
+    assert tally(statistic, people, lambda _: few).total.tolist() == (
+        tally(statistic, people, lambda _: few.dense(6)).total.tolist()
+    )
+
+
+@pytest.mark.parametrize("slots", [[0, 0], [1, 0], [-1, 0], [0, 2], [0, 2**62]])
+def test_a_row_that_names_a_slot_twice_or_one_that_is_not_its_own_is_a_breach(slots: list[int]) -> None:
+    """Twice: 1 + 1 = 2 in one slot, whose square is 4 and not 1 + 1. And `unusable` is no question's own slot."""
+    result = tally(PAIR, people_of(1, 1), lambda _: sparse([slots, [0, 1]], [[1, 1], [1, 2]]))
+    assert (result.total.tolist(), result.over_bound) == ([1, 2, 2], 1)
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        sparse([[0]], [[1]]),
+        sparse([[0, 1], [0, 1]], [[1], [1]]),
+        Sparse(np.zeros((2, 1), dtype=np.int32), np.ones((2, 1), dtype=np.int64)),
+        Sparse(np.zeros((2, 1), dtype=np.int64), np.ones((2, 1))),  # type: ignore[arg-type]
+        Sparse(np.zeros(2, dtype=np.int64), np.ones(2, dtype=np.int64)),
+    ],
+)
+def test_rows_with_few_entries_of_another_shape_or_type_are_refused(rows: Sparse) -> None:
+    with pytest.raises(UsageError, match="another shape or type"):
+        tally(PAIR, people_of(1, 1), lambda _: rows)
 
 
 # -- rows --------------------------------------------------------------------------------------------------------------

@@ -144,7 +144,6 @@ def test_a_release_whose_proof_does_not_lead_to_the_checkpoint_is_refused(
     assert isinstance(reply, messages.Refusal)
 
 
-@pytest.mark.xfail(reason="the node compares the path, not `proof.size`: it keeps a release that no auditor accepts")
 def test_a_release_whose_proof_states_another_size_is_refused(room: Any) -> None:
     request = room.stopped_at(messages.Deliver)["alpha"]
     proof = Proof.model_validate(request.release["proof"])
@@ -159,7 +158,6 @@ def test_a_release_delivered_again_is_received_again(room: Any) -> None:
     assert publish_missing(room.ledger) == []
 
 
-@pytest.mark.xfail(reason="nothing delivers a release again: `_deliver` is called once, for the round under way")
 def test_a_party_that_was_away_when_a_release_was_delivered_gets_it_with_the_next_round(room: Any) -> None:
     def meddle(party: str, request: messages.Request) -> messages.Request:
         last = isinstance(request, messages.Deliver) and request.release["body"]["step"] == "rfm-cohorts"

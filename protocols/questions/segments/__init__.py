@@ -152,7 +152,7 @@ def _fine(plan: Plan, rho: int) -> tuple[Step, int]:
     return Step("seg-fine", Statistic(names, 1, 1), rows, _nothing, check_state=check), rho
 
 
-_RowsOf = Callable[[Reals, Clusters], Sparse]
+_RowsOf = Callable[[Reals, Clusters, int], Sparse]
 
 
 def _clustered(plan: Plan, name: str, before: str, here: int, after: int, rows_of: _RowsOf, rho: int, *,
@@ -161,7 +161,7 @@ def _clustered(plan: Plan, name: str, before: str, here: int, after: int, rows_o
     d = plan.dimensions
 
     def rows(people: People, earlier: Mapping[str, Any]) -> Sparse:
-        return rows_of(scaled(plan, people), Clusters.read(earlier[before]["state"], here, d))
+        return rows_of(scaled(plan, people), Clusters.read(earlier[before]["state"], here, d), here * (d + 1))
 
     def check(state: Mapping[str, Any], _: Mapping[str, Any]) -> None:
         Clusters.read(state, after, d)
@@ -170,16 +170,16 @@ def _clustered(plan: Plan, name: str, before: str, here: int, after: int, rows_o
     return Step(name, Statistic(names, SCALE, SCALE**2), rows, _nothing, check_state=check), rho
 
 
-def _over_rows(x: Reals, clusters: Clusters) -> Sparse:
-    at, moves, _ = _moves(x, clusters)
+def _over_rows(x: Reals, clusters: Clusters, _: int) -> Sparse:
+    at, moves, _squares = _moves(x, clusters)
     count = np.full((len(x), 1), OVER_COUNT)
     return _block(at, np.concatenate([moves * OVER_MOVE, count], axis=1))
 
 
-def _lloyd_rows(x: Reals, clusters: Clusters) -> Sparse:
+def _lloyd_rows(x: Reals, clusters: Clusters, spread_slot: int) -> Sparse:
     at, moves, squares = _moves(x, clusters)
     block = _block(at, np.concatenate([moves * MOVE, np.full((len(x), 1), COUNT)], axis=1))
-    shared = np.full((len(x), 1), len(clusters.centres) * (x.shape[1] + 1), dtype=np.int64)
+    shared = np.full((len(x), 1), spread_slot, dtype=np.int64)
     values = truncate((squares * SPREAD)[:, None], SCALE)
     return Sparse(np.concatenate([block.slots, shared], axis=1), np.concatenate([block.values, values], axis=1))
 
