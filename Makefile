@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: install demo test check proto lock bench-round clean
+.PHONY: install demo test check proto lock bench-round bench-segments mutants clean
 
 install: .venv/installed
 
@@ -38,6 +38,14 @@ lock: install
 
 bench-round: install
 	$(BIN)/python tests/benchmarks/bench_empty_round.py
+
+# QUICK=1: fewer runs. What it prints, and what it printed last: docs/benchmarks.md.
+bench-segments: install
+	$(BIN)/python tests/benchmarks/bench_segments.py
+
+# Break a copy of the product on purpose, one patch at a time: the tests must notice. QUICK=1: fewer tests a patch.
+mutants: install
+	$(BIN)/python tests/mutants/run.py
 
 clean:
 	rm -rf .venv .room demo-output build .grpc-tools

@@ -23,7 +23,7 @@ def too_noisy() -> Figure:
 
 
 def figure(value: float, interval: Interval, digits: int) -> Figure:
-    """A figure with so many decimals; the ends of the interval are rounded outward, so that it only grows."""
+    """A figure with so many decimals; the ends of its interval are rounded outward (from 10⁻⁹ of the last digit on)."""
     return {
         "value": _text(round(value * 10**digits), digits),
         "low": _text(math.floor(interval.low * 10**digits + 1e-9), digits),

@@ -308,6 +308,7 @@ def _bare(svg: str, width: int, height: int, label: str) -> Markup:
     svg = re.sub(r"<!--.*?-->|<style.*?</style>", "", svg, flags=re.DOTALL)
     svg = re.sub(r'<g id="[^"]*"', "<g", svg).replace("xlink:href", "href")
     svg = re.sub(r"font: ((?:italic |bold |700 )*[0-9.]+px) [^;\"]*", r"font: \1 var(--sans)", svg)
+    svg = re.sub(r"font-family: [^;\"]*", "font-family: var(--sans)", svg)  # as matplotlib 3.11 spells it
     head = f'<svg viewBox="0 0 {width} {height}" role="img" aria-label="{escape(label)}">'
     svg = re.sub(r"<svg[^>]*>", lambda _: head, svg, count=1)
     return Markup(re.sub(r"\s*\n\s*", "\n", svg))

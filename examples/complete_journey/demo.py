@@ -3,8 +3,8 @@
     python examples/complete_journey/demo.py [--room .room] [--out demo-output]
 
 1. cut the data into three companies            5. the coordinator runs one round of the plan
-2. make the room's keys and certificates        6. the auditor checks the bundle, offline
-3. each company registers its data              7. the nodes are stopped
+2. make the room's keys and certificates        6. each company assigns its own customers
+3. each company registers its data              7. the auditor checks the bundle, offline
 4. each company starts its node
 """
 
@@ -46,6 +46,11 @@ def main() -> int:
         _tool("coordinator", "run", PLAN, "--config", config, "--out", out)
     finally:
         _stop(nodes)
+    for company in room.COMPANIES:
+        _say(f"{company} puts its own customers into the segments, on its own disk")
+        _tool(
+            "party_node", "segments", "--config", place / company / "node.toml", "--out", place / company / "segments"
+        )
     _say("the auditor checks the bundle")
     _tool("protocols", "verify", out / "room.tar", "--policy", out / "policy.txt")
     _say(f"done in {time.monotonic() - began:.0f} s: open {_shown(out / 'report.html')}")

@@ -119,9 +119,10 @@ def bin_rows(plan: Plan, people: People) -> Integers:
 
 
 def cuts(plan: Plan, noised: Integers, noise: Noise) -> dict[str, Any]:
-    """Per feature and target share: the cut (a bin boundary), the share below it, and how many score levels are left.
+    """Per feature and target share: the cut (a bin boundary) and the share below it.
 
-    The cut is the boundary whose share below is nearest the target; bins are never split, so cuts can coincide.
+    The cut is the boundary whose share below is nearest the target; bins are never split, so cuts can
+    coincide, and score levels with them (`levels`).
     """
     answer: dict[str, Any] = {}
     at = 0

@@ -1,6 +1,7 @@
 """How good joint segments are, against scikit-learn's k-means on the rows of all companies put together.
 
-    make bench-segments [QUICK=1] [ROUNDS="3 4 5"]
+    make bench-segments [QUICK=1]
+    .venv/bin/python tests/benchmarks/bench_segments.py --rounds 3 4 5 --runs 60 --sets complete-journey
 
 Each run is a whole round of three parties (`segment_round.py`), each with the full discrete Gaussian noise of OpenDP,
 at ρ = .030 for one person's records at one party; the profile's ρ is not counted and moves no centre. The figure is
@@ -35,7 +36,7 @@ from protocols.questions import segments
 
 RHO_NANO = 30_000_000
 STARTS, RUNS, QUICK_RUNS = 20, 20, 5
-SETS: tuple[Callable[[], Set], ...] = (complete_journey, shoppers, planted)
+SETS: dict[str, Callable[[], Set]] = {"complete-journey": complete_journey, "shoppers": shoppers, "planted": planted}
 HEAD = ("set", "k", "T", "customers", "median", "mean", "worst", "sk worst", "CPU s", "sk CPU s")
 WIDTHS = (16, 2, 2, 9, 6, 6, 6, 8, 6, 8)
 
@@ -109,13 +110,15 @@ def _row(found: dict[str, Any]) -> tuple[object, ...]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, nargs="+", default=[3], help="how many of Lloyd's rounds; several: each")
+    parser.add_argument("--runs", type=int, default=QUICK_RUNS if os.environ.get("QUICK") else RUNS)
+    parser.add_argument("--sets", nargs="+", choices=sorted(SETS), default=list(SETS))
     arguments = parser.parse_args()
-    runs = QUICK_RUNS if os.environ.get("QUICK") else RUNS
+    runs = arguments.runs
     print(f"inertia over that of the best of {STARTS} scikit-learn starts, {runs} runs, ρ = {RHO_NANO / 1e9:.3f}\n")
     _line(HEAD)
     results = []
-    for make in SETS:
-        data = make()
+    for name in arguments.sets:
+        data = SETS[name]()
         for k in data.clusters:
             against = reference(data, k)
             for rounds in arguments.rounds:

@@ -191,6 +191,12 @@ def test_the_page_needs_nothing_from_outside_is_the_same_each_time_and_shares_no
     assert len(ids) == len(set(ids))
 
 
+def test_the_letters_of_drawings_are_set_in_the_font_of_the_page():
+    texts = re.findall(r"<text style=\"([^\"]*)", section(plain()[2]))
+    assert len(texts) > 50
+    assert all("var(--sans)" in style for style in texts)
+
+
 def test_the_map_writes_each_segment_with_its_size_and_margin_and_draws_one_disc_for_each():
     _, bodies, html = plain()
     wide, narrow = drawings(html)[:2]
@@ -234,7 +240,7 @@ def test_the_heat_map_is_pale_at_100_and_strongest_at_four_times_and_a_quarter()
     drawing = segment_charts.index_heat(["spend"], list("abcdefg"), [tiles], title="", label="one row", caption="")
     low, less, middle, more, high = (to_hex(colour) for colour in segment_charts.DIVERGING)
     assert re.findall(r"fill: (#[0-9a-f]{6})\"/>", drawing.wide) == [low, low, less, middle, more, high, high]
-    bold = re.findall(r"font: (?:bold|700) [^>]*>(\S+)</text>", drawing.wide)
+    bold = re.findall(r"(?:bold|700)[ ;][^>]*>(\S+)</text>", drawing.wide)
     assert [word for word in bold if not word.isalpha()] == ["\u22125", "25", "50", "200", "400", "999"]
 
 
@@ -250,7 +256,7 @@ def test_a_profile_that_is_wholly_too_noisy_shows_no_number_and_no_map():
 
 
 def test_a_segment_that_is_too_noisy_is_not_on_the_map_and_is_said_not_to_be():
-    _, bodies, html = made(people=[3000, 20, 800])
+    _, bodies, html = made(people=[3000, 60, 800])
     assert bodies[-1].answer["segments"]["s2"]["size"] == {"value": "too noisy"}
     assert "Too noisy to be placed: Segment 2." in html
     for words in drawings(html)[:2]:
@@ -295,6 +301,34 @@ def test_places_are_the_means_along_the_released_axes_each_inside_its_region():
         assert 0.001 < min(place.radii) < 0.2
     whole = np.average(MEANS, axis=0, weights=PEOPLE)[None, :]
     assert everybody.at == pytest.approx(tuple(grid.project(whole)[0, :2] * [-1, 1]), abs=1e-4)
+    assert min(everybody.radii) == pytest.approx(min(found[0].radii) * 3**0.5 * 3000 / 5000, rel=0.01)
+
+
+def test_the_map_draws_discs_by_area_and_ellipses_to_scale_and_turned_as_they_are():
+    sizes = [charts.Reading(*map(Decimal, (n, n - 9, n + 9))) for n in (900, 400)]
+    spots = [
+        places.Place((0.0, 0.0), (0.0, 0.0), (2.0, 1.0), 30.0),
+        places.Place((9.0, 3.0), (9.0, 3.0), (0.5, 0.2), 0.0),
+    ]
+    marks = [
+        segment_charts.Mark(f"Segment {i}", size, spot) for i, (size, spot) in enumerate(zip(sizes, spots, strict=True))
+    ]
+    drawing = segment_charts.segment_map(marks, ["right", "up"], title="", label="two", caption="")
+    for svg in (drawing.wide, drawing.narrow):
+        big, small = (np.ptp(curve[:, 0]) for curve in curves(svg, f"fill: {charts.BAR}"))
+        assert (big / small) ** 2 == pytest.approx(900 / 400, rel=1e-4)
+        dots = [curve.mean(axis=0) for curve in curves(svg, f"fill: {charts.WHISKER}")]
+        scale = np.linalg.norm(dots[1] - dots[0]) / math.hypot(9, 3)
+        x, y = ((curves(svg, f"fill: none; stroke: {charts.WHISKER}")[0] - dots[0]) / scale * [1, -1]).T
+        along, across = x * 3**0.5 / 2 + y / 2, -x / 2 + y * 3**0.5 / 2
+        assert (along / 2) ** 2 + across**2 == pytest.approx(np.ones(len(x)), abs=1e-3)
+
+
+def curves(svg, style):
+    """The corners (n, 2) of each closed curve that is painted so."""
+    paths = re.findall(r'<path d="([^"]*C[^"]*)"[^>]*style="([^"]*)"', svg)
+    ends = [re.findall(r"([-0-9.]+) ([-0-9.]+) *\n", path + "\n")[:-1] for path, painted in paths if style in painted]
+    return [np.array(found, np.float64) for found in ends]
 
 
 def test_on_one_axis_the_region_is_fiellers_interval_of_the_mean():

@@ -32,6 +32,7 @@ ROOT = HERE.parents[1]
 TIMEOUT_S = 240
 ELSEWHERE = 90  # no exit status of pytest's
 # In the process that runs the tests: the packages must be the copy's, whatever is installed in the environment.
+# Hypothesis need not make a failing example small: nobody reads it.
 IN_THE_COPY = f"""
 import sys
 from pathlib import Path
@@ -42,7 +43,12 @@ for package in (coordinator, party_node, protocols):
         print(f"{{package.__name__}} was imported from {{package.__file__}}, not from {{here}}")
         sys.exit({ELSEWHERE})
 import pytest
-sys.exit(pytest.main(sys.argv[1:]))
+class Brief:
+    def pytest_configure(self):
+        from hypothesis import Phase, settings
+        settings.register_profile("brief", phases=[Phase.explicit, Phase.generate])
+        settings.load_profile("brief")
+sys.exit(pytest.main(sys.argv[1:], plugins=[Brief()]))
 """
 
 
@@ -52,7 +58,7 @@ class Broken(Exception):
 
 @dataclass(frozen=True)
 class Mutant:
-    """tests: pytest ids, without parameters, each of which must turn red."""
+    """tests: pytest ids, each of which must turn red; one without parameters stands for all its cases together."""
 
     patch: Path
     what: str
@@ -134,11 +140,12 @@ def _outcome(report: Path) -> Outcome:
     passed: dict[str, int] = {}
     failed: dict[str, int] = {}
     for case in ElementTree.parse(report).iter("testcase"):
-        test = f"{case.get('classname', '').replace('.', '/')}.py::{case.get('name', '').split('[')[0]}"
         if case.find("skipped") is not None:
             continue
         counted = passed if case.find("failure") is None and case.find("error") is None else failed
-        counted[test] = counted.get(test, 0) + 1
+        test = f"{case.get('classname', '').replace('.', '/')}.py::{case.get('name')}"
+        for name in {test, test.split("[")[0]}:
+            counted[name] = counted.get(name, 0) + 1
     return Outcome(passed, failed)
 
 
@@ -195,7 +202,7 @@ def main() -> int:
 def _tell(mutant: Mutant, why: str | None, seconds: float) -> None:
     """The mutant, and below it the tests that saw it, or why it survived."""
     verdict = "killed" if why is None else "SURVIVED"
-    print(f"{mutant.name:<28}{verdict:<9}{seconds:>4.0f} s  {mutant.what}")
+    print(f"{mutant.name:<31}{verdict:<9}{seconds:>4.0f} s  {mutant.what}")
     for line in [why] if why else mutant.tests:
         print(f"{'':10}{line}", flush=True)
 

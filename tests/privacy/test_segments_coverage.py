@@ -112,7 +112,7 @@ def _judge_all(answer: dict[str, Any], truth: Truth, found: Hits) -> None:
 
 
 def _judge_typical(figures: dict[str, Any], means: Reals, family: str, found: Hits) -> None:
-    """On the scale from −1 to 1, where the interval was made: the ends are brought there from the feature's unit."""
+    """The truth is a mean on the scale from −1 to 1, brought to the feature's unit: monotone, so nothing is won or lost."""
     for feature, mean in zip(QUESTION.features, means.tolist(), strict=True):
         _judge(figures[feature.name], feature.unit(mean), family, found)
 

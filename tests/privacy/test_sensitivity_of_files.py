@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -105,7 +104,7 @@ def removal(rows: list[Row], person: str, earlier: dict[str, Any], plan: Plan = 
     with tempfile.TemporaryDirectory() as folder:
         whole = exact_sums(rows, earlier, Path(folder), plan)
         rest = exact_sums([row for row in rows if row[0].strip() != person], earlier, Path(folder), plan)
-    assert plan is not PLAN or {sums.fault for sums in whole + rest} == {None}  # zeros would keep any bound
+    assert {sums.fault for sums in whole + rest} == {None}  # zeros would keep any bound
     pairs = zip(whole, rest, strict=True)
     return [[int(a) - int(b) for a, b in zip(w.total, r.total, strict=True)] for w, r in pairs]
 
@@ -151,4 +150,4 @@ def test_the_person_who_exceeds_people_cap_moves_the_sum_by_no_more_than_the_bou
     plan = plan_of_five_columns(people_cap=3)
     rows: list[Row] = [(name, "b1", "2017-05-06", "12.50", "0") for name in ("anna", "bob", "carl", "zoe")]
     cuts, _ = removal(rows, "anna", a_clear_answer(), plan)
-    assert squared(cuts) <= 3
+    assert squared(cuts) == 3

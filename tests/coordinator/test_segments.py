@@ -1,0 +1,273 @@
+"""The fits between the steps of segments: without noise as good as k-means on the rows, and with too much never a crash.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from sklearn.cluster import KMeans
+
+from coordinator.segments import next_state
+from protocols.budget import variance_for
+from protocols.encoding import canonical
+from protocols.figures import TOO_NOISY, pointers
+from protocols.noise import add_noise
+from protocols.questions import segments
+from protocols.questions.segments.states import FIXED, Clusters, Reals
+from protocols.statistic import Integers, Noise, Step, tally
+
+MILLION = 10**6
+SCALE = 1 << 16
+PARTIES = 3
+
+People = dict[str, Integers]
+
+
+def question(d: int, *, rho: float, **changes: Any) -> segments.Plan:
+    """The recipe's split of ρ; a profile has a tenth on top."""
+    parts = {"moments": 0.05, "covariance": 0.08, "coarse": 0.105, "fine": 0.195, "over": 0.15, "lloyd": 0.21}
+    if d <= 2:
+        del parts["covariance"]
+    features = [{"name": f"f{j}", "transform": "identity", "low": -MILLION, "high": MILLION} for j in range(d)]
+    document: dict[str, Any] = {
+        "rho": {name: max(1, int(part * rho * 1e9)) for name, part in (parts | {"profile": 0.1}).items()},
+        "features": features,
+        "clusters": 4,
+        "lloyd_rounds": 2,
+        "coarse_cells": 256,
+        "fine_cells": 2048,
+    }
+    return segments.Plan.model_validate(document | changes)
+
+
+def people_at(x: Reals) -> People:
+    columns = {f"f{j}": np.rint(np.clip(x[:, j], -1, 1) * MILLION).astype(np.int64) for j in range(x.shape[1])}
+    return columns | {"usable": np.ones(len(x), dtype=np.int64)}
+
+
+def planted(d: int, count: int, seed: int) -> Reals:
+    """Four clusters of unequal size, at least five standard deviations apart."""
+    draw = np.random.default_rng(seed)
+    centres = np.array([[-0.6, -0.5], [0.55, -0.45], [0.5, 0.6], [-0.35, 0.55]])
+    wide = np.concatenate([centres, np.resize([0.3, -0.3, -0.3, 0.3], (4, max(0, d - 2)))], axis=1)[:, :d]
+    which = draw.choice(4, count, p=[0.4, 0.3, 0.2, 0.1])
+    return np.clip(wide[which] + draw.normal(0, 0.1, (count, d)), -1, 1)
+
+
+def variance_of(step: Step, rho: int) -> int:
+    return max(9 * MILLION, variance_for(rho, step.statistic.bound_sq, 1))
+
+
+Perturb = Callable[[Step, Integers, int], Integers]
+
+
+def as_it_is(_: Step, total: Integers, __: int) -> Integers:
+    return total
+
+
+def with_noise(step: Step, total: Integers, variance_micro: int) -> Integers:
+    for _ in range(PARTIES):
+        total = add_noise(total, bound_sq=step.statistic.bound_sq, variance_micro=variance_micro)
+    return total
+
+
+def run(plan: segments.Plan, people: People, perturb: Perturb) -> dict[str, Any]:
+    """What each step releases, state and answer, every state checked as a node checks it."""
+    earlier: dict[str, Any] = {}
+    variances = {step.name: variance_of(step, rho) for step, rho in segments.steps(plan)}
+    for step, _ in segments.steps(plan):
+        found = tally(step.statistic, people, lambda batch, s=step: s.contribute(batch, earlier))
+        assert found.over_bound == 0
+        noised, noise = perturb(step, found.total, variances[step.name]), Noise(PARTIES, variances[step.name])
+        state = next_state(plan, step.name, noised, noise, earlier, lambda s: math.sqrt(PARTIES * variances[s] / 1e6))
+        assert (state is None) == (step.check_state is None)
+        if state is not None and step.check_state is not None:
+            step.check_state(state, earlier)
+            canonical(state)  # integers, maps and lists, and nothing that JSON has not
+        earlier[step.name] = step.answer(noised, noise, earlier) | ({} if state is None else {"state": state})
+    return earlier
+
+
+def centres_of(plan: segments.Plan, earlier: dict[str, Any]) -> Reals:
+    state = earlier[plan.lloyd_names()[-1]]["state"]
+    return Clusters.read(state, plan.clusters, plan.dimensions).centres
+
+
+def inertia(x: Reals, centres: Reals) -> float:
+    return float(segments.nearest(x, centres)[1].mean())
+
+
+# -- as good as k-means on the rows ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("d", "seed"), [(1, 1), (2, 2), (2, 3), (3, 4), (4, 5)])
+def test_without_noise_the_centres_are_within_one_percent_of_k_means_on_the_rows(d: int, seed: int) -> None:
+    x = planted(d, 9000, seed)
+    plan = question(d, rho=0.1)
+    centres = centres_of(plan, run(plan, people_at(x), as_it_is))
+    best = KMeans(4, n_init=10, random_state=0).fit(x)
+    assert inertia(x, centres) <= 1.01 * inertia(x, best.cluster_centers_)
+
+
+def test_one_number_for_everybody_would_be_far_from_it() -> None:
+    """So that one percent is not what any four centres reach."""
+    x = planted(2, 9000, 2)
+    best = inertia(x, KMeans(4, n_init=10, random_state=0).fit(x).cluster_centers_)
+    assert inertia(x, x[:4]) > 1.3 * best
+    assert inertia(x, KMeans(3, n_init=10, random_state=0).fit(x).cluster_centers_) > 1.3 * best
+
+
+def test_without_noise_the_profile_is_that_of_the_people_nearest_to_the_released_centres() -> None:
+    x = planted(3, 9000, 4)
+    plan, people = question(3, rho=0.1), people_at(x)
+    earlier = run(plan, people, as_it_is)
+    x = segments.scaled(plan, people)
+    at, _ = segments.nearest(x, centres_of(plan, earlier))
+    step = 1 / (math.sqrt(0.7 / 3) * SCALE)  # to which an entry is truncated, on the scale from −1 to 1
+    for i, found in enumerate(earlier["seg-profile"]["segments"].values()):
+        assert int(found["size"]["value"]) == np.count_nonzero(at == i)
+        for j, name in enumerate(found["typical"]):
+            shown = float(found["typical"][name]["value"]) / MILLION
+            assert shown == pytest.approx(float(x[at == i, j].mean()), abs=step + 1 / MILLION)
+
+
+def test_the_largest_segment_comes_first() -> None:
+    plan = question(2, rho=0.1)
+    earlier = run(plan, people_at(planted(2, 9000, 2)), as_it_is)
+    sizes = [int(found["size"]["value"]) for found in earlier["seg-profile"]["segments"].values()]
+    assert sizes == sorted(sizes, reverse=True)
+    assert sizes[0] > 3000
+
+
+def test_a_fit_of_the_same_sums_is_the_same_state() -> None:
+    plan, people = question(3, rho=0.1), people_at(planted(3, 3000, 4))
+    assert canonical(run(plan, people, as_it_is)) == canonical(run(plan, people, as_it_is))
+
+
+def test_with_the_noise_of_a_usual_budget_segments_are_still_nearly_as_good() -> None:
+    x = planted(3, 30_000, 6)
+    plan = question(3, rho=0.03)
+    best = inertia(x, KMeans(4, n_init=10, random_state=0).fit(x).cluster_centers_)
+    found = [inertia(x, centres_of(plan, run(plan, people_at(x), with_noise))) for _ in range(3)]
+    assert sorted(found)[1] <= 1.05 * best
+
+
+# -- too much noise, too few people, people all alike ------------------------------------------------------------------
+
+
+def starved(kind: str, count: int, d: int) -> Reals:
+    draw = np.random.default_rng(count)
+    return {
+        "alike": np.full((count, d), 0.3),
+        "in a corner": np.full((count, d), 1.0),
+        "anywhere": draw.uniform(-1, 1, (count, d)),
+    }[kind]
+
+
+@pytest.mark.parametrize("kind", ["alike", "in a corner", "anywhere"])
+@pytest.mark.parametrize("count", [0, 1, 50])
+@pytest.mark.parametrize("d", [1, 4])
+@pytest.mark.parametrize("rho", [1e-6, 0.03])
+def test_a_starved_round_ends_with_states_that_nodes_accept_and_says_too_noisy(
+    rho: float, d: int, count: int, kind: str
+) -> None:
+    """Sums of a round, without noise and with far more than there are people: no exception, no false figure."""
+    plan = question(d, rho=rho, clusters=3, coarse_cells=64, fine_cells=64, lloyd_rounds=1)
+    earlier = run(plan, people_at(starved(kind, count, d)), as_it_is)
+    answer = earlier["seg-profile"]
+    assert len(list(pointers(answer))) == 3 * (2 + 2 * d) + 1 + d
+    if rho < 1e-5:
+        values = [segment["size"]["value"] for segment in answer["segments"].values()]
+        assert values == [TOO_NOISY] * 3
+
+
+@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("d", [1, 2])
+def test_any_sums_of_up_to_a_million_people_lead_to_states_that_nodes_accept(d: int, seed: int) -> None:
+    """One or two features: no covariance is estimated (for three and more see below)."""
+    plan = question(d, rho=0.01, clusters=2, coarse_cells=16, fine_cells=32, lloyd_rounds=1)
+    draw = np.random.default_rng(seed)
+
+    def drawn(step: Step, total: Integers, _: int) -> Integers:
+        people = draw.choice([-1, 0, 1, 1], len(total)) * 2 ** draw.uniform(0, 20, len(total))
+        return np.rint(people * step.statistic.scale).astype(np.int64)
+
+    run(plan, people_at(np.zeros((1, d))), drawn)
+
+
+@pytest.mark.xfail(
+    strict=True,
+    reason="an eigenvalue of the noised covariance is not held to the box: its root is a `deviation` beyond 4 √d, "
+    "which every node refuses, and a round that is paid for ends at its second step",
+)
+@pytest.mark.parametrize("people", [12, 60])
+def test_a_covariance_larger_than_the_box_leads_to_a_grid_that_nodes_accept(people: int) -> None:
+    """Two hundred people of whom the noised moments say that they are twelve, or sixty; their covariance is noised too."""
+    plan = question(3, rho=0.003)
+    (moments, rho), (covariance, rho_2) = segments.steps(plan)[:2]
+    x = people_at(np.random.default_rng(1).uniform(-1, 1, (200, 3)))
+    earlier: dict[str, Any] = {}
+    total = tally(moments.statistic, x, lambda batch: moments.contribute(batch, {})).total
+    total[0] = people * math.isqrt(3 * SCALE**2)
+    noise = Noise(PARTIES, variance_of(moments, rho))
+    state = next_state(plan, moments.name, total, noise, earlier, lambda _: 30.0)
+    earlier = {moments.name: {"state": state}}
+    total = tally(covariance.statistic, x, lambda batch: covariance.contribute(batch, earlier)).total
+    noise = Noise(PARTIES, variance_of(covariance, rho_2))
+    total[:-1] += np.array([1, 1, 1, 1, 1, 1]) * 10 * int(math.sqrt(noise.variance))  # one in 10²⁰, to be sure of it
+    state = next_state(plan, covariance.name, total, noise, earlier, lambda _: 30.0)
+    assert covariance.check_state is not None
+    assert state is not None
+    covariance.check_state(state, earlier)
+
+
+@pytest.mark.xfail(
+    strict=True,
+    reason="nothing asks for as many fine cells as coarse ones: more full boxes than `fine_cells` are each a part, "
+    "and every node refuses the split; the round, paid for, ends at seg-coarse",
+)
+@pytest.mark.parametrize(("coarse", "fine", "clusters"), [(256, 64, 4), (32, 8, 5)])
+def test_a_plan_with_fewer_fine_cells_than_coarse_ones_runs_or_is_refused(
+    coarse: int, fine: int, clusters: int
+) -> None:
+    plan = question(2, rho=0.1, coarse_cells=coarse, fine_cells=fine, clusters=clusters)
+    run(plan, people_at(np.random.default_rng(3).uniform(-1, 1, (9000, 2))), as_it_is)
+
+
+# -- what a fit may and may not do -------------------------------------------------------------------------------------
+
+
+def test_a_move_is_no_longer_than_the_radius_and_a_centre_stays_in_the_box() -> None:
+    plan = question(2, rho=0.1)
+    state = Clusters(np.array([[0.9, 0.9], [-0.5, 0.0], [0.0, -0.5], [0.5, 0.5]]), 0.25, np.ones(4), np.ones(4)).write()
+    noised = np.array([*([2**30, 2**30, 2**18] * 4), 2**20, 0], dtype=np.int64)
+    found = next_state(plan, "seg-lloyd-1", noised, Noise(3, MILLION), {"seg-over": {"state": state}}, lambda _: 1.0)
+    assert found is not None
+    moved = np.array(found["centres"]) - np.array(state["centres"])
+    assert np.all(np.abs(found["centres"]) <= FIXED)
+    assert np.sqrt((moved.astype(float) ** 2).sum(axis=1)).max() <= 0.25 * FIXED + 2
+    assert np.abs(moved).max() > 0.1 * FIXED
+
+
+def test_a_cluster_whose_count_is_lost_in_noise_stays_where_it_is() -> None:
+    plan = question(2, rho=0.1)
+    state = Clusters(np.array([[-0.5, 0.0], [0.5, 0.0], [0.0, 0.5], [0.0, -0.5]]), 0.25, np.ones(4), np.ones(4)).write()
+    sigma = 10 * SCALE
+    people = int(0.12**0.5 * SCALE)
+    counts = [1000, 20, 500, 30]  # noise of a count: 29 people, so that two of them are below 2 σ
+    noised = [x for count in counts for x in (count * SCALE // 20, 0, count * people)] + [10**6, 0]
+    noise = Noise(1, sigma**2 * MILLION)
+    found = next_state(plan, "seg-lloyd-1", np.array(noised), noise, {"seg-over": {"state": state}}, lambda _: 1.0)
+    assert found is not None
+    moved = [a != b for a, b in zip(found["centres"], state["centres"], strict=True)]
+    assert moved == [True, False, True, False]
+
+
+def test_the_step_after_the_last_has_no_state() -> None:
+    plan = question(2, rho=0.1)
+    noised = np.zeros(13, dtype=np.int64)
+    assert next_state(plan, "seg-profile", noised, Noise(3, MILLION), {}, lambda _: 1.0) is None
