@@ -355,6 +355,11 @@ _CHECKS: tuple[tuple[str, tuple[str, ...], str, Callable[[_Evidence], str]], ...
     ("mechanisms", ("plans",), "the noise that hides you is the noise that was agreed", _mechanisms),
     ("releases", ("rules",), "every release here was paid for, and none on record is missing", _releases),
     ("proofs", ("releases", "checkpoints"), "every recipient can show where in the history a release stands", _proofs),
-    ("figures", ("releases", "plans"), "the figures come from noised sums, and from nothing else about you", _figures),
+    (
+        "figures",
+        ("releases", "plans"),
+        "every figure follows from a published noised sum, from nothing else",
+        _figures,
+    ),
     ("budgets", ("rules", "plans"), "this is the most that all releases together can tell about you", _budgets),
 )

@@ -130,7 +130,7 @@ def _label(step: str) -> str:
 
 def _remark(body: Body) -> str:
     """What the footer says of a release that the page shows nothing of."""
-    return "" if body.answer else f" {_label(body.step).lower()}, without numbers about customers"
+    return "" if body.answer else f" {_label(body.step).lower()}, no numbers of its own"
 
 
 def _generic(step: str, answer: Any) -> Section:

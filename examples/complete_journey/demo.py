@@ -43,7 +43,7 @@ def main() -> int:
     try:
         _say("the coordinator runs the plan")
         config = place / "coordinator" / "coordinator.toml"
-        _tool("coordinator", "run", PLAN, "--config", config, "--out", out)
+        _tool("coordinator", "run", PLAN, "--config", config, "--out", _shown(out))
     finally:
         _stop(nodes)
     for company in room.COMPANIES:
@@ -88,6 +88,7 @@ def _free_port() -> int:
 
 
 def _shown(path: Path) -> str:
+    """A path as a person standing here would write it."""
     return os.path.relpath(path)
 
 

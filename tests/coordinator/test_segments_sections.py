@@ -145,11 +145,9 @@ def test_every_figure_of_the_profile_is_in_the_table_with_its_interval_in_a_unit
         "spend_cents": ("Spend, in units of currency", "0.01", None, ""),
         "promo_share_ppm": ("Share of spend on discounted items", "0.0001", 1, " %"),
     }
-    everybody = answer["all"] | {"index": {}}
-    for column, found in {
-        "Everybody": everybody,
-        **{f"Segment {i}": answer["segments"][f"s{i}"] for i in (1, 2, 3)},
-    }.items():
+    columns = {"Everybody": answer["all"] | {"index": {}}}
+    columns |= {f"Segment {i}": answer["segments"][f"s{i}"] for i in (1, 2, 3)}
+    for column, found in columns.items():
         assert cells.pop(("Customers", column)) == shown(found["size"])
         share = shown(found["share"], "100", 1, " %") if "share" in found else []
         assert cells.pop(("Share of all", column)) == share
@@ -168,18 +166,14 @@ def test_steps_that_only_search_show_no_table_and_are_named_with_the_cost_and_th
     assert [b.step for b in bodies if not b.answer] == SEARCHES
     for search in bodies[:-1]:
         assert search.step not in body
-        remark = "finding the segments, without numbers about customers"
+        remark = "finding the segments, no numbers of its own"
         assert f"<dt>Release {search.step}</dt><dd><code>{search.digest}</code> {remark}</dd>" in footer
     assert f"<dt>Release seg-profile</dt><dd><code>{bodies[-1].digest}</code></dd>" in footer
     cost = sum(mechanism.charge for step, mechanism in plan.steps() if step.name != "seg-profile")
     cells = re.search(r"Finding the segments</th>(.*?)</tr>", body).group(1)
     assert re.findall(r">([0-9.]+)<", cells) == [decimal(cost), decimal(2 * cost)]
     assert body.count("Finding the segments") == 1
-
-
-def test_a_round_that_ended_before_the_profile_has_no_section_of_segments():
-    plan, bodies, _ = plain()
-    assert "<h2>Segments" not in make_page(plan, bodies[:-1])
+    assert "<h2>Segments" not in make_page(plan, bodies[:-1])  # a round that ended before the profile
 
 
 def test_the_page_needs_nothing_from_outside_is_the_same_each_time_and_shares_no_id():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import importlib.util
 import json
+import re
 import subprocess
 import sys
 from collections import Counter
@@ -41,6 +42,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     done = subprocess.run(command, cwd=place, capture_output=True, text=True, timeout=170, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "clean" in done.stdout
+    (place / "stdout.txt").write_text(done.stdout, "utf-8")
     return place / "room", place / "out"
 
 
@@ -133,6 +135,23 @@ def test_released_segment_sizes_are_those_of_each_companys_own_assignment(demo: 
     ]
     # 95 % each: two misses in four happen about once in 70 runs, three once in 2,000.
     assert len(missed) <= 2, (missed, assigned)
+
+
+def test_the_readme_shows_what_the_demo_prints(demo: tuple[Path, Path]) -> None:
+    """Line by line and in order; ids, times and the numbers that noise changes may differ."""
+
+    def masked(text: str) -> str:
+        return re.sub(r"[0-9a-f]{8,}|[0-9][0-9.,]*", "#", re.sub(r"\s+", " ", text.strip())).replace(
+            "demo-output", "out"
+        )
+
+    _, out = demo
+    printed = iter([masked(line) for line in (out.parent / "stdout.txt").read_text("utf-8").splitlines()])
+    block = (ROOT / "README.md").read_text("utf-8").split("<!-- demo-output")[1].split("```")[1]
+    shown = [masked(line) for line in block.splitlines() if line.strip() not in ("", "…")]
+    assert len(shown) > 12
+    for line in shown:
+        assert any(line == other for other in printed), f"the demo does not print {line!r}, or not in this order"
 
 
 def test_private_keys_are_their_owners_alone_and_the_authority_left_none(demo: tuple[Path, Path]) -> None:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import math
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -106,3 +109,13 @@ def test_no_choice_of_parameters_leaves_a_number_that_is_none(r: str, alpha: str
     pasts = [*PASTS, (0, 0, 2.9e6), (3_000, 10_000, 2.9e6), (2.9e6, 2.9e6, 2.9e6)]
     found = np.array([one(model, past, 365) for past in pasts])
     assert np.all((found >= 0) & (found <= (1, 365)))
+
+
+def test_reading_records_does_not_load_pandas_or_scipy() -> None:
+    code = "import sys, party_node.records, party_node.features; sys.exit(bool({'pandas', 'scipy'} & set(sys.modules)))"
+    assert (
+        subprocess.run(
+            [sys.executable, "-c", code], check=False, env={"PYTHONPATH": str(Path(__file__).parents[2])}
+        ).returncode
+        == 0
+    )

@@ -114,7 +114,9 @@ def party_rows(draw: st.DrawFn) -> list[Row]:
             rows += [(customer, *row[1:]) for row in draw(st.lists(st.sampled_from(tidy), min_size=1, max_size=4))]
         else:
             day, paid = draw(st.sampled_from(DAYS)), draw(st.sampled_from(AMOUNTS))
-            rows.append((customer, draw(st.sampled_from(["b1", ""])), day, paid, draw(st.sampled_from(["0", "-1", ""]))))
+            rows.append(
+                (customer, draw(st.sampled_from(["b1", ""])), day, paid, draw(st.sampled_from(["0", "-1", ""])))
+            )
     many = draw(st.sampled_from([0, 0, 60]))
     return rows + [("bob", f"many{i}", "2017-03-04", "10000", "10000") for i in range(many)]
 

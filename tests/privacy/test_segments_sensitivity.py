@@ -162,7 +162,9 @@ def test_a_persons_row_is_the_same_to_the_last_bit_alone_and_in_any_company(
         whole = entries_of(step.contribute(people, earlier), width)
         for size in range(1, n + 1):
             batches = [order[start : start + size] for start in range(0, n, size)]
-            found = [row for batch in batches for row in entries_of(step.contribute(part(people, batch), earlier), width)]
+            found = [
+                row for batch in batches for row in entries_of(step.contribute(part(people, batch), earlier), width)
+            ]
             assert found == [whole[i] for i in order], step.name
 
 

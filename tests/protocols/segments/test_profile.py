@@ -149,9 +149,7 @@ def test_any_sum_at_all_has_an_answer_of_figures(noised: int, plan: Plan) -> Non
         assert len(list(pointers(answer))) == 3 * (2 + 4) + 3
 
 
-def test_the_answer_of_the_last_step_is_the_profile_and_the_others_have_none(
-    plan: Plan, states_of: StatesOf
-) -> None:
+def test_the_answer_of_the_last_step_is_the_profile_and_the_others_have_none(plan: Plan, states_of: StatesOf) -> None:
     earlier = states_of(plan)
     noised = block(plan, 100, 200, 300)
     for step, _ in steps(plan)[:-1]:

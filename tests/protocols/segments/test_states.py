@@ -351,6 +351,8 @@ def test_the_middle_of_every_box_and_part_is_in_the_one_whose_corner_it_has(seed
     grid = Grid(*few, np.array([3, 2, 4]), np.full(d, 0.5), 0.0, 10)
     middles = (grid.corners() + grid.width / 2) @ grid.axes + grid.mean
     assert grid.locate(middles).tolist() == list(range(24))
-    fine = FineGrid(grid, np.array([1, 7, 23]), np.array([[2, 3, 1], [1, 1, 1], [4, 2, 2]]), np.zeros(3, dtype=np.int64))
+    fine = FineGrid(
+        grid, np.array([1, 7, 23]), np.array([[2, 3, 1], [1, 1, 1], [4, 2, 2]]), np.zeros(3, dtype=np.int64)
+    )
     low, width = fine.corners()
     assert fine.locate((low + width / 2) @ grid.axes + grid.mean).tolist() == list(range(6 + 1 + 16))
