@@ -27,6 +27,8 @@ CREATE TABLE IF NOT EXISTS charge(
   room TEXT NOT NULL, round TEXT NOT NULL, plan TEXT NOT NULL, first TEXT NOT NULL, last TEXT NOT NULL,
   nano INTEGER NOT NULL CHECK(nano > 0), state TEXT NOT NULL CHECK(state IN ('held', 'spent')),
   expires INTEGER NOT NULL, PRIMARY KEY(room, round, first, last)) STRICT;
+CREATE TABLE IF NOT EXISTS answered(
+  room TEXT NOT NULL, round TEXT NOT NULL, step TEXT NOT NULL, PRIMARY KEY(room, round, step)) STRICT;
 CREATE TRIGGER IF NOT EXISTS charge_stays BEFORE DELETE ON charge WHEN OLD.state = 'spent'
   BEGIN SELECT RAISE(ABORT, 'a spend is never removed'); END;
 CREATE TRIGGER IF NOT EXISTS charge_fixed BEFORE UPDATE ON charge
@@ -85,6 +87,17 @@ class Filter:
             "SELECT round FROM charge WHERE room=? GROUP BY round HAVING MIN(state)='spent'", (room,)
         ).fetchall()
         return {round_id for (round_id,) in rows}
+
+    def answer_once(self, room: str, round_id: str, step: str) -> None:
+        """Note that the share of a step is about to be kept and sent. Raises Refused when it was noted before.
+
+        This file lies apart from the node's state: a state put back from an older copy has forgotten its shares, and
+        must not draw noise for them again.
+        """
+        try:
+            self._db.execute("INSERT INTO answered VALUES(?,?,?)", (room, round_id, step))
+        except sqlite3.IntegrityError:
+            raise Refused(f"step {step} of round {round_id[:8]} was answered, and its share is not here") from None
 
     def known_rounds(self, room: str) -> set[str]:
         """The rounds of a room that are charged here, held or spent."""

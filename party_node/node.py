@@ -212,6 +212,7 @@ class Node:
         earlier = self._earlier(round_)
         # (5)
         built = self._build(plan, request, earlier, round_.reserve.datasets[self.party])
+        self.filter.answer_once(self.room.room, o.round, o.step)
         self.store.add_share(o.round, o.step, asked, messages.encode(built.share), built.payload, self.now)
         return Answered(built.share, built.payload, plan.answer_after_s)
 

@@ -112,7 +112,7 @@ def _judge_all(answer: dict[str, Any], truth: Truth, found: Hits) -> None:
 
 
 def _judge_typical(figures: dict[str, Any], means: Reals, family: str, found: Hits) -> None:
-    """The truth is a mean on the scale from −1 to 1, brought to the feature's unit: monotone, so nothing is won or lost."""
+    """The true mean, from −1 to 1, is brought to the feature's unit: monotone, so nothing is won or lost by it."""
     for feature, mean in zip(QUESTION.features, means.tolist(), strict=True):
         _judge(figures[feature.name], feature.unit(mean), family, found)
 

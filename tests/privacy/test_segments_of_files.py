@@ -1,5 +1,5 @@
-"""From raw rows to the sum, in a plan of segments: one customer moves what leaves a party by no more than the bound, and
-hundreds of absurd ones by no more than as many bounds, each in the one row that is theirs.
+"""From raw rows to the sum, in a plan of segments: one customer moves what leaves a party by no more than the bound,
+and hundreds of absurd ones by no more than as many bounds, each in the one row that is theirs.
 """
 
 from __future__ import annotations
@@ -175,7 +175,7 @@ def test_two_hundred_customers_far_outside_the_box_move_a_step_by_their_own_boun
     kinds = [far()[:40], far()[40:80], far()[80:81], far()[81:82]]  # customers 0 to 3: each way of being far
     alone = [sums_of(rows, recipe(), tmp_path, name)[name].total for rows in kinds]
     assert all(0 < squared(row) <= statistic.bound_sq for row in alone)
-    assert moved.tolist() == (50 * sum(alone)).tolist()
+    assert moved.tolist() == (50 * np.sum(alone, axis=0)).tolist()
 
 
 def test_the_far_customers_are_counted_at_the_end_of_the_box_and_not_where_they_say(

@@ -107,7 +107,7 @@ def lab() -> Iterator[ModuleType]:
     spec = importlib.util.spec_from_file_location(name, LAB)
     assert spec is not None
     assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
+    module: Any = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     spec.loader.exec_module(module)
     limits = {'record = "2"': 'record = "500"', 'person = "6"': 'person = "1500"', 'record = "1"': 'record = "500"'}

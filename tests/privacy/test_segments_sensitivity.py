@@ -4,7 +4,6 @@ state puts grids, centres and radii: points on borders, ties between centres, va
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -15,15 +14,13 @@ from hypothesis import strategies as st
 from protocols.questions import segments
 from protocols.questions.segments import Plan
 from protocols.questions.segments.states import FIXED, FineGrid, Grid, Reals
-from protocols.statistic import Integers, Rows, Sparse, Statistic, Step, tally
+from protocols.statistic import Contribute, People, Rows, Sparse, Statistic, Step, tally
 
 LEAST, MOST = -(2**63), 2**63 - 1
 HALF = 1 << 20  # a feature from −2^20 to 2^20: a place is an exact binary fraction, and can be exactly on a border
 WHOLE = 1 << 18  # the lattice of quarters of the box, on which people, borders and centres lie together
 DIMENSIONS = (1, 2, 3, 5)
 MODEST = settings(deadline=None, derandomize=True, max_examples=60)
-
-People = dict[str, Integers]
 
 
 def plan_of(d: int) -> Plan:
@@ -34,7 +31,7 @@ def plan_of(d: int) -> Plan:
         {"name": f"f{j}", "transform": kind, "low": bounds[kind][0], "high": bounds[kind][1]}
         for j, kind in enumerate(kinds)
     ]
-    document = {"rho": rho | ({"covariance": 10**6} if d > 2 else {}), "features": features}
+    document: dict[str, Any] = {"rho": rho | ({"covariance": 10**6} if d > 2 else {}), "features": features}
     document |= {"clusters": 3, "lloyd_rounds": 1, "coarse_cells": 64, "fine_cells": 128}
     return Plan.model_validate(document)
 
@@ -109,8 +106,6 @@ def situations(draw: st.DrawFn) -> tuple[Plan, People, dict[str, Any]]:
 
 
 # -- the bound ---------------------------------------------------------------------------------------------------------
-
-Contribute = Callable[[People], Rows]
 
 
 def bound_to(step: Step, earlier: dict[str, Any]) -> Contribute:

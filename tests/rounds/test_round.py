@@ -114,7 +114,6 @@ def test_data_registered_between_hold_and_contribution_do_not_change_what_is_com
     assert noise.totals[0].any()
 
 
-@pytest.mark.xfail(reason="the other parties do not sign a restarted node's head: an old state draws noise again")
 def test_a_node_whose_state_was_put_back_in_the_middle_of_a_round_does_not_draw_noise_again(room: Any) -> None:
     request = room.stopped_at(messages.Contribute)["alpha"]
     state, saved = room.base / "alpha" / "state", room.base / "saved"

@@ -12,7 +12,7 @@ import pytest
 from protocols.figures import TOO_NOISY, pointers
 from protocols.questions.segments import Plan, nearest, scaled, steps
 from protocols.questions.segments.profile import UNIT, profile
-from protocols.statistic import Integers, Noise, tally
+from protocols.statistic import Contribute, Integers, Noise, Step, tally
 
 SCALE = 1 << 16
 SILENCE = Noise(1, 1)  # a millionth of a squared unit: nothing is gated that exists
@@ -35,6 +35,10 @@ def customers(count: int, seed: int) -> dict[str, Integers]:
     spend = np.exp(draw.normal(9, 2, count)).astype(np.int64)  # some beyond the public ends
     recency = draw.integers(0, 400, count)
     return {"spend_cents": spend, "recency_days": recency, "usable": np.ones(count, dtype=np.int64)}
+
+
+def given_to(step: Step, earlier: dict[str, Any]) -> Contribute:
+    return lambda batch: step.contribute(batch, earlier)
 
 
 def summed(plan: Plan, people: dict[str, Integers], earlier: dict[str, Any]) -> Integers:
@@ -162,6 +166,6 @@ def test_splitting_customers_over_parties_leaves_the_sum_as_it_is(plan: Plan, st
     owner = np.random.default_rng(7).integers(0, 3, 600)
     for step, _ in steps(plan):
         parts = [{name: values[owner == p] for name, values in people.items()} for p in range(3)]
-        sums = [tally(step.statistic, part, lambda batch, s=step: s.contribute(batch, earlier)).total for part in parts]
-        whole = tally(step.statistic, people, lambda batch, s=step: s.contribute(batch, earlier)).total
+        sums = [tally(step.statistic, part, given_to(step, earlier)).total for part in parts]
+        whole = tally(step.statistic, people, given_to(step, earlier)).total
         assert np.sum(sums, axis=0).tolist() == whole.tolist()
