@@ -83,7 +83,7 @@ def _axes(plan: Plan, spread: Spread, noised: Integers, noise: Noise) -> tuple[R
     for (i, j), value in zip(pairs, noised, strict=False):
         matrix[i, j] = matrix[j, i] = float(value) * unit / (1.0 if i == j else math.sqrt(2))
     values, vectors = np.linalg.eigh(matrix)
-    values, axes = values[::-1], vectors.T[::-1]
+    values, axes = np.minimum(values[::-1], float(d)), vectors.T[::-1]  # no variance in the box is larger
     lost = 1.5 * math.sqrt(noise.variance) * unit * math.sqrt(2 * d)
     good = values > max(lost, 0.0)
     if not good.any():

@@ -111,7 +111,7 @@ def test_an_unsound_plan_is_named_in_two_lines(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, change: Callable[[str], str], said: str
 ) -> None:
     path = tmp_path / "plan.toml"
-    path.write_text(change((EXAMPLE / "plan.toml").read_text()))
+    path.write_text(change((Path(__file__).parents[1] / "plans" / "rfm.toml").read_text()))
     status, out, err = run(capsys, "plan", "check", path)
     assert (status, out) == (2, "")
     assert err.startswith("error: ")

@@ -158,7 +158,7 @@ def test_with_the_noise_of_a_usual_budget_segments_are_still_nearly_as_good() ->
     plan = question(3, rho=0.03)
     best = inertia(x, KMeans(4, n_init=10, random_state=0).fit(x).cluster_centers_)
     found = [inertia(x, centres_of(plan, run(plan, people_at(x), with_noise))) for _ in range(3)]
-    assert sorted(found)[1] <= 1.05 * best
+    assert max(found) <= 1.01 * best
 
 
 # -- too much noise, too few people, people all alike ------------------------------------------------------------------
@@ -204,11 +204,6 @@ def test_any_sums_of_up_to_a_million_people_lead_to_states_that_nodes_accept(d: 
     run(plan, people_at(np.zeros((1, d))), drawn)
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="an eigenvalue of the noised covariance is not held to the box: its root is a `deviation` beyond 4 √d, "
-    "which every node refuses, and a round that is paid for ends at its second step",
-)
 @pytest.mark.parametrize(("rho", "seed"), [(0.003, 22), (0.003, 100), (0.003, 133), (0.01, 387)])
 def test_a_covariance_larger_than_the_box_leads_to_a_grid_that_nodes_accept(rho: float, seed: int) -> None:
     """Two hundred people and the noise of their round: one in 60 at ρ = .003, one in 400 at .01, is such a one."""
@@ -226,11 +221,6 @@ def test_a_covariance_larger_than_the_box_leads_to_a_grid_that_nodes_accept(rho:
         earlier[step.name] = {"state": state}
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="nothing asks for as many fine cells as coarse ones: more full boxes than `fine_cells` are each a part, "
-    "and every node refuses the split; the round, paid for, ends at seg-coarse",
-)
 @pytest.mark.parametrize(("coarse", "fine", "clusters"), [(256, 64, 4), (32, 8, 5)])
 def test_a_plan_with_fewer_fine_cells_than_coarse_ones_runs_or_is_refused(
     coarse: int, fine: int, clusters: int
@@ -243,6 +233,16 @@ def test_a_plan_with_fewer_fine_cells_than_coarse_ones_runs_or_is_refused(
 
 
 # -- what a fit may and may not do -------------------------------------------------------------------------------------
+
+
+def test_the_grid_lies_along_the_directions_in_which_people_differ_most() -> None:
+    draw, long = np.random.default_rng(8), np.array([2.0, 1.0, -0.5]) / math.sqrt(5.25)
+    x = np.clip(draw.normal(0, 0.3, (9000, 1)) * long + draw.normal(0, 0.05, (9000, 3)), -1, 1)
+    state = run(question(3, rho=0.1), people_at(x), as_it_is)["seg-covariance"]["state"]
+    assert abs(np.array(state["axes"][0]) / FIXED @ long) > 0.999
+    y = x - x.mean(axis=0)  # as the step has it: held at 1.5 root total variances
+    y *= np.minimum(1, 1.5 * math.sqrt(y.var(axis=0).sum()) / np.linalg.norm(y, axis=1))[:, None]
+    assert state["deviation"][0] / FIXED == pytest.approx(float((y @ long).std()), rel=0.01)
 
 
 def test_a_move_is_no_longer_than_the_radius_and_a_centre_stays_in_the_box() -> None:

@@ -8,8 +8,10 @@ from typing import Any
 import duckdb
 import pytest
 
+from party_node.contribution import window_of
 from party_node.features import Window, people
 from party_node.records import Snapshot, Table, take_snapshot
+from protocols.plan import Plan
 from protocols.schema import Block, Schema
 
 VALUES = ["fresh", "frozen-drinks", "other"]
@@ -116,3 +118,16 @@ def test_two_categories_and_two_counts_become_features_each(tmp_path: Path) -> N
         "sum_first": 2,
         "sum_opened": 7,
     }
+
+
+def test_a_party_has_the_features_that_the_plan_names(tmp_path: Path) -> None:
+    """Under the demo's plan, with a count column besides."""
+    demo = Plan.from_toml((Path(__file__).parents[2] / "examples" / "complete_journey" / "plan.toml").read_bytes())
+    columns = demo.table.body()["columns"] | {"opened": KINDS["opened"]}
+    plan = demo.model_copy(update={"table": Schema.model_validate({"name": "sales", "columns": columns})})
+    row = {"customer": "a", "basket": "x", "bought_on": "2017-02-03", "paid": "9", "discount": "1", "category": "fresh"}
+    file = csv(tmp_path / "a.csv", ",".join((*row.values(), "4")), header=",".join((*row, "opened")))
+    found = people(take(file, columns=columns).path, window_of(plan)).columns
+    assert tuple(found) == plan.features.names(plan.table)
+    assert {"share_fresh_ppm", "sum_opened", "alive_ppm", "value_12m_cents"} <= set(found)
+    assert (found["share_fresh_ppm"][0], found["sum_opened"][0], found["usable"][0]) == (1_000_000, 4, 1)

@@ -15,7 +15,7 @@ from protocols import masking
 from protocols.plan import Mechanism, Plan
 from protocols.statistic import Integers
 
-DEMO = Path(__file__).resolve().parents[2] / "examples" / "complete_journey" / "plan.toml"
+DEMO = Path(__file__).resolve().parents[1] / "plans" / "rfm.toml"
 
 
 @pytest.fixture(scope="session")

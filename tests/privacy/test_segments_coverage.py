@@ -20,7 +20,7 @@ from protocols.questions.segments.profile import profile
 from protocols.questions.segments.states import Clusters, Reals
 from protocols.statistic import Integers, Noise, tally
 
-ROUNDS = 1_500  # a figure a round then covers .950 ± .006; with the figures of all segments, .003
+ROUNDS = 3_000  # a figure a round then covers .950 ± .004: the band is five standard deviations wide to each side
 PEOPLE = 4_000  # at each of three parties
 RHO = 12_000_000
 BAND = (0.93, 0.97)

@@ -33,7 +33,7 @@ from protocols.statistic import Integers, Noise, People, Statistic, Step
 
 WEIGHT = 4  # what one person adds to each copy
 SIGMA = 8  # of one share
-COPIES = 2_000
+COPIES = 4_000
 RHO = WEIGHT**2 * COPIES * 10**9 // (2 * SIGMA**2)  # of all copies together, nano-ρ
 ALPHA = 1e-6
 LAB = Path(__file__).resolve().parents[1] / "rounds" / "lab.py"
@@ -110,12 +110,12 @@ def lab() -> Iterator[ModuleType]:
     module: Any = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     spec.loader.exec_module(module)
-    limits = {'record = "2"': 'record = "500"', 'person = "6"': 'person = "1500"', 'record = "1"': 'record = "500"'}
+    limits = {'record = "2"': 'record = "1000"', 'person = "6"': 'person = "3000"', 'record = "1"': 'record = "1000"'}
     for old, new in limits.items():
         module.ROOM_TOML = module.ROOM_TOML.replace(old, new)
         module.NODE_TOML = module.NODE_TOML.replace(old, new)
     agree = module.consent
-    module.consent = lambda home, plan: agree(home, plan, per_round="250", in_all="500")
+    module.consent = lambda home, plan: agree(home, plan, per_round="500", in_all="1000")
     yield module
     del sys.modules[name]
 

@@ -17,7 +17,7 @@ from protocols.questions import REGISTRY, Question, rfm, segments, steps_of
 from protocols.questions.segments.states import FIXED
 from protocols.statistic import Contribute, Integers, Noise, Rows, Sparse, Statistic, Step, one_hot, tally
 
-DEMO = Path(__file__).resolve().parents[2] / "examples" / "complete_journey" / "plan.toml"
+DEMO = Path(__file__).resolve().parents[1] / "plans" / "rfm.toml"
 PLAN = Plan.from_toml(DEMO.read_bytes())
 MODEST = settings(deadline=None, derandomize=True, max_examples=50)
 

@@ -22,7 +22,7 @@ from protocols.plan import Plan
 from protocols.questions import rfm
 from protocols.statistic import Noise
 
-DEMO = Path(__file__).resolve().parents[2] / "examples" / "complete_journey" / "plan.toml"
+DEMO = Path(__file__).resolve().parents[1] / "plans" / "rfm.toml"
 MONEY = {"type": "money", "low": -10_000, "high": 10_000}
 TABLE = {"customer": {"type": "id"}, "basket": {"type": "id"}, "bought_on": {"type": "date"}, "paid": MONEY}
 

@@ -12,7 +12,7 @@ from protocols.errors import IntegrityError, SumroomError, UsageError
 from protocols.plan import Plan
 from protocols.questions import REGISTRY
 
-DEMO = Path(__file__).resolve().parents[2] / "examples" / "complete_journey" / "plan.toml"
+DEMO = Path(__file__).resolve().parents[1] / "plans" / "rfm.toml"
 TEXT = DEMO.read_text("utf-8")
 PLAN = Plan.from_toml(TEXT.encode())
 FIVE = ["a", "b", "c", "d", "e"]
@@ -29,7 +29,7 @@ def question(**fields: Any) -> list[dict[str, Any]]:
 # -- what it is --------------------------------------------------------------------------------------------------------
 
 
-def test_the_plan_of_the_demo_is_read_and_costs_what_it_says() -> None:
+def test_a_plan_is_read_and_costs_what_it_says() -> None:
     assert [(step, charge) for step, _, charge in PLAN.mechanisms()] == [
         ("rfm-cuts", 6_000_000),
         ("rfm-cohorts", 12_000_000),

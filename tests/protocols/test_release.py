@@ -18,7 +18,7 @@ from protocols.plan import Plan
 from protocols.release import Body, Proof, Release
 from protocols.statistic import Integers
 
-DEMO = Path(__file__).resolve().parents[2] / "examples" / "complete_journey" / "plan.toml"
+DEMO = Path(__file__).resolve().parents[1] / "plans" / "rfm.toml"
 PLAN = Plan.from_toml(DEMO.read_bytes())
 STEPS = ("rfm-cuts", "rfm-cohorts")
 KEY = Ed25519PrivateKey.from_private_bytes(bytes(32))

@@ -19,10 +19,10 @@ from protocols.plan import Plan
 from protocols.questions import REGISTRY, rfm, steps_of
 from protocols.statistic import Integers, Noise, Step, tally
 
-DEMO = Path(__file__).resolve().parents[2] / "examples" / "complete_journey" / "plan.toml"
+DEMO = Path(__file__).resolve().parents[1] / "plans" / "rfm.toml"
 PLAN = Plan.from_toml(DEMO.read_bytes())
 (QUESTION,) = [question for question in PLAN.questions if isinstance(question, rfm.Plan)]
-(CUTS, CUTS_NOISE), (COHORTS, COHORTS_NOISE) = PLAN.steps()
+(CUTS, CUTS_NOISE), (COHORTS, COHORTS_NOISE) = PLAN.steps()[:2]
 SILENCE = Noise(1, 1)  # a millionth of a squared person: half-widths are 0, and nothing is gated that exists
 MODEST = settings(deadline=None, derandomize=True, max_examples=80)
 

@@ -77,6 +77,8 @@ class Plan(Frozen):
     def _whole(self) -> Self:
         if len({f.name for f in self.features}) != len(self.features):
             raise ValueError("features: one is named twice")
+        if self.fine_cells < self.coarse_cells:
+            raise ValueError("fine_cells must be at least coarse_cells: every full cell needs a part")
         if (len(self.features) > 2) != (self.rho.covariance is not None):
             raise ValueError("rho.covariance belongs to three features or more, and only to them")
         return self
