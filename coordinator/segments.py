@@ -26,6 +26,7 @@ SPLIT = 4.0  # and is split above so many of its parts' counts
 PER_CELL = 3.0  # people wanted in a cell, in standard deviations of its count
 TRUST = 0.3  # how far the synopsis's count of a cluster is trusted: its relative error beyond noise
 RESIDUAL = 0.7
+STARTS = 20
 
 Deviation = Callable[[str], float]  # standard deviation of a step's noise, in people (grid steps count people)
 
@@ -53,7 +54,9 @@ def next_state(
         return _over_clusters(plan, fine_grid_of(plan, earlier), noised, noise, deviation).write()
     if step == "seg-over":
         before = Clusters.read(earlier["seg-fine"]["state"], plan.over_clusters, plan.dimensions)
-        return _merged(plan, before, noised, noise).write()
+        fine = fine_grid_of(plan, earlier)
+        synopsis = _synopsis(fine, np.asarray(earlier["seg-fine"]["noised"]), deviation)
+        return _merged(plan, before, noised, noise, fine.grid, synopsis).write()
     names = plan.lloyd_names()
     if step in names:
         at = names.index(step)
@@ -140,12 +143,11 @@ def _fine_grid(plan: Plan, grid: Grid, noised: Integers, noise: Noise, deviation
 
 def _over_clusters(plan: Plan, fine: FineGrid, noised: Integers, noise: Noise, deviation: Deviation) -> Clusters:
     """Weighted k-means on the parts' middles, in the axes' space; each cluster with its count and how sure that is."""
-    low, width = fine.corners()
-    weight, variance = _consistent(fine, noised[: len(low)].astype(np.float64), noise.variance, deviation("seg-coarse"))
+    points, width, weight, variance = _synopsis(fine, noised, deviation)
     keep = np.flatnonzero(weight > 0)
     if len(keep) < plan.clusters:
         keep, weight = np.arange(len(weight)), np.maximum(weight, 1e-3)
-    points, weight, variance = (low + width / 2)[keep], weight[keep], variance[keep]
+    points, weight, variance = points[keep], weight[keep], variance[keep]
     fit = _kmeans(points, weight, min(plan.over_clusters, len(keep)), starts=4)
     clusters, labels = fit.cluster_centers_, fit.labels_
     inside = np.minimum(width[keep] ** 2 / 12, fine.grid.deviation**2).sum(axis=1)
@@ -158,6 +160,14 @@ def _over_clusters(plan: Plan, fine: FineGrid, noised: Integers, noise: Noise, d
         np.asarray(np.bincount(labels, weights=weight, minlength=c), dtype=np.float64),
         np.sqrt(np.bincount(labels, weights=variance, minlength=c)),
     )
+
+
+def _synopsis(fine: FineGrid, noised: Integers, deviation: Deviation) -> tuple[Reals, Reals, Reals, Reals]:
+    """The middles (m, p) of all parts along the axes, their widths (m, p), weights (m,), and the weights' variances."""
+    low, width = fine.corners()
+    counts = noised[: len(low)].astype(np.float64)
+    weight, variance = _consistent(fine, counts, deviation("seg-fine") ** 2, deviation("seg-coarse"))
+    return low + width / 2, width, weight, variance
 
 
 def _consistent(fine: FineGrid, parts: Reals, variance: float, coarse: float) -> tuple[Reals, Reals]:
@@ -186,18 +196,27 @@ def _project(values: Reals, total: float) -> Reals:
 # -- centres -----------------------------------------------------------------------------------------------------------
 
 
-def _merged(plan: Plan, before: Clusters, noised: Integers, noise: Noise) -> Clusters:
-    """Over-clusters, moved by what the step found, then merged to k by weighted k-means."""
+def _merged(
+    plan: Plan, before: Clusters, noised: Integers, noise: Noise, grid: Grid, synopsis: tuple[Reals, ...]
+) -> Clusters:
+    """Over-clusters, moved by what the step found, then merged to k by weighted k-means.
+
+    Of many starts the one is taken whose centres fit the synopsis best: over-clusters are too few to tell two good
+    solutions apart, and the synopsis was noised on its own.
+    """
     moved, count, sure, _ = _moves(plan, before, noised, noise, OVER_MOVE, OVER_COUNT, combine=True)
     good = count > 2 * sure
     weight = np.where(good, count, np.maximum(count, 0) * 0.2 + 1e-3)
     k = min(plan.clusters, len(moved))
-    fit = _kmeans(moved, weight, k, starts=20)
-    centres, labels = fit.cluster_centers_, fit.labels_
+    points, _, people, _ = synopsis
+    found = [_kmeans(moved, weight, k, starts=1, seed=seed).cluster_centers_ for seed in range(STARTS)]
+    found += _by_synopsis(grid, points, people, moved, weight, k)
+    centres = min(found, key=lambda centres: _cost(grid, centres, points, people))
+    labels = np.argmin(((moved[:, None, :] - centres[None, :, :]) ** 2).sum(axis=2), axis=1)
     squared = ((moved - centres[labels]) ** 2).sum(axis=1) + 0.8 * (before.radius / RADIUS) ** 2
     mean_square = float((weight * squared).sum() / weight.sum())
-    found = np.asarray(np.bincount(labels, weights=weight, minlength=k), dtype=np.float64)
-    return Clusters(np.clip(centres, -1, 1), _radius(plan, mean_square), found, np.zeros(k))
+    sizes = np.asarray(np.bincount(labels, weights=weight, minlength=k), dtype=np.float64)
+    return Clusters(np.clip(centres, -1, 1), _radius(plan, mean_square), sizes, np.zeros(k))
 
 
 def _moved(plan: Plan, before: Clusters, noised: Integers, noise: Noise, *, last: bool) -> Clusters:
@@ -240,5 +259,28 @@ def _radius(plan: Plan, mean_square: float) -> float:
     return float(np.clip(RADIUS * math.sqrt(max(mean_square, 1e-5)), 0.01, 2 * math.sqrt(plan.dimensions)))
 
 
-def _kmeans(points: Reals, weight: Reals, k: int, starts: int) -> Any:
-    return KMeans(k, n_init=starts, max_iter=60, random_state=0).fit(points, sample_weight=weight)
+def _by_synopsis(grid: Grid, points: Reals, people: Reals, moved: Reals, weight: Reals, k: int) -> list[Reals]:
+    """Centres (k, d) of over-clusters grouped as k-means groups the synopsis, one for each of some starts."""
+    full = people > 0
+    if np.count_nonzero(full) < k:
+        return []
+    along, found = grid.project(moved), []
+    for seed in range(STARTS):
+        centres = _kmeans(points[full], people[full], k, starts=1, seed=seed).cluster_centers_
+        label = np.argmin(((along[:, None, :] - centres[None, :, :]) ** 2).sum(axis=2), axis=1)
+        held = np.bincount(label, weights=weight, minlength=k)
+        if np.all(held > 0):
+            sums = np.stack([np.bincount(label, weights=weight * column, minlength=k) for column in moved.T], axis=1)
+            found.append(sums / held[:, None])
+    return found
+
+
+def _cost(grid: Grid, centres: Reals, points: Reals, weight: Reals) -> float:
+    """Inertia of the synopsis around centres (c, d), seen along the grid's axes."""
+    along = grid.project(centres)
+    squared = ((points[:, None, :] - along[None, :, :]) ** 2).sum(axis=2).min(axis=1)
+    return float((weight * squared).sum())
+
+
+def _kmeans(points: Reals, weight: Reals, k: int, starts: int, seed: int = 0) -> Any:
+    return KMeans(k, n_init=starts, max_iter=60, random_state=seed).fit(points, sample_weight=weight)

@@ -61,8 +61,8 @@ class Body(Frozen):
 
     @property
     def released(self) -> dict[str, Any]:
-        """What later steps of the round see of this one."""
-        return self.answer if self.state is None else {**self.answer, "state": self.state}
+        """What later steps of the round see of this one: its figures; where it has a state, that and the noised sum."""
+        return self.answer if self.state is None else {**self.answer, "state": self.state, "noised": self.noised}
 
 
 class Proof(Frozen):

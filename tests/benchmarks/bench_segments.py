@@ -109,7 +109,7 @@ def _row(found: dict[str, Any]) -> tuple[object, ...]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, nargs="+", default=[3], help="how many of Lloyd's rounds; several: each")
+    parser.add_argument("--rounds", type=int, nargs="+", default=[5], help="how many of Lloyd's rounds; several: each")
     parser.add_argument("--runs", type=int, default=QUICK_RUNS if os.environ.get("QUICK") else RUNS)
     parser.add_argument("--sets", nargs="+", choices=sorted(SETS), default=list(SETS))
     arguments = parser.parse_args()

@@ -93,7 +93,9 @@ def run(plan: segments.Plan, people: People, perturb: Perturb) -> dict[str, Any]
         if state is not None and step.check_state is not None:
             step.check_state(state, earlier)
             canonical(state)  # integers, maps and lists, and nothing that JSON has not
-        earlier[step.name] = step.answer(noised, noise, earlier) | ({} if state is None else {"state": state})
+        earlier[step.name] = step.answer(noised, noise, earlier) | (
+            {} if state is None else {"state": state, "noised": noised.tolist()}
+        )
     return earlier
 
 
@@ -218,7 +220,7 @@ def test_a_covariance_larger_than_the_box_leads_to_a_grid_that_nodes_accept(rho:
         assert state is not None
         assert step.check_state is not None
         step.check_state(state, earlier)
-        earlier[step.name] = {"state": state}
+        earlier[step.name] = {"state": state, "noised": noised.tolist()}
 
 
 @pytest.mark.parametrize(("coarse", "fine", "clusters"), [(256, 64, 4), (32, 8, 5)])
