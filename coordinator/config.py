@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import stat
-import tomllib
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from pydantic import Field, ValidationError
+from pydantic import Field
 
-from protocols import keys, schema
+from protocols import keys, settings
 from protocols.errors import UsageError
 from protocols.room import Room
 from protocols.schema import Frozen
@@ -53,32 +51,18 @@ class Config:
     @classmethod
     def load(cls, path: Path) -> Config:
         """Raises UsageError naming the file and the setting."""
-        try:
-            return cls(path.resolve().parent, Settings.model_validate(tomllib.loads(path.read_text("utf-8"))))
-        except FileNotFoundError:
-            raise UsageError(f"there is no settings file {path}", "name it with --config") from None
-        except OSError as exc:
-            raise UsageError(f"cannot read {path}: {exc.strerror}") from None
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as exc:
-            raise UsageError(f"{path} is not TOML: {exc}") from None
-        except ValidationError as exc:
-            raise schema.explain(exc, str(path)) from None
+        return cls(path.resolve().parent, settings.load(path, Settings))
 
     def path(self, name: str) -> Path:
         return self.base / str(getattr(self.settings.files, name))
 
     def read(self, name: str) -> bytes:
-        path = self.path(name)
-        try:
-            return path.read_bytes()
-        except OSError as exc:
-            raise UsageError(f"files.{name}: cannot read {path}: {exc.strerror}") from None
+        """The file that one of `files` names. Raises UsageError."""
+        return settings.read(self.path(name), name)
 
     def secret(self, name: str) -> bytes:
-        data, path = self.read(name), self.path(name)
-        if stat.S_IMODE(path.stat().st_mode) & 0o077:
-            raise UsageError(f"files.{name}: others can read {path}", f"chmod 600 {path}")
-        return data
+        """The same, for a file that only its owner may read. Raises UsageError otherwise."""
+        return settings.secret(self.path(name), name)
 
     @cached_property
     def room(self) -> Room:

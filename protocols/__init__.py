@@ -1,3 +1,3 @@
-"""What parties, coordinator and auditor agree on: formats, arithmetic, proofs. Pure, but for two edges: `carrier/` and
-`logbook.py`.
+"""What parties, coordinator and auditor agree on: formats, arithmetic, proofs. Pure, but for its edges: `carrier/`,
+`logbook.py` and `settings.py`.
 """

@@ -1,0 +1,49 @@
+"""How both sides read their settings: a TOML file, and the files it names, relative to its folder.
+
+Beside `carrier/` and `logbook.py` the one part of the agreement that touches a disk; it only reads.
+"""
+
+from __future__ import annotations
+
+import stat
+import tomllib
+from pathlib import Path
+from typing import TypeVar
+
+from pydantic import ValidationError
+
+from . import schema
+from .errors import UsageError
+from .schema import Frozen
+
+Model = TypeVar("Model", bound=Frozen)
+
+
+def load(path: Path, model: type[Model]) -> Model:
+    """The settings of a file. Raises UsageError naming the file and the setting."""
+    try:
+        return model.model_validate(tomllib.loads(path.read_text("utf-8")))
+    except FileNotFoundError:
+        raise UsageError(f"there is no settings file {path}", "name it with --config") from None
+    except OSError as exc:
+        raise UsageError(f"cannot read {path}: {exc.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as exc:
+        raise UsageError(f"{path} is not TOML: {exc}") from None
+    except ValidationError as exc:
+        raise schema.explain(exc, str(path)) from None
+
+
+def read(path: Path, name: str) -> bytes:
+    """The bytes of the file that the setting `files.<name>` names. Raises UsageError."""
+    try:
+        return path.read_bytes()
+    except OSError as exc:
+        raise UsageError(f"files.{name}: cannot read {path}: {exc.strerror}") from None
+
+
+def secret(path: Path, name: str) -> bytes:
+    """A file that only its owner may read. Raises UsageError otherwise."""
+    data = read(path, name)
+    if stat.S_IMODE(path.stat().st_mode) & 0o077:
+        raise UsageError(f"files.{name}: others can read {path}", f"chmod 600 {path}")
+    return data
