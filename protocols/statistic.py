@@ -106,7 +106,10 @@ def truncate(values: NDArray[np.float64], scale: int) -> Integers:
     """Real entries → integers, toward zero.
 
     Why toward zero: |trunc(q·x)| ≤ |q·x| in every slot, so no norm can grow; rounding to nearest can raise it.
+    Why a power of two: then q·x is exact in floating point, and the argument holds to the last bit.
     """
+    if scale < 1 or scale & (scale - 1):
+        raise UsageError(f"a scale for real entries is a power of two, not {scale}")
     return np.trunc(values * float(scale)).astype(np.int64)
 
 
