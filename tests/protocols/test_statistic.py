@@ -210,9 +210,9 @@ def test_truncation_keeps_the_bound_where_rounding_breaks_it() -> None:
     scale = 2**6
     bound = scale * scale
     assert sum(x * x for x in truncate(unit, scale).tolist()) <= bound
-    up = np.rint(np.full(2, 1 / np.sqrt(2)) * 5).astype(np.int64)
-    assert sum(x * x for x in up.tolist()) > 25
-    assert sum(x * x for x in truncate(np.full(2, 1 / np.sqrt(2)), 5).tolist()) <= 25
+    up = np.rint(np.full(2, 1 / np.sqrt(2)) * 4).astype(np.int64)
+    assert sum(x * x for x in up.tolist()) > 16
+    assert sum(x * x for x in truncate(np.full(2, 1 / np.sqrt(2)), 4).tolist()) <= 16
 
 
 @MODEST
