@@ -21,7 +21,7 @@ from rich.table import Table
 from protocols import terminal
 from protocols.accuracy import discrete_gaussian_accuracy, epsilon
 from protocols.budget import MICRO, decimal
-from protocols.errors import IntegrityError, UsageError
+from protocols.errors import IntegrityError, RoundEnded, UsageError
 from protocols.plan import Plan
 
 from .config import Config
@@ -64,6 +64,8 @@ def run(
     """Run one round of a plan with the parties that dial in, and write releases, bundle, policy and report."""
     checked = _plan(plan)
     settings = Config.load(config)
+    _check_files(settings)
+    _check_folder(out)
     # Here and not above: Flower and gRPC take a second that `plan check` need not wait for.
     from protocols.carrier import codec
     from protocols.carrier.journal import Journal
@@ -90,6 +92,11 @@ def run(
         )
         with _progress(checked, quiet):
             run_server_app(flower.app, hub, run_id, run_config, plan=checked.digest)
+    except KeyboardInterrupt:
+        raise RoundEnded(
+            "interrupted: the budget of a round under way stays spent",
+            f"what was released so far: sumroom-coordinator export --config {config} --out {out}",
+        ) from None
     finally:
         hub.stop()
         journal.forget(run_id)
@@ -100,6 +107,7 @@ def run(
 @app.command()
 def export(config: ConfigOption, out: OutOption) -> None:
     """Write releases, bundle, policy and report of what the room has released so far."""
+    _check_folder(out)
     _export(Config.load(config), out)
 
 
@@ -112,6 +120,25 @@ def _plan(path: Path) -> Plan:
         return Plan.from_toml(path.read_bytes(), where=str(path))
     except OSError as exc:
         raise UsageError(f"cannot read the plan {path}: {exc.strerror}") from None
+
+
+def _check_files(settings: Config) -> None:
+    """Read every file that a round needs, before one begins. Raises UsageError."""
+    settings.room, settings.signing  # noqa: B018 - reading them is the check
+    settings.secret("tls_key")
+    settings.read("tls_certificate")
+    settings.read("authority")
+
+
+def _check_folder(out: Path) -> None:
+    """Results that cannot be written are found out before budget is spent on them. Raises UsageError."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        (out / ".probe").touch()
+        (out / ".probe").unlink()
+    except OSError as exc:
+        reason = exc.strerror or type(exc).__name__
+        raise UsageError(f"cannot write to {out}: {reason}", "name a folder with --out") from None
 
 
 def _export(settings: Config, out: Path) -> None:

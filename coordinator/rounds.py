@@ -233,13 +233,17 @@ def _deliver(plan: Plan, ledger: RoomLedger, ask: Ask, timeout: float) -> None:
 
     One that is away gets it at the next round; one that contributes next cannot without it, and will say so.
     """
+    ends, silent = time.monotonic() + timeout, set[str]()
     for release_, note, waiting in release.undelivered(ledger, plan.parties):
         request = messages.Deliver(release=parse(release_.to_bytes(), what="release"), checkpoint=note)
-        for party, answer in ask(dict.fromkeys(waiting, request), timeout).items():
+        asked = [party for party in waiting if party not in silent]
+        for party, answer in ask(dict.fromkeys(asked, request), ends - time.monotonic()).items():
             if isinstance(answer.reply, messages.Received):
                 release.mark_delivered(ledger, release_, party)
             elif isinstance(answer.reply, messages.Refusal):
                 log.warning("%s does not accept the release %s: %s", party, release_.name, answer.reply.reason)
+            else:
+                silent.add(party)
 
 
 # -- how a round ends early --------------------------------------------------------------------------------------------
@@ -262,7 +266,9 @@ def _forfeit(round_: _Round, cause: SumroomError | None, ledger: RoomLedger, ask
     """Write the end of an open round down, and have it cosigned by those who are there; the others check later."""
     if ledger.book.accounts.rounds[round_.id].state != "open":
         return False
-    if isinstance(cause, IntegrityError):
+    if cause is None:
+        reason = "coordinator-restart"
+    elif isinstance(cause, IntegrityError):
         reason = "integrity"
     elif round_.left <= 0:
         reason = "deadline"

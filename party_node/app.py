@@ -7,6 +7,7 @@ node config: `config`, the path of `node.toml`.
 from __future__ import annotations
 
 import logging
+import math
 import os
 import threading
 import time
@@ -79,12 +80,16 @@ def _request(message: Message) -> messages.Request:
 
 def _wait_for_schedule(answered: Answered, began: float) -> None:
     """Answer at the plan's second, not when ready: how long a node computes depends on its data."""
-    left = answered.after_s - (time.monotonic() - began)
-    if left >= 0:
-        if _stopping.wait(left):  # nothing is sent before its time; the share is journalled, and will be asked again
-            raise Unanswered
-    elif answered.after_s:
-        log.error("computing took %.1f s longer than the plan's answer_after_s; ask for a larger one", -left)
+    if not answered.after_s:
+        return
+    took = time.monotonic() - began
+    turns = max(1, math.ceil(took / answered.after_s))  # too late for its second: it waits for the next multiple
+    if turns > 1:
+        log.error(
+            "computing took longer than the plan's answer_after_s of %d s; ask for a larger one", answered.after_s
+        )
+    if _stopping.wait(answered.after_s * turns - took):  # the share is journalled, and will be asked for again
+        raise Unanswered
 
 
 def _records(answered: Answered) -> RecordDict:

@@ -5,10 +5,10 @@ Which segment a customer is in follows from that customer's own features and the
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import duckdb
@@ -50,19 +50,24 @@ def assign(plan: Plan, released: Mapping[str, Any], dataset: Dataset, state: Pat
     return _write(out, found.customers, np.where(usable, at + 1, 0), np.where(usable, np.sqrt(squared), np.nan))
 
 
+def _engine(beside: str) -> duckdb.DuckDBPyConnection:
+    return duckdb.connect(config={"autoload_known_extensions": "false", "temp_directory": f"{beside}/spill"})
+
+
 def _write(out: Path, customers: Any, number: Integers, distance: Any) -> Assigned:
     out.mkdir(parents=True, exist_ok=True, mode=0o700)
     files = {"PARQUET": out / f"{NAME}.parquet", "CSV, HEADER": out / f"{NAME}.csv"}
-    columns = {"customer": customers.astype(str), "number": number, "distance": distance}
-    with duckdb.connect(config={"autoload_known_extensions": "false"}) as con:
+    columns = {"customer": customers, "number": number, "distance": distance}
+    with TemporaryDirectory(dir=out, prefix=".segments-") as beside, _engine(beside) as con:
         con.register("assigned", columns)
         for kind, path in files.items():
-            part = path.with_name(path.name + ".part")
-            os.close(os.open(part, os.O_CREAT | os.O_TRUNC | os.O_WRONLY, 0o600))
+            part = Path(beside) / path.name
             con.execute(
                 "COPY (SELECT customer, CASE number WHEN 0 THEN 'unusable' ELSE 's' || number END AS segment,"
                 " CASE WHEN isnan(distance) THEN NULL ELSE round(distance, 6) END AS distance"
                 f" FROM assigned ORDER BY customer) TO '{str(part).replace(chr(39), chr(39) * 2)}' (FORMAT {kind})"
             )
-            part.replace(path)
+            part.chmod(0o600)
+        for path in files.values():
+            (Path(beside) / path.name).replace(path)
     return Assigned(files["PARQUET"], files["CSV, HEADER"], len(number))

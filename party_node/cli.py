@@ -1,4 +1,4 @@
-"""The data engineer's tool: `sumroom-party register | start | status`."""
+"""The data engineer's tool: `sumroom-party register | start | status | segments`."""
 
 from __future__ import annotations
 
@@ -24,11 +24,13 @@ from protocols.plan import Plan
 
 from .config import Config
 from .filter import Filter
+from .policy import Consent
 from .records import Snapshot, take_snapshot
 from .store import Dataset, Store
 
 SHOWN_DELTA = 1e-6
 LARGEST_REQUEST = 64 << 20
+WORST_SHARE = 0.05  # of rows that may be unusable: more is a wrong mapping or a broken export, not life
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 ConfigOption = Annotated[Path, typer.Option(metavar="NODE.TOML", help="This node's settings.")]
@@ -62,6 +64,13 @@ def register(
             raise Refused(
                 f"the files hold more people than the plan's people_cap of {agreed.people_cap}",
                 "ask the operator for a plan with a larger public cap",
+            )
+        if snapshot.bad_rows > snapshot.rows * WORST_SHARE:
+            (store.state / name).unlink()
+            _show_snapshot(version, snapshot, Console(stderr=True))
+            raise Refused(
+                f"{snapshot.bad_rows:,} of {snapshot.rows:,} rows are unusable, the limit is {WORST_SHARE:.0%}",
+                "see the columns and rows above, then set them right in table.columns or in the files",
             )
         store.add_dataset(
             Dataset(
@@ -114,6 +123,8 @@ def start(
         answer=codec.client_handler(flower.app, node_config),
         max_payload=LARGEST_REQUEST,
     )
+    # A consent policy that cannot be read is found out now, not in a round.
+    Consent.from_toml(settings.read("consent"), where=str(settings.path("consent")))
     try:
         asyncio.run(_until_stopped(attendant.run, flower.stop_waiting))
     finally:
@@ -158,6 +169,9 @@ def segments(
     try:
         plan, released, dataset = node.last_segments()
         done = assign(plan, released, dataset, node.store.state, out)
+    except OSError as exc:
+        reason = exc.strerror or type(exc).__name__
+        raise UsageError(f"cannot write to {out}: {reason}", "name a folder with --out") from None
     finally:
         node.close()
     print(f"{done.customers:,} customers in {done.parquet} and {done.csv}")

@@ -30,8 +30,8 @@ class Files(Frozen):
     tls_certificate  public
     authority        the room's certificate authority. Trusted for who may connect, not for what is signed
     consent          what may be approved without asking a person. Trusted: whoever writes it spends this party's budget
-    state            ledger copy, journal, snapshots of this room. Trusted: an older copy put back is noticed by the
-                     other parties' cosignatures, a changed one by its own checksums
+    state            ledger copy, journal, snapshots of this room. Trusted: a changed copy is noticed by its checksums,
+                     an older one put back refuses the steps that the accounts file shows as answered
     accounts         the party's budget over ALL its rooms: every node of this party must name the same file
     """
 

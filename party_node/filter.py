@@ -99,9 +99,11 @@ class Filter:
         except sqlite3.IntegrityError:
             raise Refused(f"step {step} of round {round_id[:8]} was answered, and its share is not here") from None
 
-    def known_rounds(self, room: str) -> set[str]:
-        """The rounds of a room that are charged here, held or spent."""
-        rows = self._db.execute("SELECT DISTINCT round FROM charge WHERE room=?", (room,)).fetchall()
+    def known_rounds(self, room: str, now: int) -> set[str]:
+        """The rounds of a room that are charged here: spent, or held and not lapsed."""
+        rows = self._db.execute(
+            "SELECT DISTINCT round FROM charge WHERE room=? AND (state='spent' OR expires >= ?)", (room, now)
+        ).fetchall()
         return {round_id for (round_id,) in rows}
 
     def is_spent(self, room: str, round_id: str) -> bool:

@@ -60,10 +60,16 @@ class Node:
             self.book = opened.enter_context(closing(Logbook(state / "ledger.db")))
             witness.check_genesis(self.book, self.room)
             witness.settle(self.book, self.room, self.party, self.filter, self.now)
+            self._forget_mask_keys()
             self._opened = opened.pop_all()
 
     def close(self) -> None:
         self._opened.close()
+
+    def _forget_mask_keys(self) -> None:
+        """Erase the mask keys of rounds that have ended without an answer from here."""
+        rounds = self.book.accounts.rounds
+        self.store.forget_mask_keys({name for name, round_ in rounds.items() if round_.state == "open"})
 
     @property
     def now(self) -> int:
@@ -303,7 +309,10 @@ class Node:
             steps = [commit.step for commit in round_.commits]
             dataset = self.store.dataset(round_.reserve.datasets.get(self.party, ""))
             if "seg-profile" in steps and dataset is not None:
-                return self._plan(round_.reserve.plan), self._earlier(round_), dataset
+                try:
+                    return self._plan(round_.reserve.plan), self._earlier(round_), dataset
+                except Refused:  # its releases have not come yet: an older round's are better than none
+                    continue
         raise Refused("no segments have been released to this party yet")
 
     # -- what the node knows -------------------------------------------------------------------------------------------

@@ -24,6 +24,9 @@ from protocols.plan import Plan
 from protocols.room import Room
 from protocols.schema import Digest, Frozen, Positive
 
+# What features are computed from. Without one of these every share would be noise over zeros, and paid for.
+NEEDED = {"customer": "id", "basket": "id", "bought_on": "date", "paid": "money", "discount": "money"}
+
 
 class Rule(Frozen):
     plan: Digest
@@ -78,5 +81,10 @@ def check_plan(plan: Plan, room: Room, party: str, today: dt.date) -> None:
     wrong = [name for name, block in plan.blocks.items() if room.blocks.get(name) != block]
     if wrong:
         raise Refused(f"the plan's block {wrong[0]} is not one of this room's")
+    if plan.answer_after_s < 1:
+        raise Refused("answer_after_s is 0: how long this node computes would show; the least is 1")
+    for column, kind in NEEDED.items():
+        if column not in plan.table.columns or plan.table.columns[column].type != kind:
+            raise Refused(f"features need a column {column} of type {kind}, and the plan's table has none")
     if schema.day(plan.valid_until) < today:
         raise Refused(f"the plan was valid until {plan.valid_until}")

@@ -139,6 +139,12 @@ class Store:
             raise Refused(f"step {step} of round {round_id[:8]}: no mask key was offered for this occasion")
         return bytes(row[1])
 
+    def forget_mask_keys(self, but: set[str]) -> None:
+        """Erase every mask key of another round than these."""
+        rounds = {name for (name,) in self._db.execute("SELECT DISTINCT round FROM mask_key").fetchall()}
+        for name in rounds - but:
+            self._db.execute("DELETE FROM mask_key WHERE round=?", (name,))
+
     def share(self, round_id: str, step: str) -> tuple[str, bytes, bytes] | None:
         """(digest of the request, reply, payload) of the one share of a step."""
         row = self._db.execute(

@@ -92,7 +92,7 @@ def charge_of(reserve: Reserve, room: Room, party: str) -> Charge:
 def check_covered(note: str, *, room: Room, book: Logbook, entry: int) -> Checkpoint:
     """Raise IntegrityError unless `note` is a checkpoint of this very copy that covers `entry` and is well cosigned.
 
-    Well cosigned: by every party where `entry` is a reserve, by the room's quorum where it is a commit.
+    Well cosigned: by every party where `entry` is a reserve, by every survivor it names where it is a commit.
     """
     checkpoint, signed = notes.open_note(note, log_key(room), cosigner_keys(room).values())
     if checkpoint.size > book.size or checkpoint.root != book.root(checkpoint.size):
@@ -115,7 +115,7 @@ def _check_entry(entry: Entry, room: Room, now: int) -> None:
 
 def _spend(accounts: Accounts, room: Room, party: str, filter_: Filter, now: int) -> None:
     """Charge what is not charged yet, in one transaction. Raises Refused when it does not fit."""
-    spent, known = filter_.spent_rounds(room.room), filter_.known_rounds(room.room)
+    spent, known = filter_.spent_rounds(room.room), filter_.known_rounds(room.room, now)
     reserves = [
         round_.reserve
         for round_id, round_ in accounts.rounds.items()

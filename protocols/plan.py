@@ -172,6 +172,10 @@ class Plan(Frozen):
             raise ValueError("features.as_of lies before the end of the last block")
         if not set(self.recipients) <= set(self.parties):
             raise ValueError("recipients: only parties of the plan can be recipients so far")
+        if self.recipients != self.parties and len(self.steps()) > 1:
+            raise ValueError(
+                "recipients: a later step starts from the releases before it, so all parties must get them"
+            )
         self._check_features()
         names = [step.name for step, _ in self.steps()]
         if len(set(names)) != len(names):

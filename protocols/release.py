@@ -128,9 +128,12 @@ def read(data: bytes) -> Release:
     """Parse a release; the caller still checks signature, proof and `recompute`. Raises IntegrityError."""
     document = parse(data, what="release")
     try:
-        return Release.model_validate(document)
+        release = Release.model_validate(document)
     except ValidationError as exc:
         raise IntegrityError(schema.explain(exc, "release").message) from None
+    if release.to_bytes() != data:  # a default left out, or a null: two spellings of one release
+        raise IntegrityError("release: not in its canonical form")
+    return release
 
 
 def read_body(document: Any) -> Body:

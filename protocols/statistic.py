@@ -22,6 +22,7 @@ Integers = NDArray[np.int64]
 People = Mapping[str, Integers]
 
 _BATCH_CELLS = 1 << 22
+_BATCH_PEOPLE = 1 << 14  # a question may read its state once a batch: wide statistics are sparse, and cost no cells
 
 
 @dataclass(frozen=True)
@@ -147,7 +148,7 @@ def _distinct_slots(rows: Sparse, width: int) -> NDArray[np.bool_]:
 
 def _batches(people: People, usable: NDArray[np.bool_], width: int) -> Iterator[dict[str, Integers]]:
     chosen = np.flatnonzero(usable)
-    step = max(1, _BATCH_CELLS // width)
+    step = max(_BATCH_PEOPLE, _BATCH_CELLS // width)
     for start in range(0, len(chosen), step):
         part = chosen[start : start + step]
         yield {name: values[part] for name, values in people.items()}

@@ -21,17 +21,36 @@ from pathlib import Path
 import cut
 import room
 
+from protocols.errors import UsageError
+
 HERE = Path(__file__).resolve().parent
 PLAN = HERE / "plan.toml"
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--room", type=Path, default=Path(".room"), help="where keys, data and state of the room go")
+    parser.add_argument(
+        "--room",
+        type=Path,
+        default=Path(".room"),
+        help="where keys, data and state of the room go; an earlier demo's is replaced",
+    )
     parser.add_argument("--out", type=Path, default=Path("demo-output"), help="where the results go")
     arguments = parser.parse_args()
     began = time.monotonic()
     place, out = arguments.room.resolve(), arguments.out.resolve()
+    try:
+        _run(place, out, began)
+    except UsageError as exc:
+        print(exc.diagnostics(), file=sys.stderr)
+        return exc.exit_code
+    except KeyboardInterrupt:
+        print("error: interrupted\nhint: make demo starts afresh", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _run(place: Path, out: Path, began: float) -> None:
     room.make(place, _free_port())
     _say("cutting the households' baskets into three companies")
     cut.cut(place / "cut")
@@ -54,7 +73,6 @@ def main() -> int:
     _say("the auditor checks the bundle")
     _tool("protocols", "verify", out / "room.tar", "--policy", out / "policy.txt")
     _say(f"done in {time.monotonic() - began:.0f} s: open {_shown(out / 'report.html')}")
-    return 0
 
 
 def _tool(package: str, *words: object) -> None:

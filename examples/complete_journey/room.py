@@ -18,11 +18,13 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from protocols import keys
 from protocols.carrier import pki
+from protocols.errors import UsageError
 
 HERE = Path(__file__).resolve().parent
 ROOM = "complete-journey"
 COMPANIES = ("convenience", "drugstore", "grocer")
 PORT = "7443"
+MARKER = ".demo-room"
 
 ROOM_TOML = """\
 # Who is in the room, and under which limits. Every company and the coordinator hold the same file.
@@ -48,9 +50,15 @@ lifetime_person = "0.399"
 
 
 def make(target: Path, port: int) -> None:
-    """A new room below `target`, whose earlier content is removed; its coordinator will listen on `port`."""
+    """A new room below `target`, in place of an earlier demo's; its coordinator will listen on `port`.
+
+    Raises UsageError for a folder that holds anything else.
+    """
+    if target.exists() and (not target.is_dir() or (any(target.iterdir()) and not (target / MARKER).exists())):
+        raise UsageError(f"{target} is there and is no demo's room", "name an empty or a new folder with --room")
     shutil.rmtree(target, ignore_errors=True)
     target.mkdir(parents=True, mode=0o700)
+    (target / MARKER).touch()
     authority = pki.RoomCA.create(ROOM)
     (target / "authority.pem").write_bytes(authority.cert_pem)
     public = {party: _member(target / party, party, authority, port) for party in COMPANIES}

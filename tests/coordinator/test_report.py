@@ -36,7 +36,7 @@ table = { name = "sales", columns = { customer = { type = "id" } } }
 collusion = 1
 quorum = 2
 deadline_s = 60
-answer_after_s = 0
+answer_after_s = 1
 people_cap = 50000
 [[questions]]
 kind = "rfm"

@@ -47,7 +47,7 @@ def make_plan(features=(RECENCY, SPEND, PROMO), clusters=3):
         "delta": "0.000001", "rho": 10**9, "blocks": {"q1": {"first": "2017-01-01", "last": "2017-03-31"}},
         "features": {"as_of": "2017-07-01", "discount_depth_percent": 15},
         "table": {"name": "sales", "columns": columns},
-        "collusion": 1, "quorum": 2, "deadline_s": 60, "answer_after_s": 0, "people_cap": 50000,
+        "collusion": 1, "quorum": 2, "deadline_s": 60, "answer_after_s": 1, "people_cap": 50000,
         "questions": [question],
     }  # fmt: skip
     return Plan.from_bytes(canonical(document))

@@ -119,8 +119,8 @@ def test_a_consent_policy_that_says_anything_unclear_is_a_usage_error(text: byte
     ("changes", "reason"),
     [
         ({"room": "other"}, "the plan is for room other"),
-        ({"parties": ["beta", "gamma"], "recipients": ["beta"], "quorum": 2, "collusion": 1}, "parties are not"),
-        ({"parties": ["alpha", "beta", "delta"], "recipients": ["alpha"]}, "parties are not"),
+        ({"parties": ["beta", "gamma"], "recipients": ["beta", "gamma"], "quorum": 2, "collusion": 1}, "parties are"),
+        ({"parties": ["alpha", "beta", "delta"], "recipients": ["alpha", "beta", "delta"]}, "parties are not"),
         ({"blocks": {"year": {"first": "2017-01-01", "last": "2017-12-30"}}}, "block year is not"),
         ({"blocks": {"jahr": {"first": "2017-01-01", "last": "2017-12-31"}}}, "block jahr is not"),
         ({"valid_until": "2026-12-31"}, "valid until 2026-12-31"),

@@ -39,7 +39,7 @@ RHO = dict.fromkeys(("moments", "covariance", "coarse", "fine", "over", "lloyd",
 QUESTION = {"kind": "segments", "rho": RHO, "features": FEATURES, "clusters": 3, "lloyd_rounds": 2}
 DOCUMENT = {
     "type": "plan@v1", "room": "r", "name": "n", "purpose": "segments for a test", "parties": ["a", "b", "c"],
-    "recipients": ["a"], "collusion": 2, "quorum": 3, "deadline_s": 60, "answer_after_s": 0,
+    "recipients": ["a", "b", "c"], "collusion": 2, "quorum": 3, "deadline_s": 60, "answer_after_s": 1,
     "valid_until": "2031-01-01", "delta": "0.000001", "people_cap": 5000, "rho": 10**9,
     "blocks": {"year": {"first": "2017-01-01", "last": "2017-12-31"}},
     "features": {"as_of": "2018-01-02", "discount_depth_percent": 15},

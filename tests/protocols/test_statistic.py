@@ -120,6 +120,7 @@ def test_a_sum_is_the_same_in_any_batches_and_any_order(entries: list[tuple[int,
     whole = tally(PAIR, people_of(*[1] * len(rows)), lambda people: rows[people["who"]])
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "_BATCH_CELLS", cells)
+        patch.setattr(module, "_BATCH_PEOPLE", 1)
         parts = tally(PAIR, people_of(*[1] * len(rows)), lambda people: rows[::-1][people["who"]])
     assert whole.total.tolist() == parts.total.tolist()
     assert whole.over_bound == parts.over_bound
@@ -134,6 +135,7 @@ def test_large_tables_do_come_in_batches() -> None:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "_BATCH_CELLS", 9)
+        patch.setattr(module, "_BATCH_PEOPLE", 1)
         tally(PAIR, people_of(*[1] * 7), remember)
     assert sizes == [3, 3, 1]
 

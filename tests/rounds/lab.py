@@ -63,7 +63,7 @@ PLAN: dict[str, Any] = {
     "collusion": 2,
     "quorum": 3,
     "deadline_s": 60,
-    "answer_after_s": 0,
+    "answer_after_s": 1,
     "valid_until": "2031-12-31",
     "delta": "0.000001",
     "people_cap": 500,

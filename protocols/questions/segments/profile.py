@@ -12,6 +12,7 @@ from protocols.statistic import Integers, Noise
 from .plan import PROFILE_COUNT, PROFILE_MEANS, SCALE, Feature, Plan
 
 GATE = 5.0
+WIDEST = 0.5  # half-width, where the whole box runs from −1 to 1
 UNIT = int(PROFILE_COUNT * SCALE)  # what one person adds to a segment's count
 
 
@@ -58,10 +59,11 @@ class _Sums:
         weight = PROFILE_MEANS / math.sqrt(self.plan.dimensions) * SCALE
         a, b = self.sums[j] / weight, self.count / UNIT
         interval = fieller(a, b, self.variance / weight**2, self.variance / UNIT**2, 0.0)
-        if interval is None or not self.steady:
+        if interval is None or interval.half_width > WIDEST or not self.steady:
             return None
         unit = self.plan.features[j].unit
-        return unit(a / b), Interval(unit(interval.low), unit(interval.high))
+        cut = 1 / weight  # truncation moved each person's entry by less than one unit, and so the mean
+        return unit(a / b), Interval(unit(interval.low - cut), unit(interval.high + cut))
 
     def typical_figures(self) -> dict[str, Figure]:
         return {f.name: self._figure(f, self.typical(j)) for j, f in enumerate(self.plan.features)}

@@ -25,8 +25,8 @@ def plan(make_plan: MakePlan) -> WholePlan:
     names = ("recency_days", "baskets", "spend_cents")
     features = [{"name": name, "transform": "log1p", "low": 0, "high": 10**6} for name in names]
     document = {
-        "room": "r", "name": "n", "purpose": "segments for a test", "parties": ["a", "b"], "recipients": ["a"],
-        "collusion": 1, "quorum": 2, "deadline_s": 60, "answer_after_s": 0, "valid_until": "2031-01-01",
+        "room": "r", "name": "n", "purpose": "segments for a test", "parties": ["a", "b"], "recipients": ["a", "b"],
+        "collusion": 1, "quorum": 2, "deadline_s": 60, "answer_after_s": 1, "valid_until": "2031-01-01",
         "delta": "0.000001", "people_cap": 500, "rho": 10**9,
         "blocks": {"year": {"first": "2017-01-01", "last": "2017-12-31"}},
         "features": {"as_of": "2018-01-02", "discount_depth_percent": 15},

@@ -255,7 +255,7 @@ def test_a_plan_that_cannot_be_kept_is_refused(changes: dict[str, Any], complain
 def whole_plan(question: Plan) -> WholePlan:
     document = {
         "room": "r", "name": "n", "purpose": "segments for a test", "parties": ["a"], "recipients": ["a"],
-        "collusion": 0, "quorum": 1, "deadline_s": 60, "answer_after_s": 0, "valid_until": "2031-01-01",
+        "collusion": 0, "quorum": 1, "deadline_s": 60, "answer_after_s": 1, "valid_until": "2031-01-01",
         "delta": "0.000001", "people_cap": 500, "rho": 10**9,
         "blocks": {"year": {"first": "2017-01-01", "last": "2017-12-31"}},
         "features": {"as_of": "2018-01-02", "discount_depth_percent": 15},
