@@ -89,7 +89,8 @@ def recipe() -> dict[str, Any]:
             assert found.fault is None
             noise = Noise(3, mechanism.variance_micro)
             state = state_after(PLAN, step.name, found.total, noise, earlier)
-            earlier[step.name] = step.answer(found.total, noise, earlier) | ({} if state is None else {"state": state})
+            fitted = {} if state is None else {"state": state, "noised": found.total.tolist()}
+            earlier[step.name] = step.answer(found.total, noise, earlier) | fitted
     return earlier
 
 
