@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import secrets
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,7 +18,7 @@ from protocols.encoding import parse
 from protocols.errors import IntegrityError, PartyUnavailable, Refused, RoundEnded, SumroomError
 from protocols.ledger.entries import Reserve, build
 from protocols.ledger.reducer import state_of
-from protocols.masking import MaskKey, Occasion, check_roster
+from protocols.masking import MaskKey, Occasion, agreeing, check_agreements, check_roster
 from protocols.plan import Plan
 from protocols.release import Release
 
@@ -97,6 +97,15 @@ def run(plan: Plan, ledger: RoomLedger, ask: Ask, progress: Progress = lambda _:
         _forfeit(round_, None, ledger, ask)
         raise
     return round_.released
+
+
+def propose(plan: Plan, ask: Ask) -> dict[str, str]:
+    """Ask every party of the plan whether it approves: party → `approved`, or its reason. Nothing is written."""
+    answers = ask(dict.fromkeys(plan.parties, messages.Propose(plan=plan.body())), APPROVAL_TIMEOUT_S)
+    return {
+        party: "approved" if isinstance(answers[party].reply, messages.Approval) else _says(answers.get(party))
+        for party in plan.parties
+    }
 
 
 # -- 1. approve --------------------------------------------------------------------------------------------------------
@@ -184,27 +193,50 @@ def _draft(plan: Plan, ledger: RoomLedger) -> dict[str, Any]:
 
 
 def _contribute(round_: _Round, step: str, nonce: str, ledger: RoomLedger, ask: Ask) -> tuple[Any, list[str]]:
-    """Mask keys from all, then shares from all. With the masks of all in each, a missing share ends the round."""
+    """Mask keys from all, everybody's agreement that these are the keys, then shares from all.
+
+    With the masks of all in each, a missing share ends the round.
+    """
     plan, room = round_.plan, ledger.room
     state = state_of(ledger.book.accounts.rounds[round_.id])
     occasion = Occasion(
         room=room.room, plan=plan.digest, round=round_.id, step=step, nonce=nonce, state=state, attempt=1
     )
-    offers = _all(plan, ask(dict.fromkeys(plan.parties, messages.Prepare(occasion=occasion)), round_.left))
+    offers = _all(plan.parties, ask(dict.fromkeys(plan.parties, messages.Prepare(occasion=occasion)), round_.left))
     roster: dict[str, MaskKey] = {}
     for party, answer in offers.items():
         if not isinstance(answer.reply, messages.MaskOffer) or answer.reply.party != party:
             raise IntegrityError(f"{party} gave another answer than a mask key")
         roster[party] = answer.reply.key
     check_roster(roster, {p: room.identities[p] for p in plan.parties}, occasion)
-    request = messages.Contribute(occasion=occasion, roster=roster, checkpoint=ledger.cosigned(round_.reserved_size))
+    request = messages.Contribute(
+        occasion=occasion,
+        roster=roster,
+        agreements=_agreements(round_, occasion, roster, ledger, ask),
+        checkpoint=ledger.cosigned(round_.reserved_size),
+    )
     slots = len(plan.step(step)[0].statistic.slots)
     shares = {}
-    for party, answer in _all(plan, ask(dict.fromkeys(plan.parties, request), round_.left)).items():
+    for party, answer in _all(plan.parties, ask(dict.fromkeys(plan.parties, request), round_.left)).items():
         if not isinstance(answer.reply, messages.Share):
             raise IntegrityError(f"{party} gave another answer than a share")
         shares[party] = aggregate.check_share(room, party, occasion, answer.reply, answer.payload, slots)
     return aggregate.noised_sum(shares), sorted(shares)
+
+
+def _agreements(
+    round_: _Round, occasion: Occasion, roster: Mapping[str, MaskKey], ledger: RoomLedger, ask: Ask
+) -> dict[str, str]:
+    """Every party's signature that this is the one roster of the occasion: none contributes without."""
+    parties = agreeing(round_.plan.parties, ledger.room.parties)
+    request = messages.Agree(occasion=occasion, roster=dict(roster))
+    signatures: dict[str, str] = {}
+    for party, answer in _all(parties, ask(dict.fromkeys(parties, request), round_.left)).items():
+        if not isinstance(answer.reply, messages.Agreed) or answer.reply.party != party:
+            raise IntegrityError(f"{party} gave another answer than its agreement")
+        signatures[party] = answer.reply.signature
+    check_agreements(signatures, {p: ledger.room.identities[p] for p in parties}, occasion, roster)
+    return signatures
 
 
 def _release(round_: _Round, step: str, nonce: str, noised: Any, survivors: list[str], ledger: RoomLedger,
@@ -284,29 +316,25 @@ def _forfeit(round_: _Round, cause: SumroomError | None, ledger: RoomLedger, ask
     return True
 
 
-def _all(plan: Plan, answers: Mapping[str, Answer]) -> Mapping[str, Answer]:
+def _all(parties: Sequence[str], answers: Mapping[str, Answer]) -> Mapping[str, Answer]:
     """All parties' answers, or RoundEnded naming who did not give one."""
     silent = [f"{p} did not answer ({a.missing})" for p, a in answers.items() if a.reply is None]
     refused = [f"{p} refused: {a.reply.reason}" for p, a in answers.items() if isinstance(a.reply, messages.Refusal)]
     if silent:
         raise PartyUnavailable("; ".join([*silent, *refused]))
-    if refused or set(answers) != set(plan.parties):
+    if refused or set(answers) != set(parties):
         raise RoundEnded("; ".join(refused) or "another set of parties answered than was asked")
     return answers
 
 
 def _who_says(plan: Plan, answers: Mapping[str, Answer], fine: Mapping[str, Any]) -> str:
-    parts = []
-    for party in plan.parties:
-        if party in fine:
-            continue
-        answer = answers.get(party)
-        reply = answer.reply if answer else None
-        parts.append(
-            f"{party}: {reply.reason}" if isinstance(reply, messages.Refusal)
-            else f"{party}: {answer.missing if answer and answer.missing else 'no answer'}"
-        )  # fmt: skip
-    return "; ".join(parts)
+    return "; ".join(f"{party}: {_says(answers.get(party))}" for party in plan.parties if party not in fine)
+
+
+def _says(answer: Answer | None) -> str:
+    if answer is not None and isinstance(answer.reply, messages.Refusal):
+        return answer.reply.reason
+    return (answer.missing if answer else None) or "no answer"
 
 
 def _everybody(ledger: RoomLedger) -> list[str]:

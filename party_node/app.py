@@ -26,7 +26,8 @@ from protocols.carrier.frames import Unanswered
 from protocols.errors import IntegrityError
 
 from .config import Config
-from .node import Answered, Node
+from .node import Node
+from .participation import Answered
 
 log = logging.getLogger("sumroom.party")
 

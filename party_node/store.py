@@ -1,4 +1,4 @@
-"""What a node must not forget: approved plans, datasets, releases, mask keys in use, and every share it ever built.
+"""What a node must not forget: approved plans, datasets, releases, rosters agreed to, every share it ever built.
 
 A share is written here, byte for byte, before it is sent; asked again, the node sends those bytes. So noise is drawn
 once whatever happens to the process or the network.
@@ -23,8 +23,8 @@ CREATE TABLE IF NOT EXISTS plan(digest TEXT PRIMARY KEY, body BLOB NOT NULL, app
 CREATE TABLE IF NOT EXISTS dataset(
   number INTEGER PRIMARY KEY, version TEXT UNIQUE NOT NULL, salt TEXT NOT NULL, snapshot TEXT NOT NULL,
   sha256 TEXT NOT NULL, schema_digest TEXT NOT NULL, blocks TEXT NOT NULL, people_cap INTEGER NOT NULL) STRICT;
-CREATE TABLE IF NOT EXISTS mask_key(
-  round TEXT NOT NULL, step TEXT NOT NULL, attempt INTEGER NOT NULL, occasion TEXT NOT NULL, private BLOB NOT NULL,
+CREATE TABLE IF NOT EXISTS agreement(
+  round TEXT NOT NULL, step TEXT NOT NULL, attempt INTEGER NOT NULL, roster TEXT NOT NULL,
   PRIMARY KEY(round, step, attempt)) STRICT;
 CREATE TABLE IF NOT EXISTS share(
   round TEXT NOT NULL, step TEXT NOT NULL, request TEXT NOT NULL, reply BLOB NOT NULL, payload BLOB NOT NULL,
@@ -34,7 +34,7 @@ CREATE TABLE IF NOT EXISTS egress(
 CREATE TABLE IF NOT EXISTS release(
   round TEXT NOT NULL, step TEXT NOT NULL, document BLOB NOT NULL, PRIMARY KEY(round, step)) STRICT;
 """
-_APPEND_ONLY = ("plan", "dataset", "share", "egress", "release")
+_APPEND_ONLY = ("plan", "dataset", "agreement", "share", "egress", "release")
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ class Store:
     def _open(self, state: Path) -> None:
         os.close(os.open(state / "node.db", os.O_CREAT | os.O_RDWR, 0o600))
         self._db = sqlite3.connect(state / "node.db", isolation_level=None, timeout=30, check_same_thread=False)
-        for pragma in ("journal_mode=WAL", "synchronous=FULL", "secure_delete=ON"):
+        for pragma in ("journal_mode=WAL", "synchronous=FULL"):
             self._db.execute(f"PRAGMA {pragma}")
         triggers = "".join(
             f"CREATE TRIGGER IF NOT EXISTS {table}_no_{verb} BEFORE {verb} ON {table} "
@@ -117,33 +117,18 @@ class Store:
         number, salt, snapshot, sha256, schema_digest, blocks, people_cap = row
         return Dataset(number, salt, snapshot, sha256, schema_digest, tuple(json.loads(blocks)), people_cap)
 
-    # -- mask keys and shares ------------------------------------------------------------------------------------------
+    # -- agreements and shares -----------------------------------------------------------------------------------------
 
-    def mask_key(self, round_id: str, step: str, attempt: int, occasion: str, fresh: bytes) -> bytes:
-        """The private mask key of an occasion: the stored one, else `fresh`, stored now."""
+    def agree_once(self, round_id: str, step: str, attempt: int, roster: str) -> None:
+        """Keep the digest of the one roster of an attempt. Raises Refused when another one is kept already."""
+        key = (round_id, step, attempt)
         with self._transaction():
-            self._db.execute(
-                "INSERT OR IGNORE INTO mask_key VALUES(?,?,?,?,?)", (round_id, step, attempt, occasion, fresh)
-            )
-            return self._mask_key(round_id, step, attempt, occasion)
-
-    def known_mask_key(self, round_id: str, step: str, attempt: int, occasion: str) -> bytes:
-        """Raises Refused when there is none: it was never offered, or is used up."""
-        return self._mask_key(round_id, step, attempt, occasion)
-
-    def _mask_key(self, round_id: str, step: str, attempt: int, occasion: str) -> bytes:
-        row = self._db.execute(
-            "SELECT occasion, private FROM mask_key WHERE round=? AND step=? AND attempt=?", (round_id, step, attempt)
-        ).fetchone()
-        if row is None or row[0] != occasion:
-            raise Refused(f"step {step} of round {round_id[:8]}: no mask key was offered for this occasion")
-        return bytes(row[1])
-
-    def forget_mask_keys(self, but: set[str]) -> None:
-        """Erase every mask key of another round than these."""
-        rounds = {name for (name,) in self._db.execute("SELECT DISTINCT round FROM mask_key").fetchall()}
-        for name in rounds - but:
-            self._db.execute("DELETE FROM mask_key WHERE round=?", (name,))
+            self._db.execute("INSERT OR IGNORE INTO agreement VALUES(?,?,?,?)", (*key, roster))
+            (kept,) = self._db.execute(
+                "SELECT roster FROM agreement WHERE round=? AND step=? AND attempt=?", key
+            ).fetchone()
+        if kept != roster:
+            raise Refused(f"step {step} of round {round_id[:8]}: another roster of mask keys was agreed to before")
 
     def share(self, round_id: str, step: str) -> tuple[str, bytes, bytes] | None:
         """(digest of the request, reply, payload) of the one share of a step."""
@@ -153,14 +138,12 @@ class Store:
         return None if row is None else (row[0], bytes(row[1]), bytes(row[2]))
 
     def add_share(self, round_id: str, step: str, request: str, reply: bytes, payload: bytes, now: int) -> None:
-        """Journal a share before it is sent: with its egress record, and erasing the mask key, in one transaction."""
+        """Journal a share before it is sent: with its egress record, in one transaction."""
         with self._transaction():
             self._db.execute("INSERT INTO share VALUES(?,?,?,?,?)", (round_id, step, request, reply, payload))
             self._db.execute(
                 "INSERT INTO egress(at, kind, sha256) VALUES(?, 'share', ?)", (now, digest(reply + payload))
             )
-            self._db.execute("DELETE FROM mask_key WHERE round=? AND step=?", (round_id, step))
-        self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # or the erased key would live on in the log
 
     # -- releases ------------------------------------------------------------------------------------------------------
 

@@ -7,13 +7,17 @@ graph. X25519 (RFC 7748), HKDF-SHA256 (RFC 5869), AES-256-CTR. The seed is bound
 the *signed roster* of mask keys: a coordinator that slips in a key of its own breaks a signature, one that shows
 different rosters gets different streams and so noise, never a share.
 
+Before any of them masks, all parties sign that this is the one roster they know for the occasion (`agree`), and each
+signs one only. So a party that was put back to an older copy of its disk, or runs twice, cannot be led to draw noise a
+second time: its new mask key makes another roster, and there is no second agreement to be had.
+
 What masks do not do: with two parties the sum shows each the other's part, and with k colluders among N it shows the
 sum of the other N − k. What protects there is the noise each party adds before it masks (`share.py`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 from cryptography.hazmat.primitives import hashes
@@ -70,6 +74,41 @@ def check_roster(roster: Mapping[str, MaskKey], identities: Mapping[str, Ed25519
         keys.check(identities[party], "mask-key", _signed(party, entry.public, occasion), entry.signature, who=party)
 
 
+def check_own(roster: Mapping[str, MaskKey], me: str, private: X25519PrivateKey) -> None:
+    """Raise IntegrityError unless the roster shows the public half of `private` as this party's key."""
+    if keys.base64_text(private.public_key().public_bytes_raw()) != roster[me].public:
+        raise IntegrityError("the roster shows another mask key for this party than the one it offered")
+
+
+def agreeing(contributors: Sequence[str], room: Collection[str]) -> list[str]:
+    """Whose agreement a roster needs: its own parties'; everybody's in the room where there is one contributor alone,
+    whose word would otherwise be the only one."""
+    return sorted(contributors) if len(contributors) > 1 else sorted(room)
+
+
+def agree(signing: Ed25519PrivateKey, party: str, occasion: Occasion, roster: Mapping[str, MaskKey]) -> str:
+    """This party's signature over an occasion and the one roster of it. The caller keeps it, and gives no second."""
+    return keys.sign(signing, "agreement", _agreed(party, occasion, roster))
+
+
+def check_agreements(
+    agreements: Mapping[str, str],
+    identities: Mapping[str, Ed25519PublicKey],
+    occasion: Occasion,
+    roster: Mapping[str, MaskKey],
+) -> None:
+    """Raise IntegrityError unless exactly these parties have agreed to exactly this roster for this occasion."""
+    if set(agreements) != set(identities):
+        raise IntegrityError("the roster of mask keys is not agreed to by exactly the parties that must")
+    for party, signature in agreements.items():
+        keys.check(identities[party], "agreement", _agreed(party, occasion, roster), signature, who=party)
+
+
+def roster_digest(roster: Mapping[str, MaskKey]) -> str:
+    """SHA-256, in hex, of the roster's canonical form."""
+    return digest(canonical({party: entry.body() for party, entry in roster.items()}))
+
+
 def mask(
     values: NDArray[np.int64], me: str, private: X25519PrivateKey, roster: Mapping[str, MaskKey], occasion: Occasion
 ) -> Words:
@@ -77,8 +116,7 @@ def mask(
 
     The caller has checked the roster. A single contributor has no peer, and its noised values go as they are.
     """
-    if keys.base64_text(private.public_key().public_bytes_raw()) != roster[me].public:
-        raise IntegrityError("the roster shows another mask key for this party than the one it offered")
+    check_own(roster, me, private)
     masked = values.view(np.uint64)
     for peer in sorted(roster):
         if peer == me:
@@ -101,7 +139,7 @@ def _seed(private: X25519PrivateKey, me: str, peer: str, roster: Mapping[str, Ma
         secret = private.exchange(X25519PublicKey.from_public_bytes(keys.unbase64(roster[peer].public)))
     except ValueError:  # a low-order point: the secret would be zero, and known to all
         raise IntegrityError(f"the mask key shown for {peer} is not a usable X25519 key") from None
-    salt = bytes.fromhex(digest(canonical({party: entry.body() for party, entry in roster.items()})))
+    salt = bytes.fromhex(roster_digest(roster))
     info = canonical({"use": "sumroom/pair-mask/v1", "pair": sorted([me, peer]), "occasion": occasion.body()})
     return HKDF(hashes.SHA256(), 32, salt, info).derive(secret)
 
@@ -116,3 +154,7 @@ def _stream(seed: bytes, length: int) -> Words:
 
 def _signed(party: str, public: str, occasion: Occasion) -> dict[str, object]:
     return {"party": party, "public": public, "occasion": occasion.body()}
+
+
+def _agreed(party: str, occasion: Occasion, roster: Mapping[str, MaskKey]) -> dict[str, object]:
+    return {"party": party, "occasion": occasion.body(), "roster": roster_digest(roster)}

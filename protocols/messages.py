@@ -6,6 +6,7 @@
     Reserve  a draft entry    Held or Refusal                checks its own budget over all rooms; holds the charge
     Witness  new entries      Cosigned, Behind or Refusal    consistency proof, reducer, own rules; persists; cosigns
     Prepare  a step           MaskOffer or Refusal           makes a mask key for this one occasion
+    Agree    a roster         Agreed or Refusal              keeps it as the only one of this occasion, then signs it
     Contribute  a roster      Share or Refusal               computes, bounds, adds noise, masks, journals, answers
     Deliver  a release        Received or Refusal            checks signature, proof and figures; keeps it
 
@@ -116,12 +117,32 @@ class MaskOffer(Frozen):
     key: MaskKey
 
 
+class Agree(Frozen):
+    """Every party that contributes (and every other of the room, where one contributes alone) is asked."""
+
+    type: Literal["agree"] = "agree"
+    occasion: Occasion
+    roster: dict[Name, MaskKey]
+
+
+class Agreed(Frozen):
+    """`signature`: over the occasion and the roster's digest. A party gives one for each occasion, ever."""
+
+    type: Literal["agreed"] = "agreed"
+    party: Name
+    signature: Base64
+
+
 class Contribute(Frozen):
-    """`checkpoint`: one over the round's reserve, cosigned by every party. Earlier steps' releases came by Deliver."""
+    """`agreements`: party → the signature of its Agreed, for this very roster.
+
+    `checkpoint`: one over the round's reserve, cosigned by every party. Earlier steps' releases came by Deliver.
+    """
 
     type: Literal["contribute"] = "contribute"
     occasion: Occasion
     roster: dict[Name, MaskKey]
+    agreements: dict[Name, Base64]
     checkpoint: str
 
 
@@ -149,8 +170,8 @@ class Received(Frozen):
     digest: Digest
 
 
-Request = Propose | Reserve | Witness | Prepare | Contribute | Deliver
-Reply = Approval | Refusal | Held | Cosigned | Behind | MaskOffer | Share | Received
+Request = Propose | Reserve | Witness | Prepare | Agree | Contribute | Deliver
+Reply = Approval | Refusal | Held | Cosigned | Behind | MaskOffer | Agreed | Share | Received
 
 _REQUEST: TypeAdapter[Request] = TypeAdapter(Annotated[Request, Field(discriminator="type")])
 _REPLY: TypeAdapter[Reply] = TypeAdapter(Annotated[Reply, Field(discriminator="type")])

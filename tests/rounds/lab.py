@@ -202,9 +202,9 @@ def plan_toml(agreed: Plan) -> str:
     return _toml({**body, "rho": _decimal(body["rho"]), "questions": [_in_decimals(q) for q in body["questions"]]})
 
 
-def consent(home: Path, agreed: Plan, *, per_round: str = "0.4", in_all: str = "0.8") -> None:
+def consent(home: Path, agreed: Plan, *, per_round: str = "0.4", per_period: str = "0.8") -> None:
     """Let the party whose folder this is approve exactly this plan."""
-    rule = f'[[allow]]\nplan = "{agreed.digest}"\nper_round = "{per_round}"\nin_all = "{in_all}"\n'
+    rule = f'[[allow]]\nplan = "{agreed.digest}"\nper_round = "{per_round}"\nper_period = "{per_period}"\n'
     (home / "consent.toml").write_text('default = "ask"\n' + rule)
 
 
@@ -386,7 +386,9 @@ def _inline(value: Any) -> str:
     return f'"{value}"' if isinstance(value, str) else str(value)
 
 
-def with_occasion(request: messages.Contribute, **changes: Any) -> messages.Contribute:
-    """The same request for another occasion."""
-    occasion = type(request.occasion).model_validate({**request.occasion.body(), **changes})
-    return request.model_copy(update={"occasion": occasion})
+def contribution(room: Room, prepare: messages.Prepare, checkpoint: str) -> messages.Contribute:
+    """What an honest coordinator makes of a step: everybody's mask keys, and everybody's agreement to them."""
+    roster = {party: room.say(party, prepare).key for party in room.nodes}  # type: ignore[union-attr]
+    agree = messages.Agree(occasion=prepare.occasion, roster=roster)
+    agreed = {party: room.say(party, agree).signature for party in room.nodes}  # type: ignore[union-attr]
+    return messages.Contribute(occasion=prepare.occasion, roster=roster, agreements=agreed, checkpoint=checkpoint)
