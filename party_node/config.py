@@ -57,10 +57,14 @@ class Budget(Frozen):
 
 
 class TableSettings(Frozen):
-    """Where this party's rows are, and which of its columns is which agreed one (names or expressions over them)."""
+    """Where this party's rows are, and which of its columns is which agreed one (names or expressions over them).
+
+    least_people: how few people may be registered, in place of `registration.LEAST_PEOPLE`.
+    """
 
     files: Annotated[list[str], Field(min_length=1)]
     columns: dict[Name, Annotated[str, StringConstraints(min_length=1, max_length=400)]]
+    least_people: Positive | None = None
 
 
 class Settings(Frozen):
@@ -119,6 +123,7 @@ class Config:
         for pattern in self.settings.table.files:
             found = sorted(self.base.glob(pattern)) if not Path(pattern).is_absolute() else [Path(pattern)]
             if not found:
-                raise UsageError(f"table.files: nothing matches {pattern!r} below {self.base}")
+                what = f"table.files: nothing matches {pattern!r} below {self.base}"
+                raise UsageError(what, "set table.files in node.toml; relative paths start at its folder")
             files.extend(found)
         return Table(tuple(files), self.settings.table.columns)

@@ -8,16 +8,19 @@ import gzip
 import io
 import re
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import duckdb
 
 from protocols.errors import UsageError
 
 _KINDS = (".csv", ".csv.gz", ".parquet")
+_FILES = "set table.files in node.toml"
+_ONCE = "give each column a name of its own and write the file again"
 
 
 @dataclass(frozen=True)
@@ -33,34 +36,68 @@ class Source:
 def check_files(files: Sequence[Path]) -> None:
     """What can be refused without reading: no file, one that is not there or of no known kind, one named twice."""
     if not files:
-        raise UsageError("the table names no files")
+        raise UsageError("the table names no files", _FILES)
     seen: set[Path] = set()
     for file in files:
         if not file.is_file():
-            raise UsageError(f"file {file} does not exist")
+            raise UsageError(f"file {file} does not exist", _FILES)
         if not file.name.lower().endswith(_KINDS):
             raise UsageError(f"file {file} is of no known kind", "files end in " + ", ".join(_KINDS))
         if file.resolve() in seen:
-            raise UsageError(f"file {file} is listed twice, so its rows would count twice")
+            raise UsageError(f"file {file} is listed twice, so its rows would count twice", _FILES)
         seen.add(file.resolve())
 
 
 def source_of(con: duckdb.DuckDBPyConnection, file: Path) -> Source:
     """How to read the file. Raises UsageError when it cannot be read whole."""
-    return _parquet(con, file) if file.name.lower().endswith(".parquet") else _csv(file)
+    return _parquet(con, file) if is_parquet(file) else _csv(file)
+
+
+def is_parquet(file: Path) -> bool:
+    return file.name.lower().endswith(".parquet")
+
+
+def lines_of(file: Path, rows: Collection[int]) -> dict[int, int]:
+    """Data row (from 1) → the line of a CSV file on which it begins, its header being line 1; empty for Parquet.
+
+    For a file that `source_of` has read whole; read again up to the last of `rows`.
+    """
+    found: dict[int, int] = {}
+    if not rows or is_parquet(file):
+        return found
+    with _text(file) as (lines, delimiter):
+        reader, begins, row = csv.reader(lines, delimiter=delimiter), 1, -1
+        for fields in reader:
+            row += bool(fields)  # an empty line is no row; the header is row 0
+            if fields and row in rows:
+                found[row] = begins
+                if len(found) == len(rows):
+                    break
+            begins = reader.line_num + 1
+    return found
+
+
+@contextmanager
+def _text(file: Path) -> Iterator[tuple[TextIO, str]]:
+    """The file's text from its start, and the separator of its header."""
+    with (gzip.open if _zipped(file) else open)(file, "rb") as raw:
+        lines = io.TextIOWrapper(raw, encoding="utf-8-sig", newline="")
+        header = lines.readline()
+        delimiter = max(",;\t|", key=lambda char: len(next(csv.reader([header], delimiter=char), [])))
+        lines.seek(0)
+        yield lines, delimiter
+
+
+def _zipped(file: Path) -> bool:
+    return file.name.lower().endswith(".gz")
 
 
 def _csv(file: Path) -> Source:
     """The file's header and number of rows. Raises UsageError for a line that a strict reader would not accept."""
     reader: Any = None
-    zipped = file.name.lower().endswith(".gz")
     try:
         # Why Python reads it too: DuckDB does not look at the checksum of a gzip file.
-        with (gzip.open if zipped else open)(file, "rb") as raw:
-            lines = io.TextIOWrapper(raw, encoding="utf-8-sig", newline="")
-            header = lines.readline()
-            delimiter = max(",;\t|", key=lambda char: len(next(csv.reader([header], delimiter=char), [])))
-            lines.seek(0)
+        with _text(file) as (lines, delimiter):
             reader = csv.reader(lines, delimiter=delimiter, strict=True)
             own = tuple(name or f"column{i}" for i, name in enumerate(next(reader, [])))
             rows = _count(reader, len(own))
@@ -69,17 +106,19 @@ def _csv(file: Path) -> Source:
         hint = "a csv file is UTF-8, has as many fields in each line, and doubles a quote inside quotes"
         raise UsageError(f"file {file}, line {reader.line_num if reader else 1}: {why}", hint) from None
     except (OSError, EOFError, zlib.error) as exc:
-        raise UsageError(f"file {file} cannot be read: {str(exc).lower()}") from None
+        # Why not the text of the error: of what is no gzip file it quotes the first bytes.
+        why = getattr(exc, "strerror", None) or "it is no gzip file, or not a whole one"
+        raise UsageError(f"file {file} cannot be read: {why.lower()}", "write the file again, whole") from None
     if not own:
-        raise UsageError(f"file {file} is empty: it lacks a header line")
+        raise UsageError(f"file {file} is empty: it lacks a header line", "write the names of its columns on line 1")
     if len({name.casefold() for name in own}) < len(own):
-        raise UsageError(f"file {file} has two columns of one name (upper and lower case are one)")
+        raise UsageError(f"file {file} has two columns of one name (upper and lower case are one)", _ONCE)
     columns = ", ".join(f"{literal(name)}: 'VARCHAR'" for name in own)
     # Why not parallel=false: DuckDB 2.0 then drops what follows a quote that does not close, without a word.
     clause = (
         f"read_csv({literal(exactly(file))}, auto_detect=false, header=true, strict_mode=true, null_padding=false, "
         f"ignore_errors=false, hive_partitioning=false, delim={literal(delimiter)}, quote='\"', escape='\"', "
-        f"compression='{'gzip' if zipped else 'none'}', columns={{{columns}}})"
+        f"compression='{'gzip' if _zipped(file) else 'none'}', columns={{{columns}}})"
     )
     return Source(file, clause, own, rows)
 
@@ -102,7 +141,7 @@ def _parquet(con: duckdb.DuckDBPyConnection, file: Path) -> Source:
         raise unreadable(file, exc) from None
     # Why: of two columns of one name DuckDB renames the second; nobody should map to a name that is not in the file.
     if renamed := sorted(set(own) - {str(row[0]) for row in written}):
-        raise UsageError(f"file {file}: a column comes twice, the second would be read as {renamed[0]!r}")
+        raise UsageError(f"file {file}: a column comes twice, the second would be read as {renamed[0]!r}", _ONCE)
     return Source(file, clause, tuple(own), None)
 
 
@@ -129,9 +168,15 @@ def exactly(file: Path) -> str:
     return re.sub(r"([*?\[])", r"[\1]", str(file))
 
 
-def there_is(word: str, known: Sequence[str]) -> str:
-    """The columns there are, the nearest to `word` first."""
+def nearest(word: str, known: Sequence[str]) -> str | None:
+    """The column that was perhaps meant."""
     folded = {name.casefold(): name for name in known}
     near = difflib.get_close_matches(word.casefold(), list(folded), n=1)
-    guess = f"did you mean {folded[near[0]]!r}? " if near else ""
+    return folded[near[0]] if near else None
+
+
+def there_is(word: str, known: Sequence[str]) -> str:
+    """The columns there are, the nearest to `word` first."""
+    near = nearest(word, known)
+    guess = f"did you mean {near!r}? " if near else ""
     return f"{guess}there is " + ", ".join(repr(name) for name in known[:30]) + (", …" if len(known) > 30 else "")

@@ -12,7 +12,7 @@ import os
 import re
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +21,14 @@ import duckdb
 from protocols.errors import IntegrityError, UsageError
 from protocols.schema import OTHER, Column, Schema
 
-from .files import Source, check_files, literal, quoted, source_of, there_is, unreadable
+from .faults import BadRow, Fault, earliest, faults_of, repeats_of
+from .files import Source, check_files, is_parquet, literal, nearest, quoted, source_of, there_is, unreadable
 
 PERSON = "customer"
-SAMPLE = 20
 _SQL = {"id": "VARCHAR", "date": "DATE", "money": "BIGINT", "count": "BIGINT", "category": "VARCHAR"}
 _BLANKS = "' ' || chr(9) || chr(10) || chr(13) || chr(160)"
+_ROOM = "is there room and permission?"
+_ASK = "ask the operator for a plan with another table"
 _DAY = "[0-9]{4}-[0-9]{2}-[0-9]{2}"
 _CLOCK = r"[ T][0-2][0-9]:[0-5][0-9](:[0-6][0-9](\.[0-9]+)?)?(Z|[+-][0-9]{2}(:?[0-9]{2})?)?"
 # Why: a window, an aggregate or a subquery would make one person's row depend on other people's rows,
@@ -53,18 +55,12 @@ class Table:
 
 
 @dataclass(frozen=True)
-class BadRow:
-    """A value that cannot be used: where it is and why, never what it is. `row` counts data rows of the file from 1."""
-
-    file: str
-    row: int
-    column: str
-    reason: str
-
-
-@dataclass(frozen=True)
 class Snapshot:
-    """A written snapshot: `rows` of `people` (bad ones among them), first and last readable day (empty: none)."""
+    """A written snapshot: `rows` of `people` (bad ones among them), first and last readable day (empty: none).
+
+    `faults`: what cannot be used, by column; `bad_sample`: its first places. `repeats`: rows that a table of one row
+    per id may not have, None when there are none.
+    """
 
     path: Path
     sha256: str
@@ -74,6 +70,8 @@ class Snapshot:
     last_day: str
     bad_rows: int
     bad_sample: tuple[BadRow, ...]
+    faults: tuple[Fault, ...]
+    repeats: Fault | None
     nameless_rows: int
 
 
@@ -98,10 +96,17 @@ def take_snapshot(table: Table, schema: Schema, to: Path) -> Snapshot:
             _load(con, index, file, table, schema)
         # 3. Rows of somebody, sorted, written beside and moved into place
         if not con.execute("SELECT count(v0) FROM rows").fetchall()[0][0]:
-            raise UsageError(f"no row has a {PERSON}, so there is nothing to take", "is the column mapped right?")
+            what = f"no row has a {PERSON}, so there is nothing to take"
+            raise UsageError(what, f"is table.columns.{PERSON} in node.toml the right column?")
         _write(con, schema, Path(beside) / "part", to)
         # 4. What the operator is told
         return _describe(con, schema, table.files, to)
+
+
+def keep_snapshot(snapshot: Snapshot, to: Path) -> Snapshot:
+    """Move a snapshot to its place: whole or not at all, and for good. Raises UsageError."""
+    _move(snapshot.path, to)
+    return replace(snapshot, path=to)
 
 
 def check_snapshot(path: Path, sha256: str) -> None:
@@ -118,12 +123,13 @@ def check_snapshot(path: Path, sha256: str) -> None:
 def _check_mapping(table: Table, schema: Schema) -> None:
     agreed = schema.columns
     if PERSON not in agreed or agreed[PERSON].type != "id":
-        raise UsageError(f"schema {schema.name} has no id column {PERSON!r}, so its rows belong to nobody")
+        raise UsageError(f"schema {schema.name} has no id column {PERSON!r}, so its rows belong to nobody", _ASK)
     if "bad" in agreed:
-        raise UsageError(f"schema {schema.name} names a column 'bad', which a snapshot keeps for itself")
+        raise UsageError(f"schema {schema.name} names a column 'bad', which a snapshot keeps for itself", _ASK)
     for name in _names(schema):
         if name not in table.columns:
-            raise UsageError(f"column {name!r} of schema {schema.name} is not mapped", "name an own column for it")
+            hint = f'below [table.columns] in node.toml write: {name} = "…", an own column or an expression over them'
+            raise UsageError(f"column {name!r} of schema {schema.name} is not mapped", hint)
     for name in table.columns:
         if name not in agreed:
             raise UsageError(f"schema {schema.name} has no column {name!r}", there_is(name, sorted(agreed)))
@@ -139,6 +145,7 @@ def _engine(beside: Path) -> duckdb.DuckDBPyConnection:
 def _load(con: duckdb.DuckDBPyConnection, index: int, file: Path, table: Table, schema: Schema) -> None:
     """Add one file, in its order, to the table `rows`: for column i a value v<i> or a reason r<i> for its lack."""
     source = source_of(con, file)
+    _check_header(con, source, table)
     texts, reads = [], []
     for i, name in enumerate(_names(schema)):
         column, mapped = schema.columns[name], table.columns[name]
@@ -153,7 +160,28 @@ def _load(con: duckdb.DuckDBPyConnection, index: int, file: Path, table: Table, 
     except duckdb.Error as exc:
         raise unreadable(file, exc) from None
     if source.rows is not None and found != source.rows:
-        raise UsageError(f"file {file} holds {source.rows} rows, of which {found} were read")
+        what = f"file {file} holds {source.rows} rows, of which {found} were read"
+        raise UsageError(what, "take empty lines out of it, or write it again with every value in quotes")
+
+
+def _check_header(con: duckdb.DuckDBPyConnection, source: Source, table: Table) -> None:
+    """Refuse a CSV file with none of the mapped columns, without saying which it has.
+
+    Why: without a header line its "columns" are a customer's values. After this, names of columns may be shown.
+    """
+    parsed = [[mapped] if mapped in source.own else _references(con, mapped) for mapped in table.columns.values()]
+    # Why a letter: the mapping "0" is an expression, but could be what stands on the first line.
+    wanted = sorted({name for names in parsed for name in names if re.search(r"[^\W\d]", name)})
+    there = {own.casefold() for own in source.own}
+    if wanted and not is_parquet(source.file) and not any(name.casefold() in there for name in wanted):
+        what = f"file {source.file} has none of the mapped columns: " + ", ".join(map(repr, wanted))
+        raise UsageError(what, "is line 1 a header, and is it the right file? see table.files and table.columns")
+
+
+def _references(con: duckdb.DuckDBPyConnection, text: str) -> list[str]:
+    """The columns that an expression names; none when it is not one."""
+    tree = json.loads(con.execute("SELECT json_serialize_sql(?)", [f"SELECT {text}"]).fetchall()[0][0])
+    return [str(part["column_names"][0]) for part in _parts(tree) if part["class"] == "COLUMN_REF"]
 
 
 def _own(con: duckdb.DuckDBPyConnection, source: Source, macro: str, name: str, mapped: str, column: Column) -> str:
@@ -168,7 +196,8 @@ def _own(con: duckdb.DuckDBPyConnection, source: Source, macro: str, name: str, 
         kind = con.execute(f"DESCRIBE SELECT {value} AS v FROM {source.clause}").fetchall()[0][1]
     except duckdb.Error:
         hint = "a csv column is text: write CAST(x AS DECIMAL(18,2)) where a number is meant"
-        raise UsageError(f"column {name!r}: {mapped!r} cannot be computed from {source.file}", hint) from None
+        what = f"column {name!r} is mapped to {mapped!r}, which cannot be computed from {source.file}"
+        raise UsageError(what, hint) from None
     if column.type == "id" and kind in ("FLOAT", "DOUBLE"):
         # Why: a whole-number id with gaps is often stored as a float; 17.0 and 17 are one customer, NaN is nobody.
         whole = f"isfinite({value}) AND {value} = trunc({value}) AND abs({value}) < 9007199254740992"
@@ -181,11 +210,12 @@ def _columns_of(con: duckdb.DuckDBPyConnection, source: Source, name: str, text:
     where = f"column {name!r} is mapped to {text!r}"
     tree = json.loads(con.execute("SELECT json_serialize_sql(?)", [f"SELECT {text}"]).fetchall()[0][0])
     if tree["error"]:
-        raise UsageError(f"{where}, neither an own column nor an expression", there_is(text, source.own))
+        what = f"{where}, neither a column of {source.file} nor an expression: {tree['error_message']}"
+        raise UsageError(what, _how_to_write(name, text, source.own))
     node = tree["statements"][0]["node"]
     items = node.get("select_list", [])
     if len(tree["statements"]) != 1 or len(items) != 1 or node["from_table"]["type"] != "EMPTY":
-        raise UsageError(f"{where}, which is more than one expression")
+        raise UsageError(f"{where}, which is more than one expression", "one column takes one value of each row")
     pure = {row[0] for row in con.execute(_PURE).fetchall()} | {"nullif"}
     names = {own.casefold(): own for own in source.own}
     used: dict[str, None] = {}
@@ -193,13 +223,23 @@ def _columns_of(con: duckdb.DuckDBPyConnection, source: Source, name: str, text:
         impure = part["class"] == "FUNCTION" and part["function_name"].lower() not in pure
         if impure or not _PLAIN.fullmatch(part["class"]):
             what = part.get("function_name") or part["class"].lower()
-            raise UsageError(f"{where}, but {what!r} does not compute with the values of one row alone")
+            hint = "write it without sums over rows, windows, subqueries, clocks and random numbers"
+            raise UsageError(f"{where}, but {what!r} does not compute with the values of one row alone", hint)
         if part["class"] == "COLUMN_REF":
             own = str(part["column_names"][0])
             if own.casefold() not in names:
                 raise UsageError(f"{where}; file {source.file} has no column {own!r}", there_is(own, source.own))
             used[names[own.casefold()]] = None
     return list(used)
+
+
+def _how_to_write(name: str, text: str, own: Sequence[str]) -> str:
+    """The hint for a mapping that is neither a column nor an expression."""
+    one_word = re.fullmatch(r"[\w .]+", text)  # else it is an expression gone wrong, and no misspelt column
+    if one_word and (near := nearest(text, own)):
+        return f"did you mean table.columns.{name} = {near!r}?"
+    rules = "close each bracket and quote, and put a column's name with a space or a dash in double quotes"
+    return f"table.columns.{name} takes a column or what may stand after SELECT, as lower(x) or x - y; {rules}"
 
 
 def _parts(node: Any) -> Iterator[dict[str, Any]]:
@@ -274,11 +314,18 @@ def _write(con: duckdb.DuckDBPyConnection, schema: Schema, part: Path, to: Path)
     try:
         con.execute(f"COPY ({query}) TO {literal(str(part))} (FORMAT parquet)")
         os.chmod(part, 0o600)
+    except (duckdb.Error, OSError):
+        raise UsageError(f"snapshot {to} cannot be written", _ROOM) from None
+    _move(part, to)
+
+
+def _move(part: Path, to: Path) -> None:
+    try:
         _sync(part)
         os.replace(part, to)
         _sync(to.parent)
-    except (duckdb.Error, OSError):
-        raise UsageError(f"snapshot {to} cannot be written", "is there room and permission?") from None
+    except OSError:
+        raise UsageError(f"snapshot {to} cannot be written", _ROOM) from None
 
 
 def _sync(path: Path) -> None:
@@ -295,14 +342,10 @@ def _describe(con: duckdb.DuckDBPyConnection, schema: Schema, files: Sequence[Pa
     query = f"SELECT {counts}, count(*) FILTER (bad) FROM rows WHERE v0 IS NOT NULL"
     rows, people, first, last, bad = con.execute(query).fetchall()[0]
     nameless = con.execute("SELECT count(*) FROM rows WHERE v0 IS NULL").fetchall()[0][0]
-    return Snapshot(to, _sha256(to), rows, people, first or "", last or "", bad, _sample(con, schema, files), nameless)
-
-
-def _sample(con: duckdb.DuckDBPyConnection, schema: Schema, files: Sequence[Path]) -> tuple[BadRow, ...]:
-    names = _names(schema)
-    each = (f"SELECT file, row, {i} AS i, r{i} AS why FROM rows WHERE v0 IS NOT NULL" for i in range(len(names)))
-    query = f"FROM ({' UNION ALL '.join(each)}) WHERE why IS NOT NULL ORDER BY file, row, i LIMIT {SAMPLE}"
-    return tuple(BadRow(str(files[file]), row, names[i], why) for file, row, i, why in con.execute(query).fetchall())
+    faults = faults_of(con, _names(schema), files)
+    repeats = repeats_of(con, _names(schema), schema.one_row_per, files) if schema.one_row_per else None
+    sample = earliest(faults, files)
+    return Snapshot(to, _sha256(to), rows, people, first or "", last or "", bad, sample, faults, repeats, nameless)
 
 
 def _sha256(path: Path) -> str:

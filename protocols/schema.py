@@ -15,6 +15,7 @@ from .errors import UsageError
 
 OTHER = "other"
 NAME_LENGTH = 40
+SHOWN_FAULTS = 3
 
 
 def _real_day(text: str) -> str:
@@ -84,10 +85,19 @@ class Column(Frozen):
 
 
 class Schema(Frozen):
-    """The columns of one agreed table, by name."""
+    """The columns of one agreed table, by name. `one_row_per`: an id column that no two rows share a value of."""
 
     name: Name
     columns: dict[Name, Column]
+    one_row_per: Name | None = None
+
+    @model_validator(mode="after")
+    def _one_row_per_id(self) -> Self:
+        if self.one_row_per is not None:
+            column = self.columns.get(self.one_row_per)
+            if column is None or column.type != "id":
+                raise ValueError(f"one_row_per is {self.one_row_per!r}, which is no id column of the table")
+        return self
 
     @model_validator(mode="after")
     def _features_have_names(self) -> Self:
@@ -156,9 +166,17 @@ def cents(units: int) -> int:
 
 
 def explain(exc: ValidationError, what: str) -> UsageError:
-    """The first fault of a document, by the name of its setting and never with more of its value than needed."""
-    first = exc.errors(include_url=False, include_context=False, include_input=False)[0]
-    where = ".".join(str(part) for part in first["loc"]) or what
-    reason = first["msg"].removeprefix("Value error, ")
-    more = f" (and {exc.error_count() - 1} more)" if exc.error_count() > 1 else ""
-    return UsageError(f"{what}: {where}: {reason[:1].lower()}{reason[1:]}{more}")
+    """The first faults of a document, by the names of its settings and never with more of a value than needed."""
+    faults = exc.errors(include_url=False, include_context=False, include_input=False)
+    said = [_fault(".".join(map(str, fault["loc"])), fault["type"], fault["msg"]) for fault in faults[:SHOWN_FAULTS]]
+    more = f" (and {len(faults) - SHOWN_FAULTS} more)" if len(faults) > SHOWN_FAULTS else ""
+    return UsageError(f"{what}: {'; '.join(said)}{more}")
+
+
+def _fault(where: str, kind: str, message: str) -> str:
+    reason = {"missing": "is missing", "extra_forbidden": "there is no such setting"}.get(kind)
+    if reason is None:
+        reason = message.removeprefix("Value error, ")
+        reason = reason[:1].lower() + reason[1:]
+    # Our own reasons often name the setting themselves.
+    return reason if not where or reason.startswith((f"{where} ", f"{where}:")) else f"{where}: {reason}"
