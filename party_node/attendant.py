@@ -7,12 +7,12 @@ stored bytes again. Only what the pinned coordinator signed, for this party and 
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import secrets
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from io import BytesIO
 from typing import Any
 
 import grpc
@@ -52,7 +52,7 @@ class Attendant:
         signing: Ed25519PrivateKey,
         coordinator: Ed25519PublicKey,
         journal: Journal,
-        answer: Callable[[Header, bytes], Answer],
+        answer: Callable[[Header, bytes | memoryview], Answer],
         max_payload: int = 1 << 30,
         backoff: tuple[float, float] = (0.2, 5.0),
         on_event: Callable[[str], None] = lambda _: None,
@@ -64,9 +64,14 @@ class Attendant:
         self._signing, self._coordinator, self._journal, self._app = signing, coordinator, journal, answer
         self._max_payload, self._backoff, self._on_event = max_payload, backoff, on_event
         self._transfer_timeout, self._options = transfer_timeout, rpc.client_options(keepalive)
-        self._let_in = False
+        self._let_in = self._up = False
         self._pool: ThreadPoolExecutor | None = None
         self._work: dict[str, asyncio.Future[Ready]] = {}
+
+    @property
+    def connected(self) -> bool:
+        """Whether the coordinator has let this party in, and the stream is up."""
+        return self._let_in and self._up
 
     async def run(self, stop: asyncio.Event) -> None:
         """Attend until `stop` is set, then let an answer that is being computed come to its end."""
@@ -87,6 +92,7 @@ class Attendant:
         """One stream, to its end, whatever that is. Returns how long to wait before the next."""
         shortest, longest = self._backoff
         self._let_in = False
+        self._up = True
         stopper = asyncio.ensure_future(stop.wait())
         reader = asyncio.ensure_future(self._dial())
         try:
@@ -108,6 +114,7 @@ class Attendant:
         except Exception as exc:  # noqa: BLE001 - a full disk or a dead call (asyncio.InvalidStateError): dial again
             self._event(f"stream failed: {type(exc).__name__}; what is journalled will be sent again")
         finally:
+            self._up = False
             for task in (reader, stopper):
                 task.cancel()
             await asyncio.gather(reader, stopper, return_exceptions=True)
@@ -144,11 +151,8 @@ class Attendant:
         if header.kind != seal.INSTRUCTION:
             raise IntegrityError("the coordinator sent something else than an instruction")
         # (2)
-        inbox = BytesIO() if header.size <= self._max_payload else None
-        async with asyncio.timeout(self._transfer_timeout):
-            await frames.collect(call.read, header, frames.Discard() if inbox is None else inbox)
-        # (3)
-        work = self._begin(header, None if inbox is None else inbox.getvalue())
+        # (3) Why in one line: a payload that had a name here would stay in memory until its answer is sent.
+        work = self._begin(header, await self._payload(call, header))
         ends: list[asyncio.Future[Any]] = [work, over]
         await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
         # (4)
@@ -156,7 +160,18 @@ class Attendant:
             reply, buffers = work.result()
             await frames.send(call.write, reply, buffers)
 
-    def _begin(self, header: Header, payload: bytes | None) -> asyncio.Future[Ready]:
+    async def _payload(self, call: Any, header: Header) -> bytes | memoryview | None:
+        """What the header announces, a mapped file of the journal when large; None when it is over the limit."""
+        inbox = self._journal.inbox(header.size) if header.size <= self._max_payload else None
+        try:
+            async with asyncio.timeout(self._transfer_timeout):
+                await frames.collect(call.read, header, frames.Discard() if inbox is None else inbox)
+            return None if inbox is None else inbox.taken()
+        finally:
+            if inbox is not None:
+                inbox.drop()
+
+    def _begin(self, header: Header, payload: bytes | memoryview | None) -> asyncio.Future[Ready]:
         """Why shared: when the stream breaks the answer goes on, and the message that comes again on the next stream
         waits for it instead of queueing behind it."""
         work = self._work.get(header.message_id)
@@ -171,11 +186,23 @@ class Attendant:
         if not work.cancelled() and (error := work.exception()) is not None:
             log.error("%s: no answer was stored: %s", self._party, type(error).__name__)
 
-    def _answer(self, asked: Header, payload: bytes | None) -> Ready:
-        """The stored reply, or a new one that is stored before this returns. Runs in the pool's one thread."""
+    def _answer(self, asked: Header, payload: bytes | memoryview | None) -> Ready:
+        """The stored reply, made first when there is none. Runs in the pool's one thread.
+
+        Why it is read back: what is sent is the journal's file, and what the app built can go.
+        """
         done = self._journal.reply(asked.message_id)
-        if done is not None:
-            return pb.Sealed.FromString(done.sealed), [done.payload]
+        if done is None:
+            self._store(asked, payload)
+            done = self._journal.reply(asked.message_id)
+        if isinstance(payload, memoryview):
+            # Why: apps leave cycles behind (Flower's own records make them), and a mapped file in one stays in memory.
+            gc.collect()
+        if done is None:
+            raise IntegrityError("the journal has forgotten a reply")
+        return pb.Sealed.FromString(done.sealed), [done.payload]
+
+    def _store(self, asked: Header, payload: bytes | memoryview | None) -> None:
         answer = self._decide(asked, payload)
         size, sha256 = seal.digest(answer.buffers)
         if size > self._max_payload:
@@ -184,9 +211,8 @@ class Attendant:
         sealed = seal.seal(self._signing, self._header(asked, answer.kind, size, sha256))
         self._journal.put_reply(asked.message_id, asked.run, sealed.SerializeToString(), answer.buffers)
         self._event(f"answered run {asked.run}, sequence {asked.seq}: {answer.kind}")
-        return sealed, answer.buffers
 
-    def _decide(self, asked: Header, payload: bytes | None) -> Answer:
+    def _decide(self, asked: Header, payload: bytes | memoryview | None) -> Answer:
         if not self._journal.claim(asked.run, asked.seq, asked.src, asked.message_id):
             return failure(SEQUENCE_USED, "sequence number used before")
         if payload is None:

@@ -1,38 +1,42 @@
-"""The data engineer's tool: `sumroom-party register | start | status | segments`."""
+"""The data engineer's tool: `sumroom-party register | start | health | status | requests | segments`."""
 
 from __future__ import annotations
 
 import asyncio
 import json
 import logging
-import secrets
+import re
 import signal
+import sys
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from protocols import terminal
 from protocols.accuracy import epsilon
 from protocols.budget import decimal
-from protocols.errors import Refused, UsageError
+from protocols.errors import UsageError
 from protocols.plan import Plan
 
+from . import registration, requests_cli
 from .config import Config
 from .filter import Filter
+from .health import Pulse, check_pulse
 from .policy import Consent
-from .records import Snapshot, take_snapshot
-from .store import Dataset, Store
+from .requests import open_requests
 
 SHOWN_DELTA = 1e-6
+_DIGEST = re.compile("[0-9a-f]{8,64}")
 LARGEST_REQUEST = 64 << 20
-WORST_SHARE = 0.05  # of rows that may be unusable: more is a wrong mapping or a broken export, not life
+_SHOWN = ("connected", "disconnected", "refused", "stream failed")
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+app.add_typer(requests_cli.app, name="requests")
 ConfigOption = Annotated[Path, typer.Option(metavar="NODE.TOML", help="This node's settings.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as one JSON document.")]
 
@@ -45,7 +49,9 @@ def _sumroom_party() -> None:
 @app.command()
 def register(
     config: ConfigOption,
-    plan: Annotated[Path, typer.Option(metavar="PLAN.TOML", help="The plan whose table this is.")],
+    plan: Annotated[
+        Path, typer.Option(metavar="PLAN", help="The plan whose table this is: its file, or the digest of a request.")
+    ],
     as_json: JsonOption = False,
 ) -> None:
     """Read this party's files once, check them, and keep a snapshot as a new version of its data.
@@ -53,42 +59,10 @@ def register(
     What is found is shown here and told to nobody else.
     """
     settings = Config.load(config)
-    agreed = _plan(plan)
-    store = Store(settings.path("state"))
-    try:
-        version = secrets.token_hex(16)
-        name = f"snapshot-{version}.parquet"
-        snapshot = take_snapshot(settings.table(), agreed.table, store.state / name)
-        if snapshot.people > agreed.people_cap:
-            (store.state / name).unlink()
-            raise Refused(
-                f"the files hold more people than the plan's people_cap of {agreed.people_cap}",
-                "ask the operator for a plan with a larger public cap",
-            )
-        if snapshot.bad_rows > snapshot.rows * WORST_SHARE:
-            (store.state / name).unlink()
-            _show_snapshot(version, snapshot, Console(stderr=True))
-            raise Refused(
-                f"{snapshot.bad_rows:,} of {snapshot.rows:,} rows are unusable, the limit is {WORST_SHARE:.0%}",
-                "see the columns and rows above, then set them right in table.columns or in the files",
-            )
-        store.add_dataset(
-            Dataset(
-                version=version,
-                salt=secrets.token_hex(32),
-                snapshot=name,
-                sha256=snapshot.sha256,
-                schema_digest=agreed.table.digest(),
-                blocks=tuple(sorted(settings.room.blocks)),
-                people_cap=agreed.people_cap,
-            )
-        )
-    finally:
-        store.close()
-    if as_json:
-        print(json.dumps(_summary(version, snapshot), indent=2))
-    else:
-        _show_snapshot(version, snapshot, Console())
+    done = registration.register(settings, _plan(settings, plan))
+    for warning in done.warnings:
+        print(terminal.plain(f"warning: {warning}"), file=sys.stderr)
+    print(json.dumps(done.document(), indent=2) if as_json else terminal.plain("\n".join(done.lines())))
 
 
 @app.command()
@@ -122,14 +96,23 @@ def start(
         journal=journal,
         answer=codec.client_handler(flower.app, node_config),
         max_payload=LARGEST_REQUEST,
+        on_event=_told,
     )
+    pulse = Pulse(settings.path("state"), settings.settings.coordinator, lambda: attendant.connected)
+    print(f"{settings.party}: dialling {settings.settings.coordinator}; Ctrl-C ends it", file=sys.stderr, flush=True)
     # A consent policy that cannot be read is found out now, not in a round.
     Consent.from_toml(settings.read("consent"), where=str(settings.path("consent")))
     try:
-        asyncio.run(_until_stopped(attendant.run, flower.stop_waiting))
+        asyncio.run(_until_stopped([attendant.run, pulse.beat], flower.stop_waiting))
     finally:
         journal.close()
         flower.close_nodes()
+
+
+@app.command()
+def health(config: ConfigOption) -> None:
+    """Whether the node runs and is connected: exit status 0, or 1 with the reason."""
+    print(check_pulse(Config.load(config).path("state"), time.time()))
 
 
 @app.command()
@@ -140,16 +123,17 @@ def status(config: ConfigOption, as_json: JsonOption = False) -> None:
     lines: list[dict[str, Any]] = []
     for name, block in sorted(settings.room.blocks.items()):
         used = budget.worst_day([block], int(time.time()))
-        lines.append({"block": name, "used_nano": used, "cap_nano": budget.cap})
+        lines.append({"block": name, "used_nano": used, "left_nano": max(0, budget.cap - used), "cap_nano": budget.cap})
     budget.close()
     if as_json:
         print(json.dumps({"party": settings.party, "blocks": lines}, indent=2))
         return
-    table = Table("block", "ρ used", "of", f"ε at δ = {SHOWN_DELTA:g}", title=f"{settings.party}, over all rooms")
+    title = f"{settings.party}, over all rooms"
+    table = Table("block", "ρ used", "left", "of", f"ε at δ = {SHOWN_DELTA:g}", title=title)
     for line in lines:
-        spent = f"{epsilon(line['used_nano'], SHOWN_DELTA):.2f}"
-        table.add_row(line["block"], decimal(line["used_nano"]), decimal(line["cap_nano"]), spent)
-    Console().print(table)
+        amounts = [decimal(line[name]) for name in ("used_nano", "left_nano", "cap_nano")]
+        table.add_row(line["block"], *amounts, f"{epsilon(line['used_nano'], SHOWN_DELTA):.2f}")
+    terminal.console().print(table)
 
 
 @app.command()
@@ -181,7 +165,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return terminal.run(app, "sumroom-party", arguments)
 
 
-async def _until_stopped(run: Callable[[asyncio.Event], Awaitable[None]], then: Callable[[], None]) -> None:
+def _told(event: str) -> None:
+    """What an operator wants to see without asking for it."""
+    if event.startswith(_SHOWN):
+        print(terminal.plain(event), file=sys.stderr, flush=True)
+
+
+async def _until_stopped(runs: Sequence[Callable[[asyncio.Event], Awaitable[None]]], then: Callable[[], None]) -> None:
     stop = asyncio.Event()
 
     def end() -> None:
@@ -190,37 +180,14 @@ async def _until_stopped(run: Callable[[asyncio.Event], Awaitable[None]], then: 
 
     for name in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(name, end)
-    await run(stop)
+    await asyncio.gather(*(run(stop) for run in runs))
 
 
-def _plan(path: Path) -> Plan:
+def _plan(settings: Config, path: Path) -> Plan:
+    if _DIGEST.fullmatch(str(path)) and not path.exists():
+        with closing(open_requests(settings)) as requests:
+            return requests.find(str(path)).plan
     try:
         return Plan.from_toml(path.read_bytes(), where=str(path))
     except OSError as exc:
         raise UsageError(f"cannot read the plan {path}: {exc.strerror}") from None
-
-
-def _summary(version: str, snapshot: Snapshot) -> dict[str, Any]:
-    return {
-        "version": version,
-        "rows": snapshot.rows,
-        "people": snapshot.people,
-        "first_day": snapshot.first_day,
-        "last_day": snapshot.last_day,
-        "bad_rows": snapshot.bad_rows,
-        "rows_without_customer": snapshot.nameless_rows,
-        "bad_sample": [vars(row) for row in snapshot.bad_sample],
-    }
-
-
-def _show_snapshot(version: str, snapshot: Snapshot, console: Console) -> None:
-    console.print(
-        f"dataset {version[:8]}: {snapshot.rows:,} rows of {snapshot.people:,} people, "
-        f"{snapshot.first_day} to {snapshot.last_day}"
-    )
-    if snapshot.nameless_rows:
-        console.print(f"{snapshot.nameless_rows:,} rows have no customer and belong to nobody")
-    if snapshot.bad_rows:
-        console.print(f"{snapshot.bad_rows:,} rows are unusable; their people count as unusable. The first of them:")
-        for row in snapshot.bad_sample:
-            console.print(f"  {row.file} row {row.row}, column {row.column}: {row.reason}")

@@ -21,12 +21,13 @@ from protocols.errors import IntegrityError, Refused
 from protocols.schema import Block
 
 log = logging.getLogger("sumroom.party")
+DAY_S = 86_400
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS charge(
   room TEXT NOT NULL, round TEXT NOT NULL, plan TEXT NOT NULL, first TEXT NOT NULL, last TEXT NOT NULL,
   nano INTEGER NOT NULL CHECK(nano > 0), state TEXT NOT NULL CHECK(state IN ('held', 'spent')),
-  expires INTEGER NOT NULL, PRIMARY KEY(room, round, first, last)) STRICT;
+  at INTEGER NOT NULL, expires INTEGER NOT NULL, PRIMARY KEY(room, round, first, last)) STRICT;
 CREATE TABLE IF NOT EXISTS answered(
   room TEXT NOT NULL, round TEXT NOT NULL, step TEXT NOT NULL, PRIMARY KEY(room, round, step)) STRICT;
 CREATE TRIGGER IF NOT EXISTS charge_stays BEFORE DELETE ON charge WHEN OLD.state = 'spent'
@@ -120,12 +121,17 @@ class Filter:
         inside = [d for d in days if any(b.first <= d <= b.last for b in blocks)]
         return max((sum(n for c, n in charges if c.first <= d <= c.last) for d in inside), default=0)
 
-    def used_by(self, room: str, plan: str, now: int, *, but: str = "") -> int:
-        """Nano-ρ per record that all rounds of one plan, `but` one, have spent or hold now."""
+    def used_by(self, room: str, now: int, *, plan: str | None = None, days: int | None = None, but: str = "") -> int:
+        """Nano-ρ per record that a room's rounds, `but` one, have spent or hold now.
+
+        plan   of this plan only, or of all
+        days   of so many days up to now, or ever
+        """
+        since = 0 if days is None else now - days * DAY_S
         row = self._db.execute(
-            "SELECT COALESCE(SUM(nano), 0) FROM (SELECT MAX(nano) AS nano FROM charge"
-            " WHERE room=? AND plan=? AND round<>? AND (state='spent' OR expires >= ?) GROUP BY round)",
-            (room, plan, but, now),
+            "SELECT COALESCE(SUM(nano), 0) FROM (SELECT MAX(nano) AS nano FROM charge WHERE room=? AND at > ? "
+            "AND (? IS NULL OR plan=?) AND round<>? AND (state='spent' OR expires >= ?) GROUP BY round)",
+            (room, since, plan, plan, but, now),
         ).fetchone()
         return int(row[0])
 
@@ -148,8 +154,8 @@ class Filter:
                     # Not the figures: what other rooms have used is none of this room's business.
                     raise Refused("this party's own budget, over all its rooms, does not bear it")
                 self._db.execute(
-                    "INSERT INTO charge VALUES(?,?,?,?,?,?,?,?)",
-                    (*key[:2], charge.plan, *key[2:], charge.nano, state, charge.expires),
+                    "INSERT INTO charge VALUES(?,?,?,?,?,?,?,?,?)",
+                    (*key[:2], charge.plan, *key[2:], charge.nano, state, now, charge.expires),
                 )
             elif row[:2] != (charge.plan, charge.nano):
                 raise Refused("this round was held for another plan or with another charge")

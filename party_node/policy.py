@@ -1,10 +1,21 @@
-"""The consent policy, `consent.toml`: what may be approved without asking a person. Default: ask.
+"""The consent policy, `consent.toml`: what may be approved without asking a person, what never. Default: ask.
 
-    default = "ask"
-    [[allow]]
-    plan = "9f2c…"            # exactly this plan; `sumroom-coordinator plan check` prints the digest
-    per_round = "0.018"       # the most ρ per record that one round of it may cost
-    in_all = "0.088"          # the most ρ per record for all its rounds together
+    default = "ask"                     # or "deny"; what no rule speaks of
+
+    [[allow]]                           # every condition that is named must hold; all of these rules are limits
+    plan = "9f2c…"                      # exactly this plan; `sumroom-coordinator plan check` prints the digest
+    recipients = ["grocer", "pharmacy"] # nobody else reads the results
+    purpose = "*assortment*"            # words of the plan's purpose; * stands for any others
+    questions = ["rfm"]                 # no other question
+    per_round = "0.018"                 # the most ρ per record that one round may cost
+    per_period = "0.088"                # the most ρ per record for rounds together: of the plan that is named here,
+    period_days = 365                   # or else of all plans in this room; without period_days: ever
+
+    [[deny]]                            # and [[ask]]: one condition that is named must hold for a part of the plan
+    questions = ["lookalike"]           # any of these
+    over_per_round = "0.03"             # it costs more than this
+
+A rule that denies comes before a person's decision, that before a rule that asks, and that before one that allows.
 
 Trusted: whoever can write this file spends the party's budget.
 """
@@ -13,38 +24,91 @@ from __future__ import annotations
 
 import datetime as dt
 import tomllib
-from typing import Any, Literal
+from collections.abc import Callable
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, StringConstraints, ValidationError, field_validator, model_validator
 
 from protocols import schema
 from protocols.budget import decimal
 from protocols.errors import Refused, UsageError
 from protocols.plan import Plan
 from protocols.room import Room
-from protocols.schema import Digest, Frozen, Positive
+from protocols.schema import Digest, Frozen, Name, Positive
 
 # What features are computed from. Without one of these every share would be noise over zeros, and paid for.
 NEEDED = {"customer": "id", "basket": "id", "bought_on": "date", "paid": "money", "discount": "money"}
+LARGEST_PLAN = 1 << 18  # bytes of its canonical form: a person has to read it, and the node keeps it
+
+Names = Annotated[list[Name], Field(min_length=1, max_length=50)]
+Words = Annotated[str, StringConstraints(min_length=3, max_length=400)]
 
 
 class Rule(Frozen):
-    plan: Digest
-    per_round: Positive
-    in_all: Positive
+    """The conditions that all rules share: who gets the results, what for, which questions."""
 
-    @field_validator("per_round", "in_all", mode="before")
+    plan: Digest | None = None
+    recipients: Names | None = None
+    purpose: Words | None = None
+    questions: Names | None = None
+
+    def _named(self, plan: Plan) -> bool:
+        fits = self.purpose is None or fnmatchcase(plan.purpose.casefold(), self.purpose.casefold())
+        return fits and self.plan in (None, plan.digest)
+
+
+class Allow(Rule):
+    """Nano-ρ per record. Limits hold for the whole plan: each recipient, each question, each round."""
+
+    per_round: Positive
+    per_period: Positive
+    period_days: Annotated[int, Field(strict=True, ge=1, le=36_500)] | None = None
+
+    @field_validator("per_round", "per_period", mode="before")
     @classmethod
     def _nano(cls, value: Any) -> Any:
         return schema.nano_field(value, "allow")
 
+    def speaks_of(self, plan: Plan) -> bool:
+        whom = self.recipients is None or set(plan.recipients) <= set(self.recipients)
+        what = self.questions is None or set(_questions(plan)) <= set(self.questions)
+        return self._named(plan) and whom and what
+
+
+class Stop(Rule):
+    """Of [[deny]] and [[ask]]: it is enough that one recipient or one question is among those named."""
+
+    over_per_round: Positive | None = None
+
+    @field_validator("over_per_round", mode="before")
+    @classmethod
+    def _nano(cls, value: Any) -> Any:
+        return schema.nano_field(value, "over_per_round")
+
+    def speaks_of(self, plan: Plan) -> bool:
+        whom = self.recipients is None or bool(set(plan.recipients) & set(self.recipients))
+        what = self.questions is None or bool(set(_questions(plan)) & set(self.questions))
+        dear = self.over_per_round is None or plan.charge > self.over_per_round
+        return self._named(plan) and whom and what and dear
+
 
 class Consent(Frozen):
     default: Literal["ask", "deny"] = "ask"
-    allow: list[Rule] = Field(default_factory=list)
+    deny: list[Stop] = Field(default_factory=list)
+    ask: list[Stop] = Field(default_factory=list)
+    allow: list[Allow] = Field(default_factory=list)
+
+    @model_validator(mode="after")
+    def _each_rule_says_something(self) -> Self:
+        if any(not rule.model_fields_set for rule in (*self.deny, *self.ask)):
+            raise ValueError("a rule without a condition; for everything, set default")
+        return self
 
     @classmethod
     def from_toml(cls, data: bytes, *, where: str) -> Consent:
+        """Raises UsageError naming the file and the setting."""
         try:
             return cls.model_validate(tomllib.loads(data.decode("utf-8")))
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as exc:
@@ -53,21 +117,75 @@ class Consent(Frozen):
             raise schema.explain(exc, where) from None
 
 
-def check_consent(consent: Consent, plan: Plan, already: int) -> None:
-    """Raise Refused unless a rule allows one more round. `already`: nano-ρ that this plan's rounds hold or spent."""
-    for rule in consent.allow:
-        if rule.plan != plan.digest:
-            continue
-        if plan.charge > rule.per_round:
-            raise Refused(f"the plan costs ρ {decimal(plan.charge)} a round, {decimal(rule.per_round)} is allowed")
-        if already + plan.charge > rule.in_all:
-            raise Refused(
-                f"the plan's rounds have used ρ {decimal(already)}; one more makes "
-                f"{decimal(already + plan.charge)}, {decimal(rule.in_all)} is allowed"
-            )
+class Undecided(Refused):
+    """No rule and no person has decided on this plan: a person must."""
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What a person of this party said to exactly one plan.
+
+    most: nano-ρ per record that all rounds of the plan may cost together, earlier ones included; 0: denied
+    """
+
+    plan: str
+    most: int
+
+
+# Nano-ρ per record that rounds of one plan (all plans: None) in this room hold or spent, in so many days (ever: None).
+Used = Callable[[str | None, int | None], int]
+
+
+def check_consent(consent: Consent, decision: Decision | None, plan: Plan, used: Used) -> None:
+    """Raise Refused unless one more round of the plan is allowed; Undecided where a person is to be asked.
+
+    1. a rule that denies it
+    2. a person's decision on exactly this plan
+    3. a rule that asks, 4. one that allows within its limits, 5. the default
+    """
+    # (1)
+    if any(rule.speaks_of(plan) for rule in consent.deny):
+        raise Refused(f"a rule denies plan {plan.digest}")
+    # (2)
+    if decision is not None:
+        _check_decision(decision, plan, used(plan.digest, None))
         return
-    verb = "a person must decide" if consent.default == "ask" else "it is denied"
-    raise Refused(f"no rule allows plan {plan.digest}: {verb}", "add an [[allow]] rule to consent.toml")
+    # (3)
+    if any(rule.speaks_of(plan) for rule in consent.ask):
+        raise Undecided(f"a person must decide on plan {plan.digest}: a rule says so")
+    # (4)
+    short = [_shortfall(rule, plan, used) for rule in consent.allow if rule.speaks_of(plan)]
+    if None in short:
+        return
+    # (5)
+    reason = next((text for text in short if text), f"no rule allows plan {plan.digest}")
+    if consent.default == "deny":
+        raise Refused(f"{reason}: it is denied")
+    raise Undecided(f"{reason}: a person must decide")
+
+
+def _check_decision(decision: Decision, plan: Plan, already: int) -> None:
+    if not decision.most:
+        raise Refused(f"a person has denied plan {plan.digest}")
+    if already + plan.charge > decision.most:
+        raise Undecided(
+            f"the rounds of plan {plan.digest} that a person approved are used up: a person must decide on more"
+        )
+
+
+def _shortfall(rule: Allow, plan: Plan, used: Used) -> str | None:
+    """Why the rule does not allow one more round; None where it does."""
+    if plan.charge > rule.per_round:
+        return f"the plan costs ρ {decimal(plan.charge)} a round, {decimal(rule.per_round)} is allowed"
+    already = used(rule.plan, rule.period_days)
+    if already + plan.charge > rule.per_period:
+        whose = "the plan's rounds" if rule.plan else "this room's rounds"
+        when = f" in {rule.period_days} days" if rule.period_days else ""
+        return (
+            f"{whose} have used ρ {decimal(already)}{when}; one more makes {decimal(already + plan.charge)}, "
+            f"{decimal(rule.per_period)} is allowed"
+        )
+    return None
 
 
 def check_plan(plan: Plan, room: Room, party: str, today: dt.date) -> None:
@@ -88,3 +206,9 @@ def check_plan(plan: Plan, room: Room, party: str, today: dt.date) -> None:
             raise Refused(f"features need a column {column} of type {kind}, and the plan's table has none")
     if schema.day(plan.valid_until) < today:
         raise Refused(f"the plan was valid until {plan.valid_until}")
+    if len(plan.canonical) > LARGEST_PLAN:
+        raise Refused(f"the plan has {len(plan.canonical):,} bytes, the most is {LARGEST_PLAN:,}")
+
+
+def _questions(plan: Plan) -> list[str]:
+    return [question.kind for question in plan.questions]

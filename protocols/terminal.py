@@ -7,9 +7,11 @@ from collections.abc import Callable, Sequence
 
 import click
 import typer
+from rich.console import Console
 
 from .errors import SumroomError, UsageError
 
+WIDE = 120
 INTERRUPTED = 130  # what typer makes of Ctrl-C
 
 
@@ -32,6 +34,12 @@ def run(
     if status == INTERRUPTED:
         return _complain(UsageError("interrupted"), status_of)
     return int(status or 0)
+
+
+def console(*, error: bool = False) -> Console:
+    """Where tables go: as wide as the terminal, and as wide as they are where nobody looks (a pipe, a file)."""
+    stream = sys.stderr if error else sys.stdout
+    return Console(stderr=error, width=None if stream.isatty() else WIDE, highlight=False)
 
 
 def plain(text: str) -> str:

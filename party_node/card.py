@@ -1,0 +1,157 @@
+"""The consent card: what a person of this party should know before saying yes to a plan.
+
+Who asks and what for, who reads the results, the exact shape of what would leave, what it costs before and after, how
+sure the numbers will be, and what no noise can promise. Everything here is the plan, the room and this party's own
+accounts; no row of data is read.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from rich.console import Console, Group
+from rich.table import Table
+from rich.text import Text
+
+from protocols import forecast, terminal
+from protocols.accuracy import epsilon
+from protocols.budget import decimal
+from protocols.ledger.entries import LIFETIME, PERSON
+from protocols.ledger.reducer import Accounts
+from protocols.plan import Plan
+from protocols.room import Room
+
+WORD = 8  # bytes of one masked number on the wire
+MOST_EPSILON = 30.0  # e^30 is more than there are people, and no float overflows
+
+
+@dataclass(frozen=True)
+class Line:
+    """One budget that a round would draw on, nano-ρ."""
+
+    what: str
+    before: int
+    cost: int
+    cap: int
+
+    @property
+    def after(self) -> int:
+        return self.before + self.cost
+
+
+def budgets(plan: Plan, room: Room, party: str, accounts: Accounts | None, own_used: int, own_cap: int) -> list[Line]:
+    """Every budget that one round of the plan draws on. `own_*`: this party's own, over all its rooms, worst day.
+
+    `accounts`: the room's, None where its ledger has no entry yet.
+    """
+    lines = [Line("one record here, in all your rooms", own_used, plan.charge, own_cap)]
+    n, blocks = len(plan.parties), [*sorted(plan.blocks), LIFETIME]
+    spent = len(plan.blocks)
+    for who, each, whose in ((party, 1, "one record here"), (PERSON, n, f"one person at all {n} parties")):
+        for block in blocks:
+            cost = plan.charge * each * (spent if block == LIFETIME else 1)
+            if accounts is not None and accounts.size:
+                balance = accounts.balance(who, block)
+                before, cap = balance.spent, balance.cap
+            else:
+                before, cap = 0, _cap(room, who == PERSON, block == LIFETIME)
+            lines.append(Line(f"{whose}, {'all blocks' if block == LIFETIME else block}", before, cost, cap))
+    return lines
+
+
+def _cap(room: Room, person: bool, lifetime: bool) -> int:
+    caps = room.caps
+    if person:
+        return caps.lifetime_person if lifetime else caps.person
+    return caps.lifetime_record if lifetime else caps.record
+
+
+def show(plan: Plan, room: Room, lines: list[Line], standing: str, console: Console) -> None:
+    """Print the card."""
+    console.print(Group(*_parts(plan, room, lines, standing)))
+
+
+def _parts(plan: Plan, room: Room, lines: list[Line], standing: str) -> Iterator[Text | Table]:
+    yield _heading(f"{plan.name}: a plan of room {room.room}")
+    yield _facts(plan, room, standing)
+    yield _heading("what would leave this party, and nothing else")
+    yield _shape(plan)
+    yield Text(_leaving(plan))
+    yield _heading("what one round costs")
+    yield _costs(plan, lines)
+    yield _heading("what it cannot promise")
+    yield Text("\n".join(f"• {sentence}" for sentence in warnings(plan)))
+
+
+def _heading(text: str) -> Text:
+    return Text(f"\n{text}", style="bold")
+
+
+def _facts(plan: Plan, room: Room, standing: str) -> Table:
+    table = Table(show_header=False, box=None, pad_edge=False)
+    table.add_row("asked by", f"the coordinator of {room.room}, key {room.coordinator.key}")
+    # The one free text in a plan: on one line, and without what a terminal would obey.
+    table.add_row("purpose", Text(" ".join(terminal.plain(plan.purpose).split())))
+    table.add_row("questions", ", ".join(question.kind for question in plan.questions))
+    table.add_row("parties", ", ".join(plan.parties))
+    table.add_row("read by", ", ".join(plan.recipients) + ", the coordinator and every auditor")
+    table.add_row("about", ", ".join(f"{name} ({b.first} to {b.last})" for name, b in sorted(plan.blocks.items())))
+    table.add_row("until", f"{plan.valid_until}; a round ends within {plan.deadline_s} s")
+    table.add_row("digest", plan.digest)
+    table.add_row("standing", Text(standing))
+    return table
+
+
+def _shape(plan: Plan) -> Table:
+    table = Table("step", "numbers", "bytes", "one person moves", "your noise, σ", "± 95 % when released")
+    for step in forecast.steps(plan):
+        table.add_row(
+            step.name,
+            f"{step.slots:,}",
+            f"{WORD * step.slots:,}",
+            f"{step.bound:.2f}",
+            f"{step.sigma:.1f}",
+            forecast.widths(step),
+        )
+    return table
+
+
+def _leaving(plan: Plan) -> str:
+    total = sum(step.slots for step in forecast.steps(plan))
+    return (
+        f"{total:,} whole numbers in all, each a sum over your customers to which your node adds its own noise before "
+        "anything leaves; no row, no identifier, no count without noise. Moves, noise and intervals are in persons."
+    )
+
+
+def _costs(plan: Plan, lines: list[Line]) -> Table:
+    delta = float(plan.delta)
+    table = Table("budget", "ρ before", "after", "at most", f"ε before, δ {plan.delta}", "after")
+    for line in lines:
+        after = decimal(line.after) + (" over" if line.after > line.cap else "")
+        before, then = (f"{epsilon(nano, delta):.2f}" for nano in (line.before, line.after))
+        table.add_row(line.what, decimal(line.before), after, decimal(line.cap), before, then)
+    return table
+
+
+def warnings(plan: Plan) -> list[str]:
+    """The honest sentences: what masks and noise do not do for this plan."""
+    n = len(plan.parties)
+    odds = math.exp(min(epsilon(plan.charge, float(plan.delta)), MOST_EPSILON))
+    said = [
+        f"whoever reads the results may become up to {odds:,.1f} times surer, or less sure, that a given person is "
+        "among your customers; that is what ε means",
+        "what is released stays released: a budget is spent for good, also when a round is forfeited",
+        "a person known to several parties pays at each of them; both figures are above",
+    ]
+    if n == 2:
+        said.insert(1, "with two parties masks hide nothing: each can subtract its own part; your noise alone protects")
+    elif 1 < n <= plan.collusion + 1:
+        said.insert(
+            1, f"the other {n - 1} parties together could subtract their parts: your own full noise is there for that"
+        )
+    if n <= 3:
+        said.append("with three parties or fewer a round ends when one party is lost in it")
+    return said
