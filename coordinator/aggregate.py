@@ -15,14 +15,16 @@ from protocols.room import Room
 from protocols.statistic import Integers
 
 
-def check_share(room: Room, party: str, occasion: Occasion, share: Share, payload: bytes, slots: int) -> Words:
+def check_share(
+    room: Room, party: str, occasion: Occasion, share: Share, payload: bytes | memoryview, slots: int
+) -> Words:
     """One party's words, (slots,) mod 2^64. Raises IntegrityError unless they are its signed share of this occasion."""
     if (share.party, share.occasion) != (party, occasion):
         raise IntegrityError(f"{party} answered for another party or another step")
     if digest(payload) != share.payload or len(payload) != 8 * slots:
         raise IntegrityError(f"{party}: the words are not those of its share, or not {slots} of them")
     keys.check(room.identities[party], "share", share_body(party, occasion, share.payload), share.signature, who=party)
-    return np.frombuffer(payload, dtype="<u8").astype(np.uint64)
+    return np.frombuffer(payload, dtype="<u8").astype(np.uint64, copy=False)
 
 
 def noised_sum(shares: Mapping[str, Words]) -> Integers:

@@ -1,19 +1,23 @@
 """The coordinator as a Flower ServerApp: a round over whatever Grid it is given. Flower's words stop here.
 
-Run config: `config` (path of `coordinator.toml`), `plan` (path of the plan), `wait-s` (how long to wait for parties).
+Run config: `config` (path of `coordinator.toml`), `plan` (path of the plan) or `plan-json` (its canonical form),
+`wait-s` (how long to wait for parties).
 """
 
 from __future__ import annotations
 
 import logging
+import math
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
+from typing import Any
 
 os.environ.setdefault("FLWR_TELEMETRY_ENABLED", "0")
 
-from flwr.app import ConfigRecord, Context, Message, RecordDict
+from flwr.app import ArrayRecord, ConfigRecord, Context, Message, RecordDict
 from flwr.serverapp import Grid, ServerApp
 
 from protocols import messages
@@ -29,22 +33,46 @@ from .store import Store
 progress = logging.getLogger("sumroom.progress")
 CLOCK_SLACK_S = 300.0  # a message's expiry is told by the party's clock; ours may be ahead
 app = ServerApp()
+_held: dict[Path, Store] = {}
 
 
 @app.main()
 def main(grid: Grid, context: Context) -> None:
     """Run one round of the plan; releases and ledger are in the coordinator's store when this returns."""
     config = Config.load(Path(str(context.run_config["config"])))
-    plan = read_plan(Path(str(context.run_config["plan"])))
+    plan = _plan(context.run_config)
     if plan.room != config.room.room:
         raise UsageError(f"the plan is for room {plan.room!r}, the settings are of {config.room.room!r}")
-    store = Store(config.path("state"))
-    try:
+    with ExitStack() as opened:
+        store = _held.get(config.path("state")) or opened.enter_context(closing(Store(config.path("state"))))
         ledger = RoomLedger(config.room, store.book, config.signing, time.time)
         nodes = _find(grid, sorted(config.room.parties), float(str(context.run_config["wait-s"])))
         rounds.run(plan, ledger, _asker(grid, nodes), progress.info)
+
+
+def propose(grid: Grid, plan: Plan, wait_s: float) -> dict[str, str]:
+    """Ask the plan's parties that come within `wait_s` whether they approve: party → `approved`, or why not."""
+    nodes = _here(grid, plan.parties, wait_s)
+    said = rounds.propose(plan, _asker(grid, nodes))
+    return {party: said[party] if party in nodes else f"did not come within {wait_s:g} s" for party in plan.parties}
+
+
+@contextmanager
+def held_store(config: Config) -> Iterator[Store]:
+    """The store, held for as long as the coordinator listens: rounds in this process use it, no other process can."""
+    store = Store(config.path("state"))
+    _held[config.path("state")] = store
+    try:
+        yield store
     finally:
+        del _held[config.path("state")]
         store.close()
+
+
+def _plan(run_config: Mapping[str, Any]) -> Plan:
+    if "plan-json" in run_config:
+        return Plan.from_bytes(str(run_config["plan-json"]).encode())
+    return read_plan(Path(str(run_config["plan"])))
 
 
 def read_plan(path: Path) -> Plan:
@@ -57,10 +85,25 @@ def read_plan(path: Path) -> Plan:
 def _find(grid: Grid, parties: list[str], wait_s: float) -> dict[str, int]:
     """Which node is which party, once all of the room are there: whoever is not in the plan still has to cosign it.
 
+    Raises Refused when one does not come in time.
+    """
+    progress.info("waiting for the parties")
+    here = _here(grid, parties, wait_s)
+    missing = sorted(set(parties) - set(here))
+    if missing:
+        raise Refused(
+            f"{', '.join(missing)} did not come within {wait_s:g} s; nothing was asked and nothing is spent",
+            "start the node: sumroom-party start --config node.toml",
+        )
+    return here
+
+
+def _here(grid: Grid, parties: list[str], wait_s: float) -> dict[str, int]:
+    """Which node is which party, of those that come in time.
+
     Where the grid knows its parties by certificate, that is who they are; elsewhere they say it, and signatures are
     checked later.
     """
-    progress.info("waiting for the parties")
     deadline = time.monotonic() + wait_s
     known: dict[int, str] = {}
     while True:
@@ -75,14 +118,8 @@ def _find(grid: Grid, parties: list[str], wait_s: float) -> dict[str, int]:
                 raise Refused(f"two nodes call themselves {name}")
             if name in parties:
                 known[reply.metadata.src_node_id] = name
-        if set(parties) == set(known.values()):
+        if set(parties) == set(known.values()) or time.monotonic() > deadline:
             return {party: node for node, party in known.items()}
-        if time.monotonic() > deadline:
-            missing = sorted(set(parties) - set(known.values()))
-            raise Refused(
-                f"{', '.join(missing)} did not come within {wait_s:g} s; nothing was asked and nothing is spent",
-                "start the node: sumroom-party start --config node.toml",
-            )
         time.sleep(0.05)
 
 
@@ -120,13 +157,26 @@ def _asker(grid: Grid, nodes: Mapping[str, int]) -> Ask:
 def _answer(reply: Message) -> Answer:
     if not reply.has_content():
         return Answer(None, missing=reply.error.reason or "no reason given")
-    record = reply.content.config_records.get("reply")
-    body = record.get("body") if record is not None else None
+    # Why not `.config_records` and `.array_records`: they make a cycle, by which large words would stay in memory.
+    record, words = reply.content.get("reply"), reply.content.get("words")
+    body = record.get("body") if isinstance(record, ConfigRecord) else None
     if not isinstance(body, bytes):
         return Answer(None, missing="an answer that cannot be read")
-    words = reply.content.array_records.get("words")
-    payload = words["words"].numpy().astype("<u8").tobytes() if words is not None and "words" in words else b""
     try:
-        return Answer(messages.read_reply(body), payload)
+        return Answer(messages.read_reply(body), _payload(words) if isinstance(words, ArrayRecord) else b"")
     except IntegrityError:
         return Answer(None, missing="an answer that cannot be read")
+
+
+def _payload(record: ArrayRecord) -> bytes | memoryview:
+    """The words' bytes, (slots,) of 8 bytes, as a view: of a large reply they are in the journal's file and stay there.
+
+    Why they need no parsing: they are the end of a .npy file, and whether they are the right ones is told by the digest
+    that the party signed.
+    """
+    if "words" not in record:
+        return b""
+    words = record["words"]
+    mapped = getattr(words, "view", None)  # our grid's large arrays have it, Flower's have none
+    data = memoryview(words.data if mapped is None else mapped)
+    return data[max(0, len(data) - 8 * math.prod(words.shape)) :]

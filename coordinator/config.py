@@ -45,13 +45,16 @@ class Settings(Frozen):
 
 @dataclass(frozen=True)
 class Config:
+    """The settings, the folder that relative paths start at, and the file they came from."""
+
     base: Path
     settings: Settings
+    file: Path
 
     @classmethod
     def load(cls, path: Path) -> Config:
         """Raises UsageError naming the file and the setting."""
-        return cls(path.resolve().parent, settings.load(path, Settings))
+        return cls(path.resolve().parent, settings.load(path, Settings), path.resolve())
 
     def path(self, name: str) -> Path:
         return self.base / str(getattr(self.settings.files, name))

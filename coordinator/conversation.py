@@ -13,7 +13,7 @@ class Answer:
     """What came back from one party: a reply with the words of a share, or the public reason why nothing did."""
 
     reply: Reply | None
-    payload: bytes = b""
+    payload: bytes | memoryview = b""
     missing: str | None = None
 
 

@@ -22,7 +22,7 @@ from flwr.serverapp import Grid
 
 from protocols.carrier import codec, seal
 from protocols.carrier import room_pb2 as pb
-from protocols.carrier.frames import UNAVAILABLE, Outgoing, Problem
+from protocols.carrier.frames import UNAVAILABLE, Buffers, Outgoing, Problem
 from protocols.errors import IntegrityError, UsageError
 
 from .hub import Hub
@@ -77,7 +77,7 @@ class RoomGrid(Grid):
 
     def push_messages(self, messages: Iterable[Message]) -> list[str]:
         """Send; the same RecordDict to many is encoded once. Raises UsageError for a node that takes no part."""
-        encoded: dict[int, tuple[tuple[bytes, ...], int, bytes, Message]] = {}
+        encoded: dict[int, tuple[Buffers, int, bytes, Message]] = {}
         ids = []
         for message in messages:
             party = self.party_of(message.metadata.dst_node_id)
@@ -122,7 +122,7 @@ class RoomGrid(Grid):
     def _takes_part(self, party: str) -> bool:
         return self._parties is None or party in self._parties
 
-    def _push(self, message: Message, party: str, buffers: tuple[bytes, ...], size: int, sha256: bytes) -> str:
+    def _push(self, message: Message, party: str, buffers: Buffers, size: int, sha256: bytes) -> str:
         metadata, run, seq = message.metadata, self._run.run_id, next(self._seq)
         header = seal.Header(
             room=self._hub.room,
@@ -168,7 +168,7 @@ class RoomGrid(Grid):
         if stored is None:
             raise IntegrityError("the journal has forgotten this reply")
         header = seal.read(pb.Sealed.FromString(stored.sealed).header)
-        if seal.digest([stored.payload]) != (header.size, header.sha256):
+        if stored.digest() != (header.size, header.sha256):
             raise IntegrityError("the journal holds another payload than was signed")
         return codec.message(header, stored.payload)
 

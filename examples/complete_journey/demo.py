@@ -62,7 +62,7 @@ def _run(place: Path, out: Path, began: float) -> None:
     try:
         _say("the coordinator runs the plan")
         config = place / "coordinator" / "coordinator.toml"
-        _tool("coordinator", "run", PLAN, "--config", config, "--out", _shown(out))
+        _tool("coordinator", "plan", "launch", PLAN, "--config", config, "--out", _shown(out))
     finally:
         _stop(nodes)
     for company in room.COMPANIES:

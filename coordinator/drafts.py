@@ -1,0 +1,126 @@
+"""A plan to start from: what the room already says, and for each question values that usually serve.
+
+The draft is a sound plan as it stands; the operator sets purpose, table and bounds right before proposing it.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Sequence
+
+from protocols.budget import decimal
+from protocols.errors import UsageError
+from protocols.plan import Plan
+from protocols.room import Room
+
+_HEAD = """\
+# A plan of room {room}. Every value is public, is approved by every party, and stays as it is: another value is another
+# plan. `sumroom-coordinator plan check` prints what it costs.
+
+type = "plan@v1"
+room = "{room}"
+name = "{name}"
+purpose = "say here, in a sentence, what the parties want to know and why"
+parties = {parties}
+recipients = {parties}     # who gets the results: all parties, for questions of several steps
+
+collusion = {collusion}           # how many of the others may put their heads together
+quorum = {n}              # how few shares may be released
+
+deadline_s = 600        # the whole round ends by then, released or forfeited
+answer_after_s = 30     # nodes answer at this second, not when they are ready: time must not tell
+valid_until = "{until}"
+
+delta = "0.000001"      # at most 1e-6 and 1 / (10 · people_cap)
+people_cap = 100000     # the most people a party may contribute, public
+rho = "{rho}"            # the most the plan may cost for one person's records at one party
+
+{blocks}
+[features]
+as_of = "{as_of}"            # features are reckoned from this day back
+discount_depth_percent = 15     # a basket counts as discounted above this depth
+
+# What every party's table must hold; each maps its own columns to these in node.toml.
+[table]
+name = "sales"
+[table.columns]
+customer = {{ type = "id" }}
+basket = {{ type = "id" }}
+bought_on = {{ type = "date" }}
+paid = {{ type = "money", low = -10000, high = 10000 }}         # whole units of the currency, per row
+discount = {{ type = "money", low = -10000, high = 10000 }}
+"""
+_QUESTIONS = {
+    "rfm": """\
+
+# Cohorts by recency, frequency and monetary value, cut at quintiles of all parties' customers together.
+[[questions]]
+kind = "rfm"
+rho = { cuts = "0.006", cohorts = "0.012" }
+recency_days = [2, 3, 4, 6, 8, 11, 16, 23, 32, 46, 66, 94, 134, 192, 274]          # candidates for the cuts
+frequency_baskets = [2, 4, 7, 12, 20, 34, 58, 100, 170]
+monetary_units = [5, 8, 13, 21, 35, 57, 94, 155, 256, 422, 696, 1147, 1890, 3114, 5132]
+bargain_baskets = 4
+bargain_share_percent = 60
+""",
+    "segments": """\
+
+# Segments found together: k-means on noised sums, then what each segment is.
+[[questions]]
+kind = "segments"
+clusters = 4
+lloyd_rounds = 5
+coarse_cells = 256
+fine_cells = 2048
+rho = { moments = "0.0015", covariance = "0.0024", coarse = "0.00315", fine = "0.00585", over = "0.0045", \
+lloyd = "0.00252", profile = "0.012" }
+
+[[questions.features]]      # bounds in the feature's own unit; a value beyond them counts as the bound
+name = "recency_days"
+transform = "log1p"
+low = 0
+high = 365
+
+[[questions.features]]
+name = "baskets"
+transform = "log1p"
+low = 1
+high = 300
+
+[[questions.features]]
+name = "spend_cents"
+transform = "log1p"
+low = 100
+high = 1000000
+""",
+}
+
+
+def draft(room: Room, name: str, questions: Sequence[str]) -> str:
+    """TOML of a sound plan that asks `questions` of all parties of the room. Raises UsageError, the caps among it."""
+    for question in questions:
+        if question not in _QUESTIONS:
+            raise UsageError(f"there is no question {question[:40]!r}", f"the questions are: {', '.join(_QUESTIONS)}")
+    parties, last = sorted(room.parties), max(block.last for block in room.blocks.values())
+    head = _HEAD.format(
+        room=room.room,
+        name=name,
+        parties="[" + ", ".join(f'"{party}"' for party in parties) + "]",
+        collusion=len(parties) - 1,
+        n=len(parties),
+        until=(dt.datetime.now(dt.UTC).date() + dt.timedelta(days=365)).isoformat(),
+        as_of=(dt.date.fromisoformat(last) + dt.timedelta(days=1)).isoformat(),
+        rho=decimal(room.caps.record),
+        blocks="\n".join(
+            f'[blocks.{name}]\nfirst = "{block.first}"\nlast = "{block.last}"\n'
+            for name, block in sorted(room.blocks.items())
+        ),
+    )
+    text = head + "".join(_QUESTIONS[question] for question in questions)
+    plan = Plan.from_toml(text.encode(), where="the draft")
+    if plan.charge > room.caps.record:
+        raise UsageError(
+            f"these questions cost ρ {decimal(plan.charge)} a record, the room's cap is {decimal(room.caps.record)}",
+            "ask fewer of them, or lower their rho",
+        )
+    return text

@@ -1,0 +1,160 @@
+"""The coordinator while it listens: the door is open, parties dial in, and rounds are led one after the other."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Self
+
+from protocols.budget import decimal
+from protocols.carrier import codec
+from protocols.carrier.journal import Journal
+from protocols.errors import Refused
+from protocols.ledger.reducer import Accounts, Round
+from protocols.plan import Plan
+
+from . import app as flower
+from .config import Config
+from .grid import RoomGrid, run_server_app
+from .hub import Hub
+
+Progress = Callable[[str], None]
+log = logging.getLogger("sumroom.coordinator")
+
+
+@dataclass(frozen=True)
+class Launched:
+    """What came of a launch. `fresh`: a round was run; otherwise the plan has been released before, by `round`."""
+
+    round: str
+    fresh: bool
+
+
+class Listening:
+    """The coordinator of one room: its store, its journal and its open door. A context manager.
+
+    Raises UsageError for a file that is missing or a port that is taken, Refused where another process has the store.
+    """
+
+    def __init__(self, settings: Config) -> None:
+        self.settings = settings
+
+    def __enter__(self) -> Self:
+        settings = self.settings
+        check_files(settings)
+        codec.prepare_process()
+        with ExitStack() as opened:
+            self._store = opened.enter_context(flower.held_store(settings))
+            self._journal = Journal(settings.path("state") / "journal.db")
+            opened.callback(self._journal.close)
+            self._hub = Hub(
+                room=settings.room.room,
+                signing=settings.signing,
+                journal=self._journal,
+                grace=settings.settings.grace_s,
+            )
+            for party, key in settings.room.identities.items():
+                self._hub.admit(party, key)
+            opened.callback(self._hub.stop)
+            self.port = self._hub.start(
+                settings.settings.host,
+                settings.settings.port,
+                settings.secret("tls_key"),
+                settings.read("tls_certificate"),
+                settings.read("authority"),
+            )
+            self._opened = opened.pop_all()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None) -> None:
+        self._opened.__exit__(kind, exc, tb)
+
+    def online(self) -> tuple[str, ...]:
+        """The parties that are connected."""
+        return self._hub.online()
+
+    def propose(self, plan: Plan, wait_s: float) -> dict[str, str]:
+        """Ask the plan's parties whether they approve: party → `approved`, or the reason why not. Nothing is spent."""
+        run_id = _new_run()
+        grid = RoomGrid(self._hub, run_id, plan=plan.digest, parties=plan.parties)
+        try:
+            return flower.propose(grid, plan, wait_s)
+        finally:
+            grid.close()
+            self._journal.forget(run_id)
+
+    def launch(self, plan: Plan, *, again: bool, wait_s: float, progress: Progress) -> Launched:
+        """Run one round of the plan, unless it has been released already. Idempotent without `again`.
+
+        Raises Refused where its last round ended without a release and `again` is not set: one more costs once more.
+        """
+        before = len(self._store.book.accounts.rounds)
+        last = last_round(self._store.book.accounts, plan)
+        if last is not None and not again:
+            check_unfinished(last, plan)
+            return Launched(last.reserve.round, fresh=False)
+        run_id = _new_run()
+        config: dict[str, Any] = {
+            "config": str(self.settings.file),
+            "plan-json": plan.canonical.decode(),
+            "wait-s": wait_s,
+        }
+        with _heard(progress):
+            try:
+                run_server_app(flower.app, self._hub, run_id, config, plan=plan.digest)
+            finally:
+                self._journal.forget(run_id)
+        return Launched(list(self._store.book.accounts.rounds)[before], fresh=True)
+
+
+def last_round(accounts: Accounts, plan: Plan) -> Round | None:
+    """The plan's latest round, a released one before any other."""
+    mine = [round_ for round_ in accounts.rounds.values() if round_.reserve.plan == plan.digest]
+    done = [round_ for round_ in mine if round_.state == "done"]
+    return (done or mine)[-1] if mine else None
+
+
+def check_unfinished(last: Round, plan: Plan) -> None:
+    """Raise Refused unless the plan's last round has released everything."""
+    if last.state == "done":
+        return
+    what = "was forfeited" if last.state == "forfeited" else "was left open by a process that ended"
+    raise Refused(
+        f"round {last.reserve.round[:8]} of this plan {what}; what it reserved is spent",
+        f"--again runs another, for ρ {decimal(plan.charge)} per record once more",
+    )
+
+
+def check_files(settings: Config) -> None:
+    """Read every file that a round needs, before one begins. Raises UsageError."""
+    settings.room, settings.signing  # noqa: B018 - reading them is the check
+    settings.secret("tls_key")
+    settings.read("tls_certificate")
+    settings.read("authority")
+
+
+def _new_run() -> int:
+    return secrets.randbits(62) + 1
+
+
+class _heard(logging.Handler):  # noqa: N801 - used as a function
+    """Hands each line of the round's progress to `progress` while the block runs."""
+
+    def __init__(self, progress: Progress) -> None:
+        super().__init__()
+        self._progress, self._logger = progress, logging.getLogger("sumroom.progress")
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._progress(record.getMessage())
+
+    def __enter__(self) -> Self:
+        self._logger.addHandler(self)
+        self._logger.setLevel(logging.INFO)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._logger.removeHandler(self)

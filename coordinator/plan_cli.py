@@ -1,0 +1,253 @@
+"""`sumroom-coordinator plan new | check | propose | launch | status`: a plan's life, from a draft to its results."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Annotated, Any
+
+import typer
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+from rich.text import Text
+
+from protocols import forecast, terminal
+from protocols.budget import decimal
+from protocols.encoding import canonical
+from protocols.errors import Refused, RoundEnded, UsageError
+from protocols.ledger.entries import LIFETIME, PERSON
+from protocols.ledger.reducer import Accounts, Round
+from protocols.logbook import Logbook
+from protocols.plan import Plan
+
+from . import control, drafts, exports
+from .config import Config
+
+SHORT = 12
+app = typer.Typer(add_completion=False, help="A plan's life: write it, check it, propose it, launch it, see its state.")
+
+ConfigOption = Annotated[Path, typer.Option(metavar="COORDINATOR.TOML", help="The coordinator's settings.")]
+PlanArgument = Annotated[Path, typer.Argument(metavar="PLAN.TOML", help="The plan.")]
+OutOption = Annotated[Path, typer.Option(metavar="FOLDER", help="Where the results go.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as one JSON document.")]
+WaitOption = Annotated[float, typer.Option("--wait", min=0, max=86_400, help="Seconds to wait for the parties.")]
+
+
+@app.command()
+def new(
+    config: ConfigOption,
+    out: Annotated[Path, typer.Option(metavar="PLAN.TOML", help="The file to write; it must not be there.")],
+    question: Annotated[list[str], typer.Option(help="A question to ask: rfm or segments. May be given twice.")],
+    name: Annotated[str, typer.Option(help="A short name for it.")] = "new-plan",
+) -> None:
+    """Write a plan to start from: the room's own parties, blocks and caps, and each question with usual values."""
+    text = drafts.draft(Config.load(config).room, name, question)
+    try:
+        with out.open("x", encoding="utf-8") as file:
+            file.write(text)
+    except FileExistsError:
+        raise UsageError(f"{out} is there already", "name another file with --out") from None
+    except OSError as exc:
+        raise UsageError(f"cannot write {out}: {exc.strerror}") from None
+    print(f"written: {out}; set purpose, table and bounds right, then: sumroom-coordinator plan check {out}")
+
+
+@app.command()
+def check(plan: PlanArgument, as_json: JsonOption = False) -> None:
+    """Check a plan, and print its digest, its cost, and how wide its intervals will be. No data is touched."""
+    checked = read(plan)
+    if as_json:
+        print(json.dumps(forecast.document(checked), indent=2))
+    else:
+        _show_forecast(checked)
+
+
+@app.command()
+def propose(plan: PlanArgument, config: ConfigOption, wait_s: WaitOption = 60.0, as_json: JsonOption = False) -> None:
+    """Ask every party whether it approves the plan. Nothing is spent. Exit status 1 where one does not."""
+    checked, settings = read(plan), Config.load(config)
+    check_room(checked, settings)
+    request = {"do": "propose", "plan": checked.body(), "wait_s": wait_s}
+    said: dict[str, str] = _done(settings, request, quiet=True)["said"]
+    if as_json:
+        print(json.dumps({"plan": checked.digest, "parties": said}, indent=2))
+    else:
+        for party, answer in said.items():
+            print(terminal.plain(f"{party}: {answer}"))
+    if waiting := [party for party, answer in said.items() if answer != "approved"]:
+        raise Refused(
+            f"not approved by {', '.join(waiting)}",
+            f"a party decides with: sumroom-party requests show {checked.digest[:SHORT]} --config node.toml",
+        )
+
+
+@app.command()
+def launch(
+    plan: PlanArgument,
+    config: ConfigOption,
+    out: OutOption,
+    again: Annotated[bool, typer.Option("--again", help="Run one more round of a plan that has had one.")] = False,
+    wait_s: WaitOption = 60.0,
+    quiet: Annotated[bool, typer.Option("--quiet", help="No progress bar.")] = False,
+) -> None:
+    """Run one round of a plan, and write releases, bundle, policy and report.
+
+    A plan that has been released is not run again: its results are written, and nothing is spent, unless --again says
+    so. Where a coordinator is listening (`serve`) it leads the round; elsewhere this command listens itself.
+    """
+    checked, settings = read(plan), Config.load(config)
+    check_room(checked, settings)
+    exports.check_folder(out)
+    request = {"do": "launch", "plan": checked.body(), "again": again, "wait_s": wait_s}
+    done = _done(settings, request, quiet=quiet, hint=f"sumroom-coordinator export --config {config} --out {out}")
+    if not done["fresh"]:
+        print(f"round {done['round'][:8]} has released this plan before; nothing is run, nothing is spent")
+    exports.write(settings, out)
+
+
+@app.command()
+def status(plan: PlanArgument, config: ConfigOption, as_json: JsonOption = False) -> None:
+    """What has become of a plan: who approved, its rounds, what it has spent and how many more rounds would fit."""
+    checked, settings = read(plan), Config.load(config)
+    check_room(checked, settings)
+    found = _status(checked, settings)
+    if as_json:
+        print(json.dumps(found, indent=2))
+    else:
+        _show_status(checked, found)
+
+
+def read(path: Path) -> Plan:
+    """The plan in a file. Raises UsageError."""
+    try:
+        return Plan.from_toml(path.read_bytes(), where=str(path))
+    except OSError as exc:
+        raise UsageError(f"cannot read the plan {path}: {exc.strerror}") from None
+
+
+def check_room(plan: Plan, settings: Config) -> None:
+    """Raise UsageError for a plan of another room, or Refused for one that has expired."""
+    if plan.room != settings.room.room:
+        raise UsageError(f"the plan is for room {plan.room!r}, the settings are of {settings.room.room!r}")
+    if dt.date.fromisoformat(plan.valid_until) < dt.datetime.now(dt.UTC).date():
+        raise Refused(f"the plan was valid until {plan.valid_until}", "set valid_until, and have it approved anew")
+
+
+# -- a coordinator that listens, or this process ----------------------------------------------------------------------
+
+
+def _done(settings: Config, request: dict[str, Any], *, quiet: bool, hint: str | None = None) -> dict[str, Any]:
+    """Have the listening coordinator do it, or listen and do it here."""
+    with _progress(request, quiet) as progress:
+        try:
+            with _interruptible():
+                try:
+                    return control.ask(settings.path("state"), request, progress)
+                except control.Absent:
+                    pass
+                # Here and not above: Flower and gRPC take a second that `plan check` need not wait for.
+                from .listening import Listening
+                from .service import carry_out
+
+                with Listening(settings) as listening:
+                    return carry_out(listening, request, progress)
+        except KeyboardInterrupt:
+            raise RoundEnded(
+                "interrupted: the budget of a round under way stays spent",
+                f"what was released so far: {hint}" if hint else None,
+            ) from None
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """SIGTERM ends a round as Ctrl-C does: said in the ledger, and to the operator."""
+
+    def stop(_: int, __: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
+def _progress(request: dict[str, Any], quiet: bool) -> Iterator[Any]:
+    columns = (TextColumn("{task.description:<32}"), BarColumn(), TimeElapsedColumn())
+    stages = 3 + 2 * len(Plan.from_bytes(canonical(request["plan"])).mechanisms())
+    with Progress(*columns, console=terminal.console(error=True), disable=quiet) as bar:
+        task = bar.add_task("opening the room", total=stages)
+        yield lambda text: bar.update(task, advance=1, description=text)
+
+
+# -- what it looks like ------------------------------------------------------------------------------------------------
+
+
+def _show_forecast(plan: Plan) -> None:
+    found = forecast.document(plan)
+    table = Table("step", "numbers", "ρ", "one person moves", "σ of a share", "± 95 %", title=Text(plan.name))
+    for step in forecast.steps(plan):
+        moves, sigma = f"{step.bound:.2f}", f"{step.sigma:.1f}"
+        table.add_row(step.name, f"{step.slots:,}", decimal(step.charge), moves, sigma, forecast.widths(step))
+    console = terminal.console()
+    console.print(table)
+    console.print("moves, σ and intervals in persons")
+    console.print(
+        f"per record ρ {found['rho_record']}, ε {found['epsilon_record']:.2f}; "
+        f"per person at all parties ρ {found['rho_person']}, ε {found['epsilon_person']:.2f}; δ {found['delta']}"
+    )
+    console.print(f"digest {found['digest']}", soft_wrap=True)
+
+
+def _status(plan: Plan, settings: Config) -> dict[str, Any]:
+    path = settings.path("state") / "ledger.db"
+    accounts = Accounts()
+    if path.exists():
+        with Logbook(path) as book:
+            accounts = book.accounts
+    rounds = [round_ for round_ in accounts.rounds.values() if round_.reserve.plan == plan.digest]
+    entry = accounts.plans.get(plan.digest)
+    return {
+        "plan": plan.digest,
+        "approved_by": sorted(entry.approvals) if entry else [],
+        "rounds": [_round(round_) for round_ in rounds],
+        "rho_spent": decimal(sum(plan.charge for _ in rounds)),
+        "rounds_left": _left(plan, accounts, settings),
+    }
+
+
+def _round(round_: Round) -> dict[str, Any]:
+    reserve = round_.reserve
+    at = dt.datetime.fromtimestamp(reserve.time, dt.UTC).strftime("%Y-%m-%d %H:%M:%S")
+    released = f"{len(round_.commits)} of {len(reserve.steps)}"
+    return {"round": reserve.round, "reserved_at": at, "state": round_.state, "released": released}
+
+
+def _left(plan: Plan, accounts: Accounts, settings: Config) -> int:
+    """How many more rounds of the plan the room's own caps would bear."""
+    if not accounts.size:
+        return min(settings.room.caps.record // plan.charge, settings.room.caps.person // plan.charge_person)
+    costs = {**dict.fromkeys(plan.parties, plan.charge), PERSON: plan.charge_person}
+    left = [accounts.balance(who, block).left // cost for block in plan.blocks for who, cost in costs.items()]
+    ever = [accounts.balance(who, LIFETIME).left // (cost * len(plan.blocks)) for who, cost in costs.items()]
+    return max(0, min(*left, *ever))
+
+
+def _show_status(plan: Plan, found: dict[str, Any]) -> None:
+    console = terminal.console()
+    who = ", ".join(found["approved_by"])
+    print(f"plan {plan.digest[:SHORT]} {plan.name}: " + (f"approved by {who}" if who else "not in the ledger yet"))
+    if found["rounds"]:
+        table = Table("round", "reserved at, UTC", "state", "steps released")
+        for round_ in found["rounds"]:
+            table.add_row(round_["round"][:8], round_["reserved_at"], round_["state"], round_["released"])
+        console.print(table)
+    more = found["rounds_left"]
+    fit = "round fits" if more == 1 else "rounds fit"
+    print(f"spent ρ {found['rho_spent']} per record; {more} more {fit} the room's caps")

@@ -1,0 +1,61 @@
+"""The coordinator as a service: it keeps the room open, and does what the operator asks."""
+
+from __future__ import annotations
+
+import queue
+from collections.abc import Callable
+from typing import Any
+
+from protocols.encoding import canonical
+from protocols.errors import UsageError
+from protocols.plan import Plan
+
+from . import control
+from .config import Config
+from .control import Answer, Say
+from .listening import Listening
+
+
+def serve(settings: Config, say: Callable[[str], None]) -> None:
+    """Listen until interrupted. `say` gets one line for a person when the door is open.
+
+    The store's lease is held from the first to the last: a second coordinator of this room is refused.
+    """
+    with Listening(settings) as listening:
+        where = f"{settings.settings.host}:{listening.port}"
+        commands = control.Commands(settings.path("state"), {"health": lambda: _health(listening, where)})
+        say(f"{settings.room.room}: listening on {where}; Ctrl-C ends it")
+        try:
+            while True:
+                try:
+                    asked, answer, close = commands.jobs.get(timeout=0.5)
+                except queue.Empty:
+                    continue
+                try:
+                    control.carry_out(asked, answer, lambda a, s: carry_out(listening, a, _heard_by(s)))
+                finally:
+                    close()
+        finally:
+            commands.close()
+
+
+def carry_out(listening: Listening, asked: Answer, progress: Callable[[str], None]) -> dict[str, Any]:
+    """Do one command of the operator. Raises UsageError for one that there is not."""
+    plan = Plan.from_bytes(canonical(asked["plan"]))
+    wait_s = float(asked["wait_s"])
+    match asked["do"]:
+        case "propose":
+            return {"said": listening.propose(plan, wait_s)}
+        case "launch":
+            done = listening.launch(plan, again=bool(asked["again"]), wait_s=wait_s, progress=progress)
+            return {"round": done.round, "fresh": done.fresh}
+        case _:
+            raise UsageError("the coordinator knows no such command")
+
+
+def _health(listening: Listening, where: str) -> Answer:
+    return {"listening": where, "online": list(listening.online())}
+
+
+def _heard_by(say: Say) -> Callable[[str], None]:
+    return lambda text: say({"progress": text})
