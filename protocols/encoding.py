@@ -41,7 +41,7 @@ def parse(data: bytes, *, what: str = "document") -> Any:
     return value
 
 
-def digest(data: bytes) -> str:
+def digest(data: bytes | memoryview) -> str:
     """SHA-256 as 64 lower-case hex characters."""
     return hashlib.sha256(data).hexdigest()
 

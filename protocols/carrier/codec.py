@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 from google.protobuf.message import DecodeError
+from numpy.typing import NDArray
 
 os.environ.setdefault("FLWR_TELEMETRY_ENABLED", "0")
 
@@ -27,7 +28,7 @@ from flwr.supercore.task_identity import TaskIdentity
 
 from ..errors import IntegrityError, UsageError
 from . import room_pb2 as pb
-from .frames import FAILED, Answer, failure, head, split
+from .frames import FAILED, Answer, Buffers, failure, head, split
 from .seal import COORDINATOR_NODE, ERROR, REPLY, Header
 
 log = logging.getLogger(__name__)
@@ -39,6 +40,39 @@ _LISTS = {bool: ("bl", pb.Bools), float: ("dl", pb.Doubles), str: ("sl", pb.Stri
 _SCALARS = {bool: "b", float: "d", str: "s", bytes: "y"}
 
 
+class MappedArray(Array):
+    """An array that stays in a mapped file: `view` is its .npy file and no copy.
+
+    To an app it is any Array: `data` and `numpy()` are copies, made when asked for.
+    """
+
+    view: memoryview
+
+    def __init__(self, dtype: str, shape: tuple[int, ...], stype: str, view: memoryview) -> None:
+        super().__init__(dtype, shape, stype, b"")
+        self.view = view
+
+    @property
+    def data(self) -> bytes:
+        """The .npy file."""
+        return bytes(self.view)
+
+    @data.setter
+    def data(self, data: bytes) -> None:
+        self.view = memoryview(data)
+
+    def numpy(self) -> NDArray[Any]:
+        """The array, which the caller may write to."""
+        shape, fortran, kind, at = _npy(self.view)
+        return np.ndarray(shape, kind, self.view, at, order="F" if fortran else "C").copy(order="K")
+
+    def __eq__(self, other: object) -> bool:
+        names = ("dtype", "shape", "stype", "data")
+        return isinstance(other, Array) and all(getattr(self, name) == getattr(other, name) for name in names)
+
+    __hash__ = None  # type: ignore[assignment]  # as Array
+
+
 def prepare_process() -> None:
     """Give Message() the process-wide identity it insists on, unless Flower has. The wire carries the true run id."""
     try:
@@ -47,14 +81,14 @@ def prepare_process() -> None:
         TaskIdentity.task_id, TaskIdentity.run_id, TaskIdentity.node_id = 0, 0, COORDINATOR_NODE
 
 
-def encode(message: Message) -> tuple[bytes, ...]:
+def encode(message: Message) -> Buffers:
     """The payload of a message, as buffers; the bytes of arrays are not copied.
 
     Raises UsageError for what cannot travel: an object array, an integer outside 64 bits, another kind of record.
     """
     if message.has_error():
         return failure(message.error.code, message.error.reason or "").buffers
-    content, blobs = pb.Content(), list[bytes]()
+    content, blobs = pb.Content(), list[bytes | memoryview]()
     try:
         for name, record in message.content.items():
             content.records.append(_record(name, record, blobs))
@@ -64,7 +98,10 @@ def encode(message: Message) -> tuple[bytes, ...]:
 
 
 def decode(payload: bytes | memoryview, kind: str) -> RecordDict | Error:
-    """What `encode` wrote: records, or for kind `error` an Error. Raises IntegrityError for anything else."""
+    """What `encode` wrote: records, or for kind `error` an Error. Raises IntegrityError for anything else.
+
+    The arrays of a payload that is a mapped file stay in it: they are `MappedArray`.
+    """
     raw, rest = split(payload)
     try:
         content = pb.Content.FromString(bytes(raw))
@@ -123,7 +160,7 @@ def problem(asked: Header, code: int, reason: str) -> Message:
 
 def client_handler(
     app: Callable[[Message, Context], Message], node_config: dict[str, Any]
-) -> Callable[[Header, bytes], Answer]:
+) -> Callable[[Header, bytes | memoryview], Answer]:
     """A ClientApp as the `answer` of an attendant. Each run keeps one Context, in memory, for the latest 1024 runs.
 
     Whatever the app raises leaves as the one error `failed`; the local log gets the name of the exception's class only,
@@ -141,7 +178,7 @@ def client_handler(
                 contexts.popitem(last=False)
             return contexts[header.run]
 
-    def answer(header: Header, payload: bytes) -> Answer:
+    def answer(header: Header, payload: bytes | memoryview) -> Answer:
         try:
             reply = app(message(header, payload), context(header))
             return Answer(ERROR if reply.has_error() else REPLY, encode(reply))
@@ -158,13 +195,14 @@ def _message(metadata: Metadata, body: RecordDict | Error) -> Message:
     return made
 
 
-def _record(name: str, record: object, blobs: list[bytes]) -> pb.Record:
+def _record(name: str, record: object, blobs: list[bytes | memoryview]) -> pb.Record:
     if isinstance(record, ArrayRecord):
         heads = []
         for key, array in record.items():
-            _check_array(array.dtype, tuple(array.shape), array.stype, memoryview(array.data))
-            blobs.append(array.data)
-            size = len(array.data)
+            data = array.view if isinstance(array, MappedArray) else array.data
+            _check_array(array.dtype, tuple(array.shape), array.stype, memoryview(data))
+            blobs.append(data)
+            size = len(data)
             heads.append(pb.ArrayHead(key=key, dtype=array.dtype, shape=array.shape, stype=array.stype, size=size))
         return pb.Record(name=name, type="arrays", arrays=heads)
     if not isinstance(record, MetricRecord | ConfigRecord):
@@ -181,12 +219,18 @@ def _read_record(record: pb.Record, rest: memoryview) -> tuple[ArrayRecord | Met
                 raise ValueError("array beyond the payload")
             data, rest = rest[: entry.size], rest[entry.size :]
             _check_array(entry.dtype, tuple(entry.shape), entry.stype, data)
-            arrays[entry.key] = Array(entry.dtype, tuple(entry.shape), entry.stype, bytes(data))
+            arrays[entry.key] = _array(entry, data)
         return arrays, rest
     values = {entry.key: _read_value(entry.value) for entry in record.entries}
     if len(values) != len(record.entries) or record.type not in ("metrics", "config"):
         raise ValueError("a key twice, or another kind of record")
     return (MetricRecord(values) if record.type == "metrics" else ConfigRecord(values)), rest
+
+
+def _array(entry: pb.ArrayHead, data: memoryview) -> Array:
+    if isinstance(data.obj, bytes):
+        return Array(entry.dtype, tuple(entry.shape), entry.stype, bytes(data))
+    return MappedArray(entry.dtype, tuple(entry.shape), entry.stype, data)
 
 
 def _check_array(dtype: str, shape: tuple[int, ...], stype: str, data: memoryview) -> None:
@@ -196,16 +240,21 @@ def _check_array(dtype: str, shape: tuple[int, ...], stype: str, data: memoryvie
     """
     if stype != NUMPY:
         raise ValueError("arrays are numpy's")
+    found, _, kind, at = _npy(data)
+    if kind.kind not in _KINDS or found != shape or str(kind) != dtype:
+        raise ValueError("the array is not what its head says")
+    if len(data) - at != math.prod(shape) * kind.itemsize:
+        raise ValueError("the array has another size than its shape says")
+
+
+def _npy(data: memoryview) -> tuple[tuple[int, ...], bool, np.dtype[Any], int]:
+    """What the head of a .npy file says: shape, whether columns come first, type, and where the numbers start."""
     start = io.BytesIO(bytes(data[:10_240]))
     version = np.lib.format.read_magic(start)
     if version not in ((1, 0), (2, 0)):
         raise ValueError("another version of .npy")
     reader = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-    found, _, kind = reader(start)
-    if kind.kind not in _KINDS or found != shape or str(kind) != dtype:
-        raise ValueError("the array is not what its head says")
-    if len(data) - start.tell() != math.prod(shape) * kind.itemsize:
-        raise ValueError("the array has another size than its shape says")
+    return *reader(start), start.tell()
 
 
 def _value(value: Any) -> pb.Value:

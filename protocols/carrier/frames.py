@@ -24,6 +24,7 @@ EXPIRED = 1001
 SEQUENCE_USED = 1002
 TOO_LARGE = 1003
 
+Buffers = tuple[bytes | memoryview, ...]
 Read = Callable[[], Awaitable[Any]]
 Write = Callable[[pb.Frame], Awaitable[Any]]
 
@@ -37,7 +38,7 @@ class Answer:
     """A payload and what it is: `reply`, or `error` for the one of `failure`."""
 
     kind: str
-    buffers: tuple[bytes, ...]
+    buffers: Buffers
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ class Outgoing:
 
     header: Header
     sealed: pb.Sealed
-    buffers: tuple[bytes, ...]
+    buffers: Buffers
     deliver: Callable[[str, Problem | None], None]
 
 

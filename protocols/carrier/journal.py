@@ -10,6 +10,7 @@ or, by restoring an old copy, make a party answer anew.
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import io
 import mmap
 import os
@@ -18,7 +19,7 @@ import sqlite3
 import tempfile
 import threading
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -26,6 +27,7 @@ from typing import IO
 from ..errors import IntegrityError, UsageError
 
 SPOOL = 1 << 20
+_STEP = 1 << 23
 _ID = re.compile(r"[0-9a-f]{64}")
 _TABLES = """
 CREATE TABLE IF NOT EXISTS reply(message_id TEXT PRIMARY KEY, run TEXT NOT NULL, sealed BLOB NOT NULL, payload BLOB)
@@ -43,6 +45,17 @@ class Stored:
     sealed: bytes
     payload: bytes | memoryview
 
+    def digest(self) -> tuple[int, bytes]:
+        """Size in bytes and SHA-256 of the payload. What this reads of a mapped file does not stay in memory, so that
+        checking many replies takes no more of it than checking one."""
+        view, sha = memoryview(self.payload), hashlib.sha256()
+        for at in range(0, len(view), _STEP):
+            piece = view[at : at + _STEP]
+            sha.update(piece)
+            if isinstance(view.obj, mmap.mmap):
+                view.obj.madvise(mmap.MADV_DONTNEED, at, len(piece))
+        return len(view), sha.digest()
+
 
 class Inbox:
     """A payload on its way in: in memory when small, in a temporary file of the journal when large."""
@@ -52,15 +65,26 @@ class Inbox:
         self._file: IO[bytes] = io.BytesIO()
         if directory is not None and size >= SPOOL:
             handle, name = tempfile.mkstemp(suffix=".tmp", dir=directory)
-            self._path, self._file = Path(name), os.fdopen(handle, "wb")
+            self._path, self._file = Path(name), os.fdopen(handle, "w+b")
 
-    def write(self, data: bytes, /) -> None:
+    def write(self, data: bytes | memoryview, /) -> None:
         """Append `data`."""
         self._file.write(data)
 
-    def bytes(self) -> bytes | None:
+    def in_memory(self) -> bytes | None:
         """The payload, or None when it is in the file."""
         return self._file.getvalue() if isinstance(self._file, io.BytesIO) else None
+
+    def taken(self) -> bytes | memoryview:
+        """The payload, for whoever reads it once: the file is mapped, and has no name from now on; it is gone with the
+        last view of it, or with the process."""
+        if isinstance(self._file, io.BytesIO):
+            return self._file.getvalue()
+        try:
+            self._file.flush()
+            return _map(self._file)
+        finally:
+            self.drop()
 
     def settle(self, place: Path) -> None:
         """Make the file durable under its final name."""
@@ -75,10 +99,11 @@ class Inbox:
 
     def drop(self) -> None:
         """Remove what was not settled."""
-        self._file.close()
         if self._path is not None:
             self._path.unlink(missing_ok=True)
             self._path = None
+        with suppress(OSError):  # a full disk: what could not be written is not wanted any more
+            self._file.close()
 
 
 class Journal:
@@ -123,7 +148,9 @@ class Journal:
         """A place for a payload of `size` bytes, for `put_reply`; the caller drops it when it does not come to that."""
         return Inbox(self._directory, size)
 
-    def put_reply(self, message_id: str, run: int, sealed: bytes, payload: Inbox | Iterable[bytes]) -> None:
+    def put_reply(
+        self, message_id: str, run: int, sealed: bytes, payload: Inbox | Iterable[bytes | memoryview]
+    ) -> None:
         """Store the reply to `message_id`, durably; the very same again is nothing new.
 
         Raises IntegrityError when another reply is stored already.
@@ -138,7 +165,7 @@ class Journal:
                 if place is not None:
                     inbox.settle(place)
                 with self._transaction() as db:
-                    db.execute("INSERT INTO reply VALUES(?,?,?,?)", (message_id, str(run), sealed, inbox.bytes()))
+                    db.execute("INSERT INTO reply VALUES(?,?,?,?)", (message_id, str(run), sealed, inbox.in_memory()))
         finally:
             inbox.drop()
 
@@ -191,7 +218,7 @@ class Journal:
             raise IntegrityError("a second, different reply to the same message")
         return row is not None
 
-    def _filled(self, buffers: tuple[bytes, ...]) -> Inbox:
+    def _filled(self, buffers: tuple[bytes | memoryview, ...]) -> Inbox:
         inbox = self.inbox(sum(map(len, buffers)))
         try:
             for buffer in buffers:
@@ -211,7 +238,7 @@ class Journal:
         place = self._place(message_id)
         try:
             with open(place or "", "rb") as file:
-                return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+                return _map(file)
         except (OSError, ValueError):
             raise IntegrityError(f"the journal has lost the payload of {message_id[:12]}") from None
 
@@ -223,6 +250,10 @@ class Journal:
         for path in self._directory.iterdir():
             if path.name not in kept:
                 path.unlink()
+
+
+def _map(file: IO[bytes]) -> memoryview:
+    return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
 
 
 def _exclusive(path: Path) -> IO[bytes]:

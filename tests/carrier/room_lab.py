@@ -83,7 +83,7 @@ class Lab:
         return hub.start("127.0.0.1", port, self.read("server.key"), self.read("server.pem"), self.read("ca.pem"))
 
     def party(self, name: str, port: int, **environment: str) -> subprocess.Popen[bytes]:
-        """A party in a process of its own; ended by `close`."""
+        """A party in a process of its own, or several, with commas between; ended by `close`."""
         root = str(HERE.parent.parent)
         command = [sys.executable, str(HERE / "party_process.py"), str(self.directory), name, str(port)]
         process = subprocess.Popen(command, env={**os.environ, "PYTHONPATH": root, **environment})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import mmap
 import os
 import subprocess
 import sys
@@ -81,6 +82,39 @@ def test_every_array_of_plain_numbers_comes_back(dtype: str, shape: tuple[int, .
 def test_the_bytes_of_an_array_are_not_copied() -> None:
     array = Array(np.zeros(10))
     assert codec.encode(message({"a": ArrayRecord({"x": array})}))[1] is array.data
+
+
+def mapped(records: dict[str, Any]) -> RecordDict:
+    """What comes back when the payload is a mapped file."""
+    payload = b"".join(codec.encode(message(records)))
+    file = mmap.mmap(-1, len(payload))
+    file.write(payload)
+    back = codec.decode(memoryview(file), "reply")
+    assert isinstance(back, RecordDict)
+    return back
+
+
+@pytest.mark.parametrize("array", [np.arange(5.0), np.array(2, ">i4"), np.zeros((0, 3)), np.ones((2, 3), order="F")])
+def test_an_array_of_a_mapped_payload_stays_there_and_is_to_an_app_as_any_other(array: Any) -> None:
+    plain = Array(array)
+    found = mapped({"a": ArrayRecord({"x": plain})})["a"]["x"]
+    assert isinstance(found, codec.MappedArray)
+    assert isinstance(found.view.obj, mmap.mmap)
+    assert found == plain
+    assert plain == found
+    assert found != Array(array[..., None])
+    assert dict(ArrayRecord({"y": found})) == {"y": plain}
+    got, expect = found.numpy(), plain.numpy()
+    assert np.array_equal(got, expect)
+    assert (got.dtype, got.flags.f_contiguous, got.flags.writeable) == (expect.dtype, expect.flags.f_contiguous, True)
+    found.data = b"other"
+    assert found.data == b"other"
+
+
+def test_an_array_of_a_mapped_payload_is_sent_on_without_a_copy() -> None:
+    found = mapped({"a": ArrayRecord({"x": Array(np.arange(5.0))})})["a"]
+    records = RecordDict({"b": found})
+    assert codec.encode(Message(records, 7, "query.stats"))[1] is found["x"].view
 
 
 @pytest.mark.parametrize(

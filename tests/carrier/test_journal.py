@@ -12,7 +12,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from proc import status
 
+from protocols.carrier import seal
 from protocols.carrier.journal import SPOOL, Journal
 from protocols.errors import IntegrityError, UsageError
 
@@ -185,4 +187,59 @@ def test_a_full_disk_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.M
     assert journal.reply(ID) is None
     assert not list((tmp_path / "j.db.d").iterdir())
     journal.put_reply(ID, 1, b"sealed", [LARGE])
+    journal.close()
+
+
+@pytest.mark.parametrize("payload", [b"", b"small", LARGE])
+def test_what_is_taken_from_an_inbox_is_all_that_was_written_and_leaves_no_file(
+    journal: Journal, tmp_path: Path, payload: bytes
+) -> None:
+    inbox = journal.inbox(len(payload))
+    inbox.write(payload[:3])
+    inbox.write(memoryview(payload)[3:])
+    taken = inbox.taken()
+    inbox.drop()
+    assert bytes(taken) == payload
+    assert isinstance(taken, memoryview) == (payload == LARGE and (tmp_path / "j.db.d").exists())
+    assert not list(tmp_path.glob("j.db.d/*"))
+
+
+def test_an_inbox_on_a_full_disk_can_be_dropped_and_leaves_nothing(tmp_path: Path) -> None:
+    """The limit on a file's size stands for the disk: what is still buffered cannot be written when it is closed."""
+    script = """
+import resource, sys
+from protocols.carrier.journal import SPOOL, Journal
+journal = Journal(sys.argv[1])
+resource.setrlimit(resource.RLIMIT_FSIZE, (SPOOL, SPOOL))
+inbox = journal.inbox(2 * SPOOL)
+inbox.write(bytes(SPOOL))
+inbox.write(b"one more")
+try:
+    inbox.taken()
+    sys.exit("taken")
+except OSError:
+    inbox.drop()
+"""
+    subprocess.run([sys.executable, "-c", script, str(tmp_path / "j.db")], cwd=ROOT, check=True)
+    assert not list((tmp_path / "j.db.d").iterdir())
+
+
+def test_the_digest_of_a_stored_reply_is_its_payloads(journal: Journal) -> None:
+    for message_id, payload in ((ID, b"small"), (OTHER, LARGE * 9)):
+        journal.put_reply(message_id, 1, b"sealed", [payload])
+        stored = journal.reply(message_id)
+        assert stored is not None
+        assert stored.digest() == seal.digest([payload])
+
+
+def test_checking_a_large_reply_does_not_keep_it_in_memory(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "j.db")
+    journal.put_reply(ID, 1, b"sealed", [bytes(SPOOL)] * 64)
+    stored = journal.reply(ID)
+    assert stored is not None
+    before = status(os.getpid(), "RssFile")
+    stored.digest()
+    assert status(os.getpid(), "RssFile") - before < 16 * SPOOL
+    _ = bytes(stored.payload[: 32 * SPOOL])
+    assert status(os.getpid(), "RssFile") - before > 24 * SPOOL  # it would have been seen
     journal.close()

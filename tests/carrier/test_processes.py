@@ -12,8 +12,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hand_made import HandMade
+from proc import forget_peak, status
 from room_lab import Lab, Room, until
-from test_attendant import HandMade
 
 from coordinator.grid import RoomGrid, run_server_app
 from protocols.carrier import codec
@@ -168,6 +169,20 @@ def test_arrays_of_some_megabytes_go_down_and_up_unchanged(
     replies = grid.send_and_receive(messages, timeout=20)
     assert len(replies) == 2
     assert all(np.array_equal(m.content["array"]["x"].numpy(), array) for m in replies)
+
+
+def test_a_party_needs_at_most_twice_the_payload_to_take_it_and_send_it_back(
+    two: tuple[Room, dict[str, subprocess.Popen[bytes]]],
+) -> None:
+    """64 MB each way. Its peak of memory, mapped files included, above what it had after a round without any."""
+    room, processes = two
+    size, grid, pid = 64 << 20, room.grid(), processes["p1"].pid
+    content = RecordDict({"told": ConfigRecord({}), "array": ArrayRecord({"x": Array(np.arange(size // 8))})})
+    assert ask(grid, told(round=1), "p1") == {"p1": "ok"}
+    idle = status(pid, "VmRSS")
+    forget_peak(pid)
+    assert ask(grid, content, "p1") == {"p1": "ok"}
+    assert status(pid, "VmHWM") - idle < 2 * size
 
 
 def test_three_runs_side_by_side_keep_their_states_apart(

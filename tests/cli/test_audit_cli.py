@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import io
 import json
 import os
@@ -16,17 +15,12 @@ import pytest
 from protocols import audit, bundle, cli, terminal
 from protocols.ledger import trust
 
-BUILDER = Path(__file__).parents[1] / "ledger" / "builder.py"
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
-def files(tmp_path_factory) -> SimpleNamespace:
+def files(built, tmp_path_factory) -> SimpleNamespace:
     """A clean bundle, one with a changed plan, and the policy."""
-    spec = importlib.util.spec_from_file_location("sumroom_tests_audit_cli_builder", BUILDER)
-    assert spec is not None
-    assert spec.loader is not None
-    built = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(built)
     room, folder = built.Room(), tmp_path_factory.mktemp("audit")
     members = room.whole(folder / "log.db")
     changed = {**members, bundle.plan_name(room.plan.digest): b"{}"}
@@ -157,7 +151,7 @@ def test_epsilon_is_rounded_up() -> None:
 
 @pytest.mark.processes
 def test_the_module_runs_as_a_program(files) -> None:
-    environment = {**os.environ, "PYTHONPATH": str(BUILDER.parents[2])}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-W", "error", "-m", "protocols", "verify", files.room_tar, "--policy", files.policy_txt]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -16,31 +14,7 @@ import pytest
 
 from party_node import cli
 
-LAB = Path(__file__).parents[1] / "rounds" / "lab.py"
-
-
-@pytest.fixture(scope="module")
-def lab() -> ModuleType:
-    name = "sumroom_tests_rounds_lab"
-    if name not in sys.modules:
-        spec = importlib.util.spec_from_file_location(name, LAB)
-        assert spec is not None
-        assert spec.loader is not None
-        sys.modules[name] = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(sys.modules[name])
-    return sys.modules[name]
-
-
-@pytest.fixture(scope="module")
-def template(lab: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    made: Path = lab.make(tmp_path_factory.mktemp("room") / "trial")
-    return made
-
-
-@pytest.fixture
-def room(lab: ModuleType, template: Path, tmp_path: Path) -> Iterator[Any]:
-    with lab.Room(lab.copy(template, tmp_path / "trial")) as room:
-        yield room
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -61,13 +35,19 @@ def register(capsys: pytest.CaptureFixture[str], home: Path, *more: object) -> t
     return run(capsys, "register", "--config", home / "node.toml", "--plan", home.parent / "plan.toml", *more)
 
 
+def more_rows(home: Path, *rows: str) -> None:
+    with (home / "sales.csv").open("a") as file:
+        file.writelines(f"{row}\n" for row in rows)
+
+
 def test_register_shows_what_it_found_and_keeps_a_new_version(
     capsys: pytest.CaptureFixture[str], lab: ModuleType, home: Path
 ) -> None:
     before = set((home / "state").glob("snapshot-*.parquet"))
+    more_rows(home, "alpha-0,new,2018-01-01,1.00,0.00")
     status, out, err = register(capsys, home)
     assert (status, err) == (0, "")
-    assert "780 rows of 120 people, 2017-01-02 to 2017-12-31" in out
+    assert "781 rows of 120 people, 2017-01-02 to 2018-01-01" in out
     (fresh,) = set((home / "state").glob("snapshot-*.parquet")) - before
     assert fresh.name.removeprefix("snapshot-")[:8] in out
     assert fresh.stat().st_mode & 0o077 == 0
@@ -76,18 +56,19 @@ def test_register_shows_what_it_found_and_keeps_a_new_version(
 def test_register_names_unusable_rows_by_file_row_and_column_and_never_by_value(
     capsys: pytest.CaptureFixture[str], lab: ModuleType, home: Path
 ) -> None:
-    rows = lab.csv_of(lab.rows_of("alpha", people=5))
-    (home / "sales.csv").write_text(rows + "alpha-99,b,2017-13-45,secret-amount,0.00\n,b,2017-01-05,1.00,0.00\n")
-    status, out, _ = register(capsys, home)
+    (home / "sales.csv").write_text(lab.csv_of(lab.rows_of("alpha", people=200)))
+    last = len((home / "sales.csv").read_text().splitlines())
+    more_rows(home, "alpha-99,b,2017-13-45,secret-amount,0.00", ",b,2017-01-05,1.00,0.00")
+    status, out, err = register(capsys, home)
     assert status == 0
-    assert "1 rows are unusable" in out
-    assert "1 rows have no customer" in out
-    assert "column bought_on: not a date" in out
-    assert "secret-amount" not in out
+    assert "\n1 row is unusable, and each one's customer with it:\n" in out
+    assert "\n1 row has no customer and belongs to nobody\n" in out
+    assert f"sales.csv line {last + 1}, column bought_on: not a date" in out
+    assert "secret-amount" not in out + err
     status, out, _ = register(capsys, home, "--json")
     found = json.loads(out)
     assert (status, found["bad_rows"], found["rows_without_customer"]) == (0, 1, 1)
-    assert {row["column"] for row in found["bad_sample"]} == {"bought_on", "paid"}
+    assert [(row["column"], row["line"]) for row in found["bad_sample"]] == [("bought_on", last + 1), ("paid", last + 1)]
     assert "secret-amount" not in out
 
 
@@ -139,7 +120,7 @@ def test_start_refuses_a_key_that_others_can_read_before_it_dials(
     (home / "signing.pem").chmod(0o644)
     done = subprocess.run(
         [sys.executable, "-m", "party_node", "start", "--config", str(home / "node.toml")],
-        cwd=LAB.parents[2],
+        cwd=ROOT,
         capture_output=True,
         text=True,
         timeout=60,
@@ -156,11 +137,11 @@ def test_status_shows_what_is_used_of_the_partys_budget(
 ) -> None:
     path = room.base / "alpha" / "node.toml"
     status, out, _ = run(capsys, "status", "--config", path, "--json")
-    unused = {"block": "year", "used_nano": 0, "cap_nano": 10**9}
+    unused = {"block": "year", "used_nano": 0, "left_nano": 10**9, "cap_nano": 10**9}
     assert (status, json.loads(out)) == (0, {"party": "alpha", "blocks": [unused]})
     room.run()
     status, out, _ = run(capsys, "status", "--config", path, "--json")
-    assert json.loads(out)["blocks"] == [{**unused, "used_nano": lab.RHO}]
+    assert json.loads(out)["blocks"] == [{**unused, "used_nano": lab.RHO, "left_nano": 10**9 - lab.RHO}]
     status, out, _ = run(capsys, "status", "--config", path)
     assert status == 0
     assert "0.4" in out
@@ -201,6 +182,7 @@ def test_a_wrong_command_line_is_status_2(capsys: pytest.CaptureFixture[str], wo
 def test_two_registered_versions_are_both_kept_and_the_latest_counts(
     capsys: pytest.CaptureFixture[str], home: Path
 ) -> None:
+    more_rows(home, "alpha-0,new,2018-01-01,1.00,0.00")
     register(capsys, home)
     db = sqlite3.connect(home / "state" / "node.db")
     rows = db.execute("SELECT version, snapshot FROM dataset ORDER BY number").fetchall()

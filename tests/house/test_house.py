@@ -67,8 +67,7 @@ def test_each_company_consents_to_exactly_the_plan_of_the_demo(company: str) -> 
 def test_no_module_outgrows_its_name() -> None:
     for path in tracked():
         if path.suffix == ".py" and "_pb2" not in path.name:
-            limit = 550 if "tests" in path.relative_to(ROOT).parts else 400
-            assert len(path.read_text("utf-8").splitlines()) <= limit, path
+            assert len(path.read_text("utf-8").splitlines()) <= 400, path
 
 
 def test_no_init_file_shadows_a_package_below_tests() -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -12,26 +10,6 @@ import pytest
 
 from party_node.config import Config
 from protocols.errors import UsageError
-
-LAB = Path(__file__).parents[1] / "rounds" / "lab.py"
-
-
-@pytest.fixture(scope="module")
-def lab() -> ModuleType:
-    name = "sumroom_tests_rounds_lab"
-    if name not in sys.modules:
-        spec = importlib.util.spec_from_file_location(name, LAB)
-        assert spec is not None
-        assert spec.loader is not None
-        sys.modules[name] = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(sys.modules[name])
-    return sys.modules[name]
-
-
-@pytest.fixture(scope="module")
-def template(lab: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    made: Path = lab.make(tmp_path_factory.mktemp("room") / "trial")
-    return made
 
 
 @pytest.fixture

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-import importlib.util
 import sqlite3
-import sys
 import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -23,19 +21,6 @@ from protocols.schema import Block
 
 CAP = 100
 PLAN, OTHER_PLAN = "a" * 64, "b" * 64
-LAB = Path(__file__).parents[1] / "rounds" / "lab.py"
-
-
-@pytest.fixture(scope="module")
-def lab() -> ModuleType:
-    name = "sumroom_tests_rounds_lab"
-    if name not in sys.modules:
-        spec = importlib.util.spec_from_file_location(name, LAB)
-        assert spec is not None
-        assert spec.loader is not None
-        sys.modules[name] = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(sys.modules[name])
-    return sys.modules[name]
 
 
 @pytest.fixture
@@ -99,8 +84,8 @@ def test_a_hold_lapses_after_its_expiry_and_not_in_its_last_second(accounts: Fil
 
 def test_a_lapsed_hold_counts_for_nothing_even_before_it_is_removed(accounts: Filter) -> None:
     hold(accounts, "1", 30)
-    assert (worst(accounts, now=60), accounts.used_by("one", PLAN, 60)) == (30, 30)
-    assert (worst(accounts, now=61), accounts.used_by("one", PLAN, 61)) == (0, 0)
+    assert (worst(accounts, now=60), accounts.used_by("one", 60, plan=PLAN)) == (30, 30)
+    assert (worst(accounts, now=61), accounts.used_by("one", 61, plan=PLAN)) == (0, 0)
 
 
 def test_a_spend_never_lapses(accounts: Filter) -> None:
@@ -161,10 +146,10 @@ def test_what_a_plan_has_used_is_counted_once_a_round_and_for_its_room_alone(acc
     spend(accounts, "1", 10, block(1, 10), block(11, 20))
     hold(accounts, "2", 20)
     hold(accounts, "3", 40, room="two")
-    assert accounts.used_by("one", PLAN, 0) == 30
-    assert accounts.used_by("one", PLAN, 0, but="2") == 10
-    assert accounts.used_by("two", PLAN, 0) == 40
-    assert accounts.used_by("one", OTHER_PLAN, 0) == 0
+    assert accounts.used_by("one", 0, plan=PLAN) == 30
+    assert accounts.used_by("one", 0, plan=PLAN, but="2") == 10
+    assert accounts.used_by("two", 0, plan=PLAN) == 40
+    assert accounts.used_by("one", 0, plan=OTHER_PLAN) == 0
 
 
 @pytest.mark.parametrize(
@@ -174,8 +159,8 @@ def test_what_a_plan_has_used_is_counted_once_a_round_and_for_its_room_alone(acc
         "UPDATE charge SET nano = 1",
         "UPDATE charge SET state = 'held'",
         "UPDATE charge SET last = '2017-01-01'",
-        "INSERT INTO charge VALUES('one', '9', 'p', '2017-01-01', '2017-01-01', 0, 'spent', 0)",
-        "INSERT INTO charge VALUES('one', '9', 'p', '2017-01-01', '2017-01-01', -5, 'spent', 0)",
+        "INSERT INTO charge VALUES('one', '9', 'p', '2017-01-01', '2017-01-01', 0, 'spent', 0, 0)",
+        "INSERT INTO charge VALUES('one', '9', 'p', '2017-01-01', '2017-01-01', -5, 'spent', 0, 0)",
     ],
 )
 def test_the_file_itself_refuses_to_take_a_spend_back(accounts: Filter, tmp_path: Path, statement: str) -> None:

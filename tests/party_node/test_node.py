@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import importlib.util
 import logging
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -14,76 +12,13 @@ import numpy as np
 import pytest
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
-from party_node import contribution
 from party_node.filter import Filter
 from party_node.node import Node
 from protocols import messages
 from protocols.errors import Refused, RoundEnded
-from protocols.ledger import notes
-from protocols.ledger.reducer import state_of
 from protocols.masking import offer
 from protocols.questions import rfm
-
-LAB = Path(__file__).parents[1] / "rounds" / "lab.py"
-
-
-@pytest.fixture(scope="module")
-def lab() -> ModuleType:
-    name = "sumroom_tests_rounds_lab"
-    if name not in sys.modules:
-        spec = importlib.util.spec_from_file_location(name, LAB)
-        assert spec is not None
-        assert spec.loader is not None
-        sys.modules[name] = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(sys.modules[name])
-    return sys.modules[name]
-
-
-@pytest.fixture(scope="module")
-def template(lab: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    made: Path = lab.make(tmp_path_factory.mktemp("room") / "trial")
-    return made
-
-
-@pytest.fixture
-def room(lab: ModuleType, template: Path, tmp_path: Path) -> Iterator[Any]:
-    with lab.Room(lab.copy(template, tmp_path / "trial")) as room:
-        yield room
-
-
-@pytest.fixture
-def computed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The name of every step whose sum a node computes from its data, from here on."""
-    seen: list[str] = []
-    real = contribution.contribute
-
-    def watched(plan: Any, step: Any, *rest: Any) -> Any:
-        seen.append(step.name)
-        return real(plan, step, *rest)
-
-    monkeypatch.setattr("party_node.node.contribute", watched)
-    return seen
-
-
-def unsigned_by(note: str, *parties: str) -> str:
-    """A checkpoint without the lines of these parties."""
-    checkpoint, lines = notes.split(note)
-    return notes.assemble(checkpoint, lines[0], [line for line in lines[1:] if line.split(" ")[1] not in parties])
-
-
-def another(request: messages.Contribute, **changes: Any) -> messages.Contribute:
-    occasion = type(request.occasion).model_validate({**request.occasion.body(), **changes})
-    return request.model_copy(update={"occasion": occasion})
-
-
-def next_step(room: Any) -> messages.Prepare:
-    """What opens the next step of the ledger's last round."""
-    round_id, round_ = list(room.book.accounts.rounds.items())[-1]
-    step = round_.reserve.steps[len(round_.commits)]
-    occasion = {"plan": room.plan.digest, "round": round_id, "step": step.step, "nonce": step.nonce}
-    more = {"room": "trial", "state": state_of(round_), "attempt": 1}
-    return messages.Prepare.model_validate({"occasion": {**occasion, **more}})
-
+from tests.rounds.requests import next_step, unsigned_by, with_occasion
 
 # -- before the reserve ------------------------------------------------------------------------------------------------
 
@@ -96,15 +31,16 @@ def next_step(room: Any) -> messages.Prepare:
         ({"nonce": "0" * 32}, "not what its reserve says"),
         ({"step": "rfm-cohorts"}, "not what its reserve says"),
         ({"attempt": 2}, "attempted once"),
-        ({"room": "other"}, "does not ask this party"),
+        ({"room": "other"}, "asked for in another room"),
         ({"state": "0" * 64}, "starts from another release"),
     ],
 )
 def test_an_occasion_that_the_ledger_does_not_name_is_refused_before_anything_is_computed(
     room: Any, computed: list[str], changes: dict[str, Any], reason: str
 ) -> None:
-    request = another(room.stopped_at(messages.Contribute)["beta"], **changes)
-    for asked in (request, messages.Prepare(occasion=request.occasion)):
+    request = with_occasion(room.stopped_at(messages.Contribute)["beta"], **changes)
+    agree = messages.Agree(occasion=request.occasion, roster=request.roster)
+    for asked in (request, agree, messages.Prepare(occasion=request.occasion)):
         reply = room.say("beta", asked)
         assert isinstance(reply, messages.Refusal)
         assert reason in reply.reason
@@ -131,8 +67,11 @@ def test_a_reserve_that_a_node_has_not_seen_gets_no_mask_key_and_no_contribution
         room.ledger.countersign(room.ask, sorted(room.nodes), 5.0)
     prepare = next_step(room)
     roster = {party: room.say(party, prepare).key for party in ("alpha", "gamma")}
-    checkpoint = room.book.checkpoint()
-    for asked in (prepare, messages.Contribute(occasion=prepare.occasion, roster=roster, checkpoint=checkpoint)):
+    agree = messages.Agree(occasion=prepare.occasion, roster=roster)
+    contribute = messages.Contribute(
+        occasion=prepare.occasion, roster=roster, agreements={}, checkpoint=room.book.checkpoint()
+    )
+    for asked in (prepare, agree, contribute):
         reply = room.say("beta", asked)
         assert isinstance(reply, messages.Refusal)
         assert "not open in this party's copy" in reply.reason
@@ -165,7 +104,7 @@ def test_a_round_that_is_not_in_the_partys_own_accounts_gets_no_contribution(
     request = room.stopped_at(messages.Contribute)["alpha"]
     node = room.nodes["alpha"]
     node.filter.close()
-    node.filter = Filter(tmp_path / "other.db", 10**9)
+    node.filter = node.steps.filter = Filter(tmp_path / "other.db", 10**9)
     reply = room.say("alpha", request)
     assert isinstance(reply, messages.Refusal)
     assert "not charged in this party's budget" in reply.reason
@@ -196,7 +135,7 @@ def _with_one_key_twice(room: Any, request: messages.Contribute) -> dict[str, An
 
 
 def _with_a_key_of_another_round(room: Any, request: messages.Contribute) -> dict[str, Any]:
-    old = another(request, round="1" * 32).occasion
+    old = with_occasion(request, round="1" * 32).occasion
     key = offer(X25519PrivateKey.generate(), room.nodes["gamma"].signing, "gamma", old)
     return {**request.roster, "gamma": key}
 
@@ -257,17 +196,28 @@ def test_another_roster_for_a_step_that_was_answered_is_refused(room: Any, compu
     assert len(computed) == before
 
 
-def test_a_mask_key_is_erased_with_the_share_that_used_it_and_offered_again_until_then(room: Any) -> None:
+def test_a_mask_key_is_offered_again_by_the_same_process_only_and_is_on_no_disk(room: Any) -> None:
     prepare = room.stopped_at(messages.Prepare)["alpha"]
     offered = room.say("alpha", prepare)
     assert room.say("alpha", prepare) == offered
+    (private,) = room.nodes["alpha"].steps._mask_keys.values()
+    raw = private.private_bytes_raw()
+    assert not [
+        f
+        for f in room.base.rglob("*")
+        if f.is_file() and (raw in f.read_bytes() or raw.hex().encode() in f.read_bytes())
+    ]
     room.restart("alpha")
-    assert room.say("alpha", prepare) == offered
-    roster = {party: room.say(party, prepare).key for party in room.nodes}
-    checkpoint = room.book.checkpoint()
-    room.say("alpha", messages.Contribute(occasion=prepare.occasion, roster=roster, checkpoint=checkpoint))
-    rows = room.nodes["alpha"].store._db.execute("SELECT count(*) FROM mask_key").fetchone()
-    assert rows == (0,)
+    assert room.say("alpha", prepare) != offered
+
+
+def test_a_mask_key_is_forgotten_with_its_share_and_with_its_round(room: Any, lab: ModuleType) -> None:
+    prepare = room.stopped_at(messages.Prepare)["alpha"]
+    room.say("alpha", lab.contribution(room, prepare, room.book.checkpoint()))
+    assert room.nodes["alpha"].steps._mask_keys == {}
+    assert len(room.nodes["beta"].steps._mask_keys) == 1
+    room.stopped_at(messages.Contribute)
+    assert [key[0] for key in room.nodes["beta"].steps._mask_keys] == [list(room.book.accounts.rounds)[-1]]
 
 
 # -- the data are wrong ------------------------------------------------------------------------------------------------
@@ -343,7 +293,7 @@ def test_a_node_that_stopped_between_two_steps_goes_on_where_it_was(room: Any) -
     restarted: list[str] = []
 
     def meddle(party: str, request: messages.Request) -> messages.Request:
-        if party == "beta" and len(restarted) < 12:
+        if party == "beta" and not isinstance(request, messages.Agree | messages.Contribute):
             restarted.append(request.type)
             room.restart("beta")
         return request

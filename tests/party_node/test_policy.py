@@ -4,46 +4,18 @@ from __future__ import annotations
 
 import copy
 import datetime as dt
-import importlib.util
 import secrets
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
 
-from party_node.policy import Consent, Rule, check_consent, check_plan
+from party_node.policy import Allow, Consent, check_consent, check_plan
 from protocols import messages
 from protocols.errors import Refused, UsageError
 
 TODAY = dt.date(2027, 1, 1)
-LAB = Path(__file__).parents[1] / "rounds" / "lab.py"
-
-
-@pytest.fixture(scope="module")
-def lab() -> ModuleType:
-    name = "sumroom_tests_rounds_lab"
-    if name not in sys.modules:
-        spec = importlib.util.spec_from_file_location(name, LAB)
-        assert spec is not None
-        assert spec.loader is not None
-        sys.modules[name] = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(sys.modules[name])
-    return sys.modules[name]
-
-
-@pytest.fixture(scope="module")
-def template(lab: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    made: Path = lab.make(tmp_path_factory.mktemp("room") / "trial")
-    return made
-
-
-@pytest.fixture
-def room(lab: ModuleType, template: Path, tmp_path: Path) -> Iterator[Any]:
-    with lab.Room(lab.copy(template, tmp_path / "trial")) as room:
-        yield room
 
 
 def draft_of(room: Any, **changes: Any) -> messages.Reserve:
@@ -64,19 +36,23 @@ def refused(room: Any, request: messages.Request, party: str = "alpha") -> messa
 
 
 def rule(lab: ModuleType, **changes: Any) -> Consent:
-    values = {"plan": lab.plan().digest, "per_round": lab.RHO, "in_all": 2 * lab.RHO, **changes}
-    return Consent(allow=[Rule.model_validate(values)])
+    values = {"plan": lab.plan().digest, "per_round": lab.RHO, "per_period": 2 * lab.RHO, **changes}
+    return Consent(allow=[Allow.model_validate(values)])
+
+
+def used(nano: int) -> Any:
+    return lambda plan, days: nano
 
 
 def test_a_plan_exactly_at_both_limits_is_allowed(lab: ModuleType) -> None:
-    check_consent(rule(lab), lab.plan(), lab.RHO)
+    check_consent(rule(lab), None, lab.plan(), used(lab.RHO))
 
 
 @pytest.mark.parametrize(
     ("changes", "already", "reason"),
     [
         ({"per_round": 399_999_999}, 0, "0.399999999 is allowed"),
-        ({"in_all": 799_999_999}, 400_000_000, "one more makes 0.8, 0.799999999 is allowed"),
+        ({"per_period": 799_999_999}, 400_000_000, "one more makes 0.8, 0.799999999 is allowed"),
         ({}, 400_000_001, "one more makes 0.800000001"),
         ({"plan": "0" * 64}, 0, "a person must decide"),
     ],
@@ -85,14 +61,14 @@ def test_one_nano_over_a_limit_or_another_digest_is_not_allowed(
     lab: ModuleType, changes: dict[str, Any], already: int, reason: str
 ) -> None:
     with pytest.raises(Refused, match=reason):
-        check_consent(rule(lab, **changes), lab.plan(), already)
+        check_consent(rule(lab, **changes), None, lab.plan(), used(already))
 
 
 def test_without_any_rule_a_person_is_asked_or_by_choice_nobody(lab: ModuleType) -> None:
     with pytest.raises(Refused, match="a person must decide"):
-        check_consent(Consent.from_toml(b"", where="consent.toml"), lab.plan(), 0)
+        check_consent(Consent.from_toml(b"", where="consent.toml"), None, lab.plan(), used(0))
     with pytest.raises(Refused, match="it is denied"):
-        check_consent(Consent.from_toml(b'default = "deny"', where="consent.toml"), lab.plan(), 0)
+        check_consent(Consent.from_toml(b'default = "deny"', where="consent.toml"), None, lab.plan(), used(0))
 
 
 @pytest.mark.parametrize(
@@ -100,12 +76,12 @@ def test_without_any_rule_a_person_is_asked_or_by_choice_nobody(lab: ModuleType)
     [
         b'default = "allow"',
         b"[[allow]]\nplan = 1",
-        b'[[allow]]\nplan = "*"\nper_round = "1"\nin_all = "1"',
-        b'[[allow]]\nplan = "' + b"0" * 64 + b'"\nper_round = 0.5\nin_all = "1"',
+        b'[[allow]]\nplan = "*"\nper_round = "1"\nper_period = "1"',
+        b'[[allow]]\nplan = "' + b"0" * 64 + b'"\nper_round = 0.5\nper_period = "1"',
         pytest.param(
-            b'[[allow]]\nplan = "' + b"0" * 64 + b'"\nper_round = "0.0000000001"\nin_all = "1"',
+            b'[[allow]]\nplan = "' + b"0" * 64 + b'"\nper_round = "0.0000000001"\nper_period = "1"',
         ),
-        b'[[allow]]\nplan = "' + b"0" * 64 + b'"\nper_round = "1"\nin_all = "1"\nuntil = "2027"',
+        b'[[allow]]\nplan = "' + b"0" * 64 + b'"\nper_round = "1"\nper_period = "1"\nuntil = "2027"',
         b"\xff",
         b"[",
     ],
@@ -159,7 +135,7 @@ def test_a_round_dearer_than_the_consent_is_refused_and_nothing_is_spent(room: A
 
 
 def test_a_second_round_beyond_in_all_is_refused_and_nothing_more_is_spent(room: Any, lab: ModuleType) -> None:
-    lab.consent(room.base / "beta", room.plan, in_all="0.799999999")
+    lab.consent(room.base / "beta", room.plan, per_period="0.799999999")
     room.run()
     with pytest.raises(Refused, match="beta: the plan's rounds have used"):
         room.run()
@@ -167,7 +143,7 @@ def test_a_second_round_beyond_in_all_is_refused_and_nothing_more_is_spent(room:
 
 
 def test_in_all_holds_for_a_coordinator_that_proposes_once_and_reserves_twice(room: Any, lab: ModuleType) -> None:
-    lab.consent(room.base / "alpha", room.plan, in_all="0.4")
+    lab.consent(room.base / "alpha", room.plan, per_period="0.4")
     room.run()
     refused(room, draft_of(room, expires=lab.START + 100))
 

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import importlib.util
 import secrets
 import shutil
 import sqlite3
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -26,32 +23,6 @@ from protocols.ledger.notes import Checkpoint
 from protocols.ledger.tree import Tree, leaf_hash
 from protocols.logbook import Logbook
 from protocols.messages import Witness
-
-LAB = Path(__file__).parents[1] / "rounds" / "lab.py"
-
-
-@pytest.fixture(scope="module")
-def lab() -> ModuleType:
-    name = "sumroom_tests_rounds_lab"
-    if name not in sys.modules:
-        spec = importlib.util.spec_from_file_location(name, LAB)
-        assert spec is not None
-        assert spec.loader is not None
-        sys.modules[name] = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(sys.modules[name])
-    return sys.modules[name]
-
-
-@pytest.fixture(scope="module")
-def template(lab: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    made: Path = lab.make(tmp_path_factory.mktemp("room") / "trial")
-    return made
-
-
-@pytest.fixture
-def room(lab: ModuleType, template: Path, tmp_path: Path) -> Iterator[Any]:
-    with lab.Room(lab.copy(template, tmp_path / "trial")) as room:
-        yield room
 
 
 @pytest.fixture

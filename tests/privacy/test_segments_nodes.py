@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
@@ -19,7 +17,6 @@ from protocols.errors import RoundEnded
 from protocols.questions.segments.states import FIXED
 from protocols.release import Body
 
-LAB = Path(__file__).resolve().parents[1] / "rounds" / "lab.py"
 FEATURES = [
     {"name": "recency_days", "transform": "log1p", "low": 0, "high": 365},
     {"name": "baskets", "transform": "log1p", "low": 1, "high": 20},
@@ -28,26 +25,6 @@ FEATURES = [
 STEPS = ("seg-moments", "seg-covariance", "seg-coarse", "seg-fine", "seg-over", "seg-lloyd-1", "seg-profile")
 RHO = dict.fromkeys(("moments", "covariance", "coarse", "fine", "over", "lloyd", "profile"), 50_000_000)
 QUESTION = {"kind": "segments", "rho": RHO, "features": FEATURES, "clusters": 3, "lloyd_rounds": 1}
-
-
-@pytest.fixture(scope="module")
-def lab() -> Iterator[ModuleType]:
-    """The rooms of `tests/rounds`, under a name of its own."""
-    name = "sumroom_tests_privacy_segments_lab"
-    spec = importlib.util.spec_from_file_location(name, LAB)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    spec.loader.exec_module(module)
-    yield module
-    del sys.modules[name]
-
-
-@pytest.fixture(scope="module")
-def template(lab: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    made: Path = lab.make(tmp_path_factory.mktemp("segments") / "room")
-    return made
 
 
 @pytest.fixture

@@ -11,9 +11,7 @@ more than the exact discrete Gaussian's δ(ε′) allows. Two attackers look:
 
 from __future__ import annotations
 
-import importlib.util
 import math
-import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,65 +20,19 @@ from typing import Any
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
-from scipy.stats import beta
 
 from party_node import contribution, share
 from protocols.budget import MICRO, variance_for
 from protocols.noise import add_noise
 from protocols.questions import REGISTRY, rfm
 from protocols.statistic import Integers, Noise, People, Statistic, Step
+from tests.privacy.exact_profile import excess
 
 WEIGHT = 4  # what one person adds to each copy
 SIGMA = 8  # of one share
 COPIES = 4_000
 RHO = WEIGHT**2 * COPIES * 10**9 // (2 * SIGMA**2)  # of all copies together, nano-ρ
-ALPHA = 1e-6
-LAB = Path(__file__).resolve().parents[1] / "rounds" / "lab.py"
 PERSON = "every-where"  # in no row of the lab
-
-
-# -- the profile -------------------------------------------------------------------------------------------------------
-
-
-def least(hits: int, draws: int, alpha: float) -> float:
-    """Clopper and Pearson's lower limit of a probability."""
-    return 0.0 if hits == 0 else float(beta.ppf(alpha, hits, draws - hits + 1))
-
-
-def most(hits: int, draws: int, alpha: float) -> float:
-    return 1.0 if hits == draws else float(beta.ppf(1 - alpha, hits + 1, draws - hits))
-
-
-def tails(variance: float) -> tuple[Integers, NDArray[np.float64]]:
-    reach = math.ceil(14 * math.sqrt(variance))
-    support = np.arange(-reach, reach + 1, dtype=np.int64)
-    weights = np.exp(-(support.astype(np.float64) ** 2) / (2 * variance))
-    return support, weights / weights.sum()
-
-
-def exact_delta(variance: float, shift: int, epsilon: float) -> tuple[float, int]:
-    """δ(ε) of the discrete Gaussian moved by `shift`, and the t of the event x ≥ t that reaches it.
-
-    Source: Canonne, Kamath & Steinke 2020, Theorem 7.
-    """
-    support, probability = tails(variance)
-    threshold = math.ceil(shift / 2 + variance * epsilon / shift - 1e-12)
-    moved = probability[support >= threshold - shift].sum()
-    return float(moved - math.exp(epsilon) * probability[support >= threshold].sum()), threshold
-
-
-def excess(without: Integers, with_person: Integers, variance: float, shift: int) -> float:
-    """How far the profile is surely exceeded; above 0 with probability ≤ ALPHA when the noise is as stated."""
-    mu = shift / math.sqrt(variance)
-    grid = (0.0, mu * mu / 2, mu, 2 * mu)
-    alpha = ALPHA / (2 * len(grid))
-    found = []
-    for epsilon in grid:
-        delta, t = exact_delta(variance, shift, epsilon)
-        likelier = least(int((with_person >= t).sum()), len(with_person), alpha)
-        found.append(likelier - math.exp(epsilon) * most(int((without >= t).sum()), len(without), alpha) - delta)
-    return max(found)
 
 
 # -- the test question, and the room in which it is asked --------------------------------------------------------------
@@ -101,23 +53,17 @@ def copies(question: rfm.Plan) -> list[tuple[Step, int]]:
 
 
 @pytest.fixture(scope="module")
-def lab() -> Iterator[ModuleType]:
-    """The rooms of `tests/rounds`, with limits that let all copies pass, under a name of its own."""
-    name = "sumroom_tests_privacy_audit_lab"
-    spec = importlib.util.spec_from_file_location(name, LAB)
-    assert spec is not None
-    assert spec.loader is not None
-    module: Any = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    spec.loader.exec_module(module)
+def lab(lab: ModuleType) -> Iterator[ModuleType]:
+    """The rooms of `tests/rounds`, with limits that let all copies pass."""
     limits = {'record = "2"': 'record = "1000"', 'person = "6"': 'person = "3000"', 'record = "1"': 'record = "1000"'}
-    for old, new in limits.items():
-        module.ROOM_TOML = module.ROOM_TOML.replace(old, new)
-        module.NODE_TOML = module.NODE_TOML.replace(old, new)
-    agree = module.consent
-    module.consent = lambda home, plan: agree(home, plan, per_round="500", in_all="1000")
-    yield module
-    del sys.modules[name]
+    limits['files = ["sales.csv"]'] = f'files = ["sales.csv"]\nleast_people = {PEOPLE}'
+    agree = lab.consent
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("ROOM_TOML", "NODE_TOML"):
+            for old, new in limits.items():
+                patch.setattr(lab, name, getattr(lab, name).replace(old, new))
+        patch.setattr(lab, "consent", lambda home, plan: agree(home, plan, per_round="500", per_period="1000"))
+        yield lab
 
 
 @contextmanager
@@ -187,7 +133,7 @@ def counted_twice() -> Iterator[None]:
         return contribution.Contribution(usual + 2 * (found.total - usual), found.fault)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("party_node.node.contribute", twice)
+        patch.setattr("party_node.participation.contribute", twice)
         yield
 
 

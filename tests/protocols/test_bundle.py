@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import importlib.util
 import io
 import tarfile
-from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -15,7 +13,6 @@ from protocols import bundle
 from protocols.errors import CannotDecide, IntegrityError, UsageError
 from protocols.logbook import Logbook
 
-BUILDER = Path(__file__).parents[1] / "ledger" / "builder.py"
 MEMBERS = {
     "ledger/entries": b'{"a":1}\n' * 80,
     "ledger/checkpoints/0000000005": b"checkpoint",
@@ -23,16 +20,6 @@ MEMBERS = {
     f"releases/{'cd' * 16}-rfm-cuts.json": b"",
 }
 ARCHIVE = bundle.pack(MEMBERS)
-
-
-@pytest.fixture(scope="module")
-def built():
-    spec = importlib.util.spec_from_file_location("sumroom_tests_bundle_builder", BUILDER)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 NAMES = st.one_of(

@@ -88,6 +88,14 @@ def test_every_share_carries_the_full_noise(quorum: int, collusion: int) -> None
         ({"collusion": 0}, "collusion is 0"),
         ({"collusion": 1}, "collusion"),
         ({"collusion": 3}, "collusion is 3"),
+        (
+            {"parties": ["grocer"], "recipients": ["grocer"], "quorum": 1},
+            "collusion must be 0 where there is one party",
+        ),
+        (
+            {"recipients": ["drugstore"]},
+            "a later step starts from the releases before it, so all parties must get them",
+        ),
         ({"delta": "0.000002"}, "delta is 0.000002"),
         ({"delta": "0.0"}, "delta is 0.0"),
         ({"delta": "1e-6"}, "delta"),

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from protocols.schema import Column, Schema, explain
+from protocols.schema import Column, Schema, explain, nano_field
 
 
 def refusal(columns: dict[str, Any]) -> str:
@@ -71,3 +71,22 @@ def test_names_of_features_are_distinct_and_short_enough_for_a_question() -> Non
 def test_a_column_without_the_new_types_has_the_canonical_form_it_always_had() -> None:
     assert Column(type="id").body() == {"type": "id"}
     assert Column(type="money", low=0, high=9).body() == {"type": "money", "low": 0, "high": 9}
+
+
+def test_a_table_may_say_of_which_id_it_has_one_row_each() -> None:
+    columns = {"customer": {"type": "id"}, "kind": category("x", "other")}
+    table = {"name": "sales", "columns": columns}
+    assert Schema.model_validate(table | {"one_row_per": "customer"}).body()["one_row_per"] == "customer"
+    assert Schema.model_validate(table).body().keys() == {"name", "columns"}  # as before there was such a thing
+    for name in ("kind", "person"):
+        with pytest.raises(ValidationError) as caught:
+            Schema.model_validate(table | {"one_row_per": name})
+        assert f"one_row_per is '{name}', which is no id column" in explain(caught.value, "schema").message
+
+
+def test_a_cap_is_read_from_a_decimal_in_quotes_and_everything_else_is_left_to_its_field() -> None:
+    assert nano_field("0.006", "caps.record") == 6_000_000
+    assert nano_field(6_000_000, "caps.record") == 6_000_000
+    assert nano_field(0.006, "caps.record") == 0.006
+    with pytest.raises(ValueError, match="caps.record is '6e-3', not a decimal"):
+        nano_field("6e-3", "caps.record")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import signal
 import socket
@@ -17,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from examples.complete_journey import room as demo_room
 from protocols import bundle
 from protocols.errors import Refused
 from protocols.logbook import Logbook
@@ -32,6 +32,7 @@ DEADLINE = 12
 TABLE = """\
 [table]
 files = ["sales.csv"]
+least_people = 40
 [table.columns]
 customer = "customer"
 basket = "basket"
@@ -51,16 +52,19 @@ class Journey:
 
     def __init__(self, place: Path, lab: ModuleType) -> None:
         self.place, self.nodes = place, dict[str, subprocess.Popen[bytes]]()
-        _example("room").make(place, _free_port())
+        demo_room.make(place, _free_port())
         self.plan_file, self.plan = _quick_plan(place)
         for k, company in enumerate(COMPANIES):
             home = place / company
             text = (home / "node.toml").read_text()
             (home / "node.toml").write_text(text[: text.index("[table]")] + TABLE)
             (home / "sales.csv").write_text(lab.csv_of(lab.rows_of(lab.PARTIES[k], people=40)))
-            lab.consent(home, self.plan, per_round="0.018", in_all="0.133")
+            lab.consent(home, self.plan, per_round="0.018", per_period="0.133")
             done = tool("party_node", "register", "--config", home / "node.toml", "--plan", self.plan_file)
             assert done.returncode == 0, done.stderr
+        text = self.config.read_text()
+        assert "grace_s = 5 " in text  # a restarted node has to import Flower and gRPC before it can dial
+        self.config.write_text(text.replace("grace_s = 5 ", "grace_s = 9 "))
         for company in COMPANIES:
             self.start(company)
 
@@ -85,7 +89,8 @@ class Journey:
         return self.place / "coordinator" / "coordinator.toml"
 
     def begin(self, out: str, *more: object) -> subprocess.Popen[str]:
-        words = ["run", self.plan_file, "--config", self.config, "--out", self.place / out, "--quiet", *more]
+        words = ["plan", "launch", self.plan_file, "--config", self.config, "--out", self.place / out, "--quiet"]
+        words += ["--again", *more]
         command = [sys.executable, "-m", "coordinator", *map(str, words)]
         return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
@@ -146,15 +151,6 @@ def _free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
-
-
-def _example(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(f"sumroom_tests_example_{name}", EXAMPLE / f"{name}.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def _quick_plan(place: Path) -> tuple[Path, Plan]:

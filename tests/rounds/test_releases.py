@@ -3,49 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import ModuleType
 from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from coordinator.release import publish_missing
-from party_node import contribution
 from protocols import messages
 from protocols import release as releases
 from protocols.encoding import canonical, parse
 from protocols.errors import RoundEnded
-from protocols.ledger import notes
-from protocols.ledger.reducer import state_of
 from protocols.release import Body, Proof
-
-
-@pytest.fixture
-def computed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The name of every step whose sum a node computes from its data, from here on."""
-    seen: list[str] = []
-    real = contribution.contribute
-
-    def watched(plan: Any, step: Any, *rest: Any) -> Any:
-        seen.append(step.name)
-        return real(plan, step, *rest)
-
-    monkeypatch.setattr("party_node.node.contribute", watched)
-    return seen
-
-
-def unsigned_by(note: str, *parties: str) -> str:
-    """A checkpoint without the lines of these parties."""
-    checkpoint, lines = notes.split(note)
-    return notes.assemble(checkpoint, lines[0], [line for line in lines[1:] if line.split(" ")[1] not in parties])
-
-
-def next_step(room: Any) -> messages.Prepare:
-    """What opens the next step of the ledger's last round."""
-    round_id, round_ = list(room.book.accounts.rounds.items())[-1]
-    step = round_.reserve.steps[len(round_.commits)]
-    occasion = {"plan": room.plan.digest, "round": round_id, "step": step.step, "nonce": step.nonce}
-    more = {"room": "trial", "state": state_of(round_), "attempt": 1}
-    return messages.Prepare.model_validate({"occasion": {**occasion, **more}})
+from tests.rounds.requests import next_step, unsigned_by
 
 
 def resigned(room: Any, document: dict[str, Any], **changes: Any) -> dict[str, Any]:
@@ -84,13 +54,14 @@ def next_of(room: Any, step: str) -> tuple[str, str]:
     return list(room.book.accounts.rounds)[-1], step
 
 
-def test_the_next_step_is_refused_where_the_release_before_it_was_not_delivered(room: Any, computed: list[str]) -> None:
+def test_the_next_step_is_refused_where_the_release_before_it_was_not_delivered(
+    room: Any, lab: ModuleType, computed: list[str]
+) -> None:
     room.stopped_at(messages.Deliver)
     prepare = next_step(room)
-    roster = {party: room.say(party, prepare).key for party in room.nodes}
     covering = room.book.checkpoints()[1][1]
     before = len(computed)
-    reply = room.say("alpha", messages.Contribute(occasion=prepare.occasion, roster=roster, checkpoint=covering))
+    reply = room.say("alpha", lab.contribution(room, prepare, covering))
     assert isinstance(reply, messages.Refusal)
     assert "has not been delivered" in reply.reason
     assert len(computed) == before

@@ -76,7 +76,7 @@ def test_a_round_beyond_the_partys_own_budget_is_refused_at_the_hold_and_nothing
     room: Any, lab: ModuleType
 ) -> None:
     for party in room.nodes:
-        lab.consent(room.base / party, room.plan, in_all="9")
+        lab.consent(room.base / party, room.plan, per_period="9")
     room.run()
     room.run()
     size = room.book.size
@@ -92,6 +92,8 @@ def test_a_party_that_registers_new_data_between_two_rounds_declares_it_first(ro
     room.run()
     room.nodes.pop("beta").close()
     home = room.base / "beta"
+    with (home / "sales.csv").open("a") as sales:
+        sales.write("beta-0,new,2017-12-31,1.00,0.00\n")
     arguments = ["--config", str(home / "node.toml"), "--plan", str(room.base / "plan.toml"), "--json"]
     assert cli.main(["register", *arguments]) == 0
     room.nodes["beta"] = room._node("beta")
@@ -138,7 +140,7 @@ def marked(lab: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Path:
     day = dt.date(2017, 6, 1)
     csv = {}
     for party in lab.PARTIES:
-        rows = lab.rows_of(party)
+        rows = lab.rows_of(party, people=200)  # one bad row among them is few enough to register
         rows += [(name, f"basket-of-{name}", day, AMOUNT // 10, 0) for name in CANARIES[:2]]
         rows += [(CANARIES[2], "basket", day, AMOUNT * 1000, 0)]
         csv[party] = lab.csv_of(rows)
@@ -207,7 +209,7 @@ def test_a_coordinator_that_goes_back_to_an_older_ledger_gets_no_share(
     room.open_coordinator()
     sent = len(room.sent(messages.Contribute))
     for party in room.nodes:
-        lab.consent(room.base / party, room.plan, in_all="2")
+        lab.consent(room.base / party, room.plan, per_period="2")
     with pytest.raises(SumroomError, match="older copy|forked|cosigned"):
         room.run()
     assert len(room.sent(messages.Contribute)) == sent

@@ -1,0 +1,111 @@
+"""A node whose whole disk, state and accounts, was put back to an older copy: it draws no noise for a step again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+
+from protocols import masking, messages
+from tests.attacks import histories
+from tests.attacks.siege import Siege
+from tests.attacks.stages import PARTIES, Stage, Stages
+
+Besiege = Callable[[Stage], Siege]
+
+
+def agreed_before(siege: Siege, request: messages.Contribute) -> None:
+    """What the coordinator can do with a new mask key of alpha's: make a roster to which nobody else agrees."""
+    o = request.occasion
+    offer = siege.say("alpha", messages.Prepare(occasion=o)).reply
+    assert isinstance(offer, messages.MaskOffer)
+    assert offer.key != request.roster["alpha"]
+    roster = {**request.roster, "alpha": offer.key}
+    agreed = {"alpha": siege.agreement("alpha", o, roster)}
+    for party in ("beta", "gamma"):
+        code, reason = siege.say(party, messages.Agree(occasion=o, roster=roster)).refusal
+        assert (code, "another roster of mask keys was agreed to before" in reason) == ("round", True)
+    asked = request.model_copy(update={"roster": roster, "agreements": {**request.agreements, **agreed}})
+    assert siege.say("alpha", asked).refusal == ("round", "the agreement signature of beta does not verify")
+
+
+def test_state_and_accounts_put_back_to_before_the_answer(
+    besiege: Besiege, stages: Stages, computed: list[str]
+) -> None:
+    siege = besiege(stages.before(messages.Prepare))
+    siege.guests["alpha"].copy("older")
+    request = siege.contribute(siege.occasion())
+    assert isinstance(siege.say("alpha", request).reply, messages.Share)
+    assert computed == ["rfm-cuts"]
+    siege.put_back("alpha", "older")
+    assert siege.guests["alpha"].node.store.share(request.occasion.round, "rfm-cuts") is None
+    with siege.nothing_changes("agreement"):
+        code, reason = siege.say("alpha", request).refusal
+        assert (code, "this node has offered no mask key for this occasion" in reason) == ("round", True)
+        agreed_before(siege, request)
+    assert computed == ["rfm-cuts"]
+
+
+def test_state_and_accounts_put_back_to_before_the_reserve(
+    besiege: Besiege, stages: Stages, computed: list[str]
+) -> None:
+    """It takes the ledger again, and is charged again; it still gets no second roster."""
+    siege = besiege(stages.before(messages.Reserve))
+    siege.guests["alpha"].copy("older")
+    draft = siege.caught["alpha"].draft
+    held = {party: siege.say(party, siege.caught[party]).reply for party in PARTIES}
+    holds = {party: one.signature for party, one in held.items() if isinstance(one, messages.Held)}
+    siege.ledger.append([{**draft, "holds": holds}])
+    siege.ledger.countersign(siege.ask, PARTIES, 10.0)
+    request = siege.contribute(siege.occasion())
+    assert isinstance(siege.say("alpha", request).reply, messages.Share)
+    siege.put_back("alpha", "older")
+    old = siege.guests["alpha"].node.book.size
+    assert old < siege.ledger.book.size
+    assert isinstance(siege.say("alpha", histories.growth(siege.ledger, old)).reply, messages.Cosigned)
+    with siege.nothing_changes("agreement"):
+        assert siege.say("alpha", request).refusal[0] == "round"
+        agreed_before(siege, request)
+    assert computed == ["rfm-cuts"]
+
+
+def test_state_alone_put_back_where_everybody_else_is_in_league(
+    besiege: Besiege, stages: Stages, computed: list[str]
+) -> None:
+    """Beta and gamma sign whatever the coordinator wants. The accounts say that this step was answered: nothing is
+    computed, whose duration would show.
+    """
+    siege = besiege(stages.before(messages.Prepare))
+    siege.guests["alpha"].copy("older")
+    request = siege.contribute(siege.occasion())
+    assert isinstance(siege.say("alpha", request).reply, messages.Share)
+    siege.put_back("alpha", "older", but="accounts.db")
+    o = request.occasion
+    offer = siege.say("alpha", messages.Prepare(occasion=o)).reply
+    if isinstance(offer, messages.MaskOffer):
+        roster = {**request.roster, "alpha": offer.key}
+        signing = {party: siege.guests[party].config.signing for party in PARTIES}
+        signed = {party: masking.agree(key, party, o, roster) for party, key in signing.items()}
+        siege.say("alpha", messages.Agree(occasion=o, roster=roster))
+        request = request.model_copy(update={"roster": roster, "agreements": signed})
+    with siege.nothing_changes():
+        code, reason = siege.say("alpha", request).refusal
+        assert (code, "was answered" in reason) == ("round", True), reason
+    assert computed == ["rfm-cuts"]
+
+
+def test_a_second_process_from_a_copy_of_a_nodes_disk(besiege: Besiege, stages: Stages, computed: list[str]) -> None:
+    """The copy does not have the key that the first one offered; a roster with both is none."""
+    siege = besiege(stages.before(messages.Prepare))
+    siege.guests["alpha"].copy("older")
+    request = siege.contribute(siege.occasion())
+    assert isinstance(siege.say("alpha", request).reply, messages.Share)
+    siege.put_back("alpha", "older")
+    own = masking.offer(X25519PrivateKey.generate(), siege.guests["alpha"].config.signing, "alpha", request.occasion)
+    roster = {**request.roster, "alpha": own}
+    with siege.nothing_changes("agreement"):
+        siege.say("alpha", messages.Prepare(occasion=request.occasion))
+        reason = "the roster shows another mask key for this party than the one it offered"
+        assert siege.say("alpha", messages.Agree(occasion=request.occasion, roster=roster)).refusal == ("round", reason)
+        assert siege.say("alpha", request).refusal[0] == "round"
+    assert computed == ["rfm-cuts"]

@@ -1,0 +1,188 @@
+"""What registering keeps: a new version, or none when nothing has changed; nothing of what was cut short."""
+
+from __future__ import annotations
+
+import errno
+import json
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from party_node import registration
+from party_node.store import Store
+from tests.party_node.registering import (
+    BAD,
+    CANARY,
+    HEADER,
+    ID,
+    WORDS,
+    Said,
+    people,
+    plan,
+    settings,
+    state,
+    versions,
+    write,
+)
+
+
+@pytest.fixture
+def home(lab: ModuleType, template: Path, tmp_path: Path) -> Path:
+    """Alpha's folder, its data registered; its node does not run."""
+    return Path(lab.copy(template, tmp_path / "trial")) / "alpha"
+
+
+@pytest.fixture
+def lines(lab: ModuleType) -> list[str]:
+    """1,294 lines: a header, 1,292 rows of 200 people, and one of a marked customer at the end."""
+    return [*lab.csv_of(lab.rows_of("alpha", people=200)).splitlines(), CANARY]
+
+
+# -- what is registered all the same -----------------------------------------------------------------------------------
+
+
+def test_one_bad_row_in_a_thousand_is_registered_and_listed(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write(home, [*people(999)(home, [HEADER]), BAD])
+    agreed = home.parent / "plan.toml"
+    agreed.write_text(agreed.read_text().replace("people_cap = 500", "people_cap = 1000"))
+    said = Said(home, capsys)
+    assert said.status == 0
+    assert "1,000 rows of 999 people" in said.out
+    assert (
+        f"1 row is unusable, and each one's customer with it:\n  {home / 'sales.csv'} line 1001, column paid: "
+        in said.out
+    )
+    assert WORDS not in said.out + said.err
+    write(home, [*people(998)(home, [HEADER]), BAD])
+    assert Said(home, capsys).message.startswith("1 of 999 rows cannot be used (0.11 %)")
+
+
+@pytest.mark.parametrize(("floor", "count"), [("", 100), ("least_people = 1\n", 1)])
+def test_as_many_people_as_the_floor_asks_for_are_registered(
+    home: Path, capsys: pytest.CaptureFixture[str], floor: str, count: int
+) -> None:
+    settings(home, "[table]\n", f"[table]\n{floor}")
+    write(home, people(count)(home, [HEADER]))
+    assert Said(home, capsys).status == 0
+    assert len(versions(home)) == 2
+
+
+@pytest.mark.parametrize(
+    ("first", "last", "said"),
+    [
+        ("2017-01-02", "2017-12-31", "the table spans 364 days, 2017-01-02 to 2017-12-31, under 12 months: "),
+        ("2017-05-06", "2017-05-06", "the table spans 1 day, 2017-05-06 to 2017-05-06, under 12 months: "),
+        ("2017-01-01", "2017-12-31", None),
+        ("2015-01-01", "2017-12-31", None),
+    ],
+)
+def test_under_twelve_months_of_history_is_a_warning_and_the_data_are_registered(
+    home: Path, capsys: pytest.CaptureFixture[str], first: str, last: str, said: str | None
+) -> None:
+    days = (first, last)
+    write(home, [HEADER, *(f"p{i},b{i},{days[i % 2]},1.00,0.00" for i in range(200))])
+    plain = Said(home, capsys)
+    as_json = Said(home, capsys, "--json")
+    assert (plain.status, as_json.status, len(versions(home))) == (0, 0, 2)
+    warnings = json.loads(as_json.out)["warnings"]
+    assert plain.err == as_json.err == "".join(f"warning: {one}\n" for one in warnings)
+    assert "warning" not in plain.out
+    assert [one.startswith(said or "?") for one in warnings] == ([] if said is None else [True])
+
+
+# -- the same again ----------------------------------------------------------------------------------------------------
+
+
+def test_the_same_rows_again_make_no_new_version_and_leave_no_file(
+    home: Path, lines: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(home, lines)
+    assert Said(home, capsys).status == 0
+    before, latest = state(home), versions(home)[-1]
+    write(home, [lines[0], *reversed(lines[1:])])
+    said = Said(home, capsys)
+    assert said.status == 0
+    assert said.out.startswith(f"nothing has changed since dataset {latest[:8]}: 1,293 rows of 201 people, ")
+    found = json.loads(Said(home, capsys, "--json").out)
+    assert (found["version"], found["fresh"]) == (latest, False)
+    assert state(home) == before
+
+
+def test_an_older_version_comes_again_as_a_new_one_and_every_version_keeps_its_file(
+    home: Path, lines: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    for rows in (lines, lines[:-1], lines):
+        write(home, rows)
+        assert json.loads(Said(home, capsys, "--json").out)["fresh"] is True
+    kept = {path.name for path in (home / "state").glob("snapshot-*")}
+    assert kept == {f"snapshot-{version}.parquet" for version in versions(home)}
+    assert len(kept) == 4
+
+
+def test_the_same_rows_for_another_cap_or_table_are_a_new_version(
+    home: Path, lab: ModuleType, lines: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(home, lines)
+    assert Said(home, capsys).status == 0
+    text = (home.parent / "plan.toml").read_text()
+    (home.parent / "plan.toml").write_text(text.replace("people_cap = 500", "people_cap = 501"))
+    assert Said(home, capsys).out.startswith("dataset ")
+    plan(home, lab, name="baskets")
+    assert Said(home, capsys).out.startswith("dataset ")
+    assert len(versions(home)) == 4
+
+
+@pytest.mark.parametrize("spoil", [Path.unlink, lambda path: path.write_bytes(b"torn")], ids=["lost", "damaged"])
+def test_the_same_rows_again_put_a_lost_or_damaged_snapshot_back(
+    home: Path, lines: list[str], capsys: pytest.CaptureFixture[str], spoil: Callable[[Path], object]
+) -> None:
+    write(home, lines)
+    assert Said(home, capsys).status == 0
+    before = state(home)
+    spoil(home / "state" / f"snapshot-{versions(home)[-1]}.parquet")
+    assert Said(home, capsys).out.startswith("nothing has changed since ")
+    assert state(home) == before
+
+
+# -- when it is cut short ----------------------------------------------------------------------------------------------
+
+
+def test_a_version_that_cannot_be_noted_leaves_no_file(
+    home: Path, lines: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise sqlite3.OperationalError("disk is full")
+
+    write(home, lines)
+    before = state(home)
+    monkeypatch.setattr(Store, "add_dataset", fail)
+    assert Said(home, capsys).status == 2
+    assert state(home) == before
+
+
+def test_what_a_killed_register_left_goes_at_the_next_one(
+    home: Path, lines: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    left = home / "state" / ".snapshot-x1"
+    left.mkdir()
+    (left / "part").write_text(ID)
+    write(home, lines)
+    assert Said(home, capsys).status == 0
+    assert not list((home / "state").glob(".snapshot-*"))
+
+
+def test_a_state_that_cannot_be_written_is_said_and_no_fault_of_the_tool(
+    home: Path, lines: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    write(home, lines)
+    monkeypatch.setattr(registration, "TemporaryDirectory", full)
+    said = Said(home, capsys)
+    assert (said.status, said.out) == (2, "")
+    assert said.message == f"cannot write below {home / 'state'}: no space left on device"
+    assert said.hint == "is there room and permission?"

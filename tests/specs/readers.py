@@ -1,0 +1,220 @@
+"""How the product reads each format: it raises what it raises at bytes that it does not take."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+from coordinator.aggregate import check_share
+from protocols import audit, bundle, keys, masking, messages, plan, release
+from protocols.carrier import codec, seal
+from protocols.carrier import room_pb2 as pb
+from protocols.encoding import parse
+from protocols.errors import IntegrityError
+from protocols.ledger import entries, notes
+from protocols.ledger.reducer import Accounts
+from protocols.statistic import Noise, Step, tally
+from tests.vectors import rooms, shares
+
+VECTORS = Path(__file__).resolve().parents[1] / "vectors"
+ASKED = {"rfm": "good-rfm", "segments": "good-segments-of-three"}
+
+
+def golden(name: str) -> bytes:
+    return (VECTORS / name).read_bytes()
+
+
+def files(start: str) -> list[str]:
+    return sorted(f"{path.parent.name}/{path.name}" for path in VECTORS.glob(f"*/{start}-*"))
+
+
+@cache
+def genesis() -> entries.Genesis:
+    found = entries.decode(golden("ledger-entry/good-00-genesis.json"))
+    assert isinstance(found, entries.Genesis)
+    return found
+
+
+def identities() -> dict[str, Ed25519PublicKey]:
+    return {party: keys.public_key(member.key) for party, member in genesis().parties.items()}
+
+
+def coordinator() -> Ed25519PublicKey:
+    return keys.public_key(genesis().coordinator.key)
+
+
+def room() -> Any:
+    """As much of a room as a check of shares looks at."""
+    return SimpleNamespace(identities=identities())
+
+
+# -- one reader a format -----------------------------------------------------------------------------------------------
+
+
+def read_entry(_: str, data: bytes) -> None:
+    """Decoded, encoded again, and taken in by the rules at its place."""
+    entry = entries.decode(data)
+    assert entries.encode(entry) == data
+    accounts = Accounts()
+    good = [name for name in files("good") if name.startswith("ledger-entry/")]
+    for before in good[:-1] if entry.type == "forfeit@v1" else good[: entry.seq]:
+        accounts.apply(entries.decode(golden(before)))
+    accounts.apply(entry)
+
+
+def read_checkpoint(name: str, data: bytes) -> None:
+    text = data.decode()
+    if "key-" in name and "of-another" not in name:
+        assert notes.parse_key(text.removesuffix("\n")).text() + "\n" == text
+        return
+    stored = {path.stem: notes.parse_key(path.read_text().strip()) for path in VECTORS.glob("checkpoint/good-key-*")}
+    log = stored.pop("good-key-log")
+    checkpoint, _ = notes.open_note(text, log, stored.values())
+    _, lines = notes.split(text)
+    assert notes.assemble(checkpoint, lines[0], lines[1:]) == text
+
+
+def read_bundle(_: str, data: bytes) -> None:
+    """Unpacked, packed again, and audited."""
+    members = bundle.unpack(data)
+    assert bundle.pack(members) == data
+    _audit(members)
+
+
+def _audit(members: dict[str, bytes]) -> None:
+    for problem in audit.verify(bundle.pack(members), rooms.ROOM.policy()).violations:
+        raise IntegrityError(problem.what)
+
+
+def read_release(_: str, data: bytes) -> None:
+    """Read, computed again, and in the place of the good release of its step in its bundle."""
+    made = release.read(data)
+    assert made.to_bytes() == data
+    release.check_signature(made, coordinator())
+    name = "rfm" if made.body_.step.startswith("rfm") else "segments"
+    members = bundle.unpack(golden(f"bundle/{'good-room' if name == 'rfm' else 'good-segments'}.tar"))
+    agreed = plan.Plan.from_bytes(golden(f"plan/{ASKED[name]}.json"))
+    steps = [step.name for step, _ in agreed.steps()]
+    before = steps[: steps.index(made.body_.step)] if made.body_.step in steps else []
+    assert isinstance(made.body_.numbers, list)
+    earlier = {step: parse(golden(f"release/good-{step}.json"))["body"] for step in before}
+    release.recompute(made.body_.body(), agreed, earlier)
+    _audit({**members, f"{bundle.RELEASES}{made.name}.json": data})
+
+
+def read_plan(_: str, data: bytes) -> None:
+    assert plan.Plan.from_bytes(data).canonical == data
+
+
+def read_share(name: str, data: bytes) -> None:
+    if "-share-" in name or "-words-" in name:
+        _read_share(name, data)
+    elif "-masks" in name:
+        parse(data)
+    elif "-mask-offer" in name or "-agreed" in name:
+        assert messages.encode(messages.read_reply(data)) == data
+    else:
+        request = messages.read_request(data)
+        assert messages.encode(request) == data
+        if isinstance(request, messages.Contribute):
+            _read_contribute(request)
+
+
+def _read_contribute(request: messages.Contribute) -> None:
+    """As alpha reads it, before and while it masks."""
+    masking.check_roster(request.roster, identities(), request.occasion)
+    masking.check_agreements(request.agreements, identities(), request.occasion, request.roster)
+    masking.mask(np.zeros(4, dtype=np.int64), "alpha", shares.PRIVATE["alpha"], request.roster, request.occasion)
+
+
+def _read_share(name: str, data: bytes) -> None:
+    party = next((party for party in identities() if party in name), "alpha")
+    is_words = name.endswith(".bin")
+    share = messages.read_reply(golden(f"share/good-share-{party}.json") if is_words else data)
+    assert isinstance(share, messages.Share)
+    prepare = messages.read_request(golden("share/good-prepare.json"))
+    assert isinstance(prepare, messages.Prepare)
+    beside = "bad-words-cut" if "too-few" in name else f"good-words-{party}"
+    words = data if is_words else golden(f"share/{beside}.bin")
+    check_share(room(), party, prepare.occasion, share, words, 4)
+    assert is_words or messages.encode(share) == data
+
+
+def read_header(name: str, data: bytes) -> None:
+    if "payload" in name:
+        codec.decode(data, seal.ERROR if "error" in name else seal.INSTRUCTION)
+        return
+    sealed = pb.Sealed.FromString(data)
+    if "good-error" in name or "bad-reply" in name:
+        reply = seal.unseal(identities()["alpha"], sealed, room="demo-room", src="alpha", dst="coordinator")
+        seal.check_reply(reply, instruction())
+        return
+    assert seal.unseal(coordinator(), sealed, room="demo-room", src="coordinator", dst="alpha") == instruction()
+
+
+def instruction() -> seal.Header:
+    return seal.read(pb.Sealed.FromString(golden("wire-header/good-instruction.bin")).header)
+
+
+# -- questions ---------------------------------------------------------------------------------------------------------
+
+
+def read_question(name: str, data: bytes) -> None:
+    """Every number computed again from the people, the noise and the states; raises at the first that differs."""
+    document = parse(data)
+    asked = plan.Plan.from_bytes(golden(f"plan/{ASKED[name.split('-')[1].removesuffix('.json')]}.json"))
+    assert document["plan"] == asked.digest
+    earlier: dict[str, Any] = {}
+    for (step, mechanism), made in zip(asked.steps(), document["steps"], strict=True):
+        noise = Noise(len(document["people"]), mechanism.variance_micro)
+        for part, found in _computed(step, noise, document["people"], made, earlier).items():
+            if made[part] != found:
+                raise IntegrityError(f"{step.name}: {part}")
+        if step.check_state is not None:
+            step.check_state(made["state"], earlier)
+        more = {field: made[field] for field in ("state", "noised")} if step.check_state is not None else {}
+        earlier[step.name] = {**made["answer"], **more}
+
+
+def _computed(
+    step: Step, noise: Noise, people: dict[str, Any], made: dict[str, Any], earlier: dict[str, Any]
+) -> dict[str, Any]:
+    def row(person: dict[str, int]) -> list[list[int]]:
+        alone = {name: np.array([value], dtype=np.int64) for name, value in person.items()}
+        total = tally(step.statistic, alone, lambda batch: step.contribute(batch, earlier)).total
+        return [[int(slot), int(total[slot])] for slot in np.flatnonzero(total)]
+
+    def exact(persons: list[dict[str, int]]) -> list[int]:
+        times = [person["times"] for person in persons]
+        all_of_them = {name: np.repeat([p[name] for p in persons], times).astype(np.int64) for name in persons[0]}
+        total: list[int] = tally(
+            step.statistic, all_of_them, lambda batch: step.contribute(batch, earlier)
+        ).total.tolist()
+        return total
+
+    vectors = (*made["exact"].values(), *made["noise"].values())
+    return {
+        "slots": list(step.statistic.slots),
+        "rows": {party: [row(person) for person in persons] for party, persons in people.items()},
+        "exact": {party: exact(persons) for party, persons in people.items()},
+        "noised": [sum(numbers) for numbers in zip(*vectors, strict=True)],
+        "answer": step.answer(np.array(made["noised"], dtype=np.int64), noise, earlier),
+    }
+
+
+READ: dict[str, Callable[[str, bytes], None]] = {
+    "ledger-entry": read_entry,
+    "checkpoint": read_checkpoint,
+    "bundle": read_bundle,
+    "release": read_release,
+    "plan": read_plan,
+    "question": read_question,
+    "share": read_share,
+    "wire-header": read_header,
+}

@@ -1,0 +1,195 @@
+"""Golden bytes of the ledger: its entries, its checkpoints, and the bundle that an auditor gets."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import struct
+import tarfile
+import zlib
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from protocols import bundle, keys
+from protocols.encoding import parse
+from protocols.ledger import entries, notes
+from tests.ledger import builder as b
+from tests.vectors.rooms import ROOM
+from tests.vectors.spoiled import Files, as_json, changed, without
+
+
+def entry_vectors(bodies: list[bytes]) -> Files:
+    good = {f"good-{seq:02d}-{parse(body)['type'].split('@')[0]}": body for seq, body in enumerate(bodies)}
+    genesis, dataset, plan, reserve, commit = (parse(bodies[seq]) for seq in (0, 1, 4, 5, 6))
+    forfeit = parse(bodies[-1])
+    other = dataset["signature"]
+    hold_for_approval = keys.sign(b.key("beta"), "hold", entries.approval_body(b.ROOM, plan["plan"]))
+    bad = {
+        "bad-time-before-the-last": {**forfeit, "time": parse(bodies[-2])["time"] - 1},
+        "bad-second-genesis": {**genesis, "seq": 1, "time": dataset["time"]},
+        "bad-default-left-out": without(genesis, "unit"),
+        "bad-quorum-above-parties": {**genesis, "cosign_quorum": 4},
+        "bad-caps-without-a-block": changed(genesis, "caps", "person", to={"q1": 1}),
+        "bad-one-key-for-two": changed(genesis, "parties", "beta", to=genesis["parties"]["alpha"]),
+        "bad-blocks-overlap": changed(genesis, "blocks", "q2", "first", to="2017-03-31"),
+        "bad-parties-not-sorted": {**plan, "parties": plan["parties"][::-1]},
+        "bad-approval-missing": {**plan, "approvals": without(plan["approvals"], "beta")},
+        "bad-approval-signature": changed(plan, "approvals", "beta", to=plan["approvals"]["alpha"]),
+        "bad-approval-of-another-purpose": changed(plan, "approvals", "beta", to=hold_for_approval),
+        "bad-dataset-signature": {**dataset, "people_cap": 4999},
+        "bad-hold-signature": changed(reserve, "holds", "alpha", to=other),
+        "bad-charge": changed(reserve, "steps", 0, "charge", to=reserve["steps"][0]["charge"] - 1),
+        "bad-collusion-counts-on-two": changed(reserve, "steps", 0, "mechanism", "collusion", to=1),
+        "bad-nonce-twice": changed(reserve, "steps", 1, "nonce", to=reserve["steps"][0]["nonce"]),
+        "bad-step-twice": changed(reserve, "steps", 1, "step", to=reserve["steps"][0]["step"]),
+        "bad-variance-spelling": changed(reserve, "steps", 0, "mechanism", "variance", to="250.0"),
+        "bad-pointer": {**commit, "numbers": ["size"]},
+        "bad-digest-upper-case": {**commit, "digest": commit["digest"].upper()},
+    }
+    return as_json({**good, **_bad_spellings(bodies[-1]), **bad})
+
+
+def _bad_spellings(raw: bytes) -> dict[str, Any]:
+    forfeit = parse(raw)
+    return {
+        "bad-unknown-type": {**forfeit, "type": "forfeit@v2"},
+        "bad-unknown-field": {**forfeit, "note": "x"},
+        "bad-missing-field": without(forfeit, "reason"),
+        "bad-reason": {**forfeit, "reason": "tired"},
+        "bad-duplicate-key": b'{"seq":9,' + raw[1:],
+        "bad-white-space": raw.replace(b",", b", ", 1),
+        "bad-newline-at-end": raw + b"\n",
+        "bad-key-order": b'{"type":"forfeit@v1",' + raw[1:].replace(b',"type":"forfeit@v1"', b""),
+        "bad-escape": raw.replace(b"forfeit@v1", b"forfeit\\u0040v1"),
+        "bad-float": raw.replace(b'"seq":9', b'"seq":9.0'),
+        "bad-integer-too-large": raw.replace(b'"seq":9', b'"seq":9007199254740992'),
+        "bad-boolean-for-integer": {**forfeit, "seq": True},
+        "bad-null": {**forfeit, "reason": None},
+        "bad-seq": {**forfeit, "seq": 8},
+    }
+
+
+def checkpoint_vectors(members: Files) -> Files:
+    names = sorted(name for name in members if name.startswith(bundle.CHECKPOINTS))
+    first, last = members[names[0]].decode(), members[names[-1]].decode()
+    checkpoint, lines = notes.split(first)
+    log, alpha = lines[0], next(line for line in lines if line.startswith("— alpha "))
+    key = notes.cosigner_key("alpha", b.key("alpha").public_key())
+    timeless = keys.base64_text(key.key_id + bytes(8) + b.key("alpha").sign(_cosigned(checkpoint, 0)))
+    root = keys.base64_text(checkpoint.root)
+    moved = replace(checkpoint, root=bytes(32))
+    texts = {
+        "good-first": first,
+        "good-last": last,
+        "good-key-log": ROOM.policy().log.text() + "\n",
+        **{f"good-key-{party}": ROOM.policy().witnesses[party].text() + "\n" for party in b.PARTIES},
+        **_bad_keys(key),
+        "bad-root-changed": notes.assemble(moved, log, lines[1:]),
+        "bad-size-changed": first.replace("\n5\n", "\n6\n", 1),
+        "bad-size-leading-zero": first.replace("\n5\n", "\n05\n", 1),
+        "bad-root-short": first.replace(keys.base64_text(checkpoint.root), keys.base64_text(checkpoint.root[1:])),
+        "bad-root-stray-bits": first.replace(root, _stray(root)),
+        "bad-size-too-large": first.replace("\n5\n", "\n9007199254740992\n", 1),
+        "bad-other-origin": _note(replace(checkpoint, origin="room.example/other")),
+        "bad-extension-line": first.replace("\n\n", "\nmore\n\n", 1),
+        "bad-no-empty-line": first.replace("\n\n", "\n", 1),
+        "bad-no-newline-at-end": first[:-1],
+        "bad-carriage-return": first.replace("\n", "\r\n"),
+        "bad-no-log-signature": notes.assemble(checkpoint, "", lines[1:]),
+        "bad-signed-twice": notes.assemble(checkpoint, log, [alpha, alpha]),
+        "bad-unknown-witness": _note(checkpoint, notes.cosign(checkpoint, "delta", b.key("delta"), b.START)),
+        "bad-key-of-another": _note(checkpoint, notes.cosign(checkpoint, "alpha", b.key("beta"), b.START)),
+        "bad-time-zero": _note(checkpoint, f"— alpha {timeless}\n"),
+        "bad-hyphen-for-dash": first.replace("— alpha", "- alpha"),
+        "bad-log-signature-short": first.replace(log, _cut(log)),
+        "bad-cosignature-short": first.replace(alpha, _cut(alpha)),
+        "bad-too-many-lines": notes.assemble(checkpoint, log, [alpha] * notes.MAX_LINES),
+    }
+    return {f"{name}.txt": text.encode() for name, text in texts.items()}
+
+
+def _bad_keys(key: notes.VerifierKey) -> dict[str, str]:
+    vkey = key.text()
+    return {
+        "bad-key-id": vkey.replace(key.key_id.hex(), "00000000") + "\n",
+        "bad-key-id-upper-case": vkey.replace(key.key_id.hex(), key.key_id.hex().upper()) + "\n",
+        "bad-key-kind": _key("alpha", 0x02) + "\n",
+        "bad-key-name": _key("al pha", 0x04) + "\n",
+    }
+
+
+def _note(checkpoint: notes.Checkpoint, *cosignatures: str) -> str:
+    return notes.assemble(checkpoint, notes.sign(checkpoint, ROOM.coordinator), cosignatures)
+
+
+def _cosigned(checkpoint: notes.Checkpoint, time: int) -> bytes:
+    return f"cosignature/v1\ntime {time}\n{checkpoint.text()}".encode()
+
+
+def _key(name: str, kind: int) -> str:
+    """A verifier key of any name and kind, with the id that belongs to them."""
+    raw = bytes([kind]) + b.key("alpha").public_key().public_bytes_raw()
+    own = hashlib.sha256(name.encode() + b"\n" + raw).digest()[:4]
+    return f"{name}+{own.hex()}+{keys.base64_text(raw)}"
+
+
+def _stray(text: str) -> str:
+    """The same bytes in Base64 with one of the bits set that no byte needs: 32 bytes leave two in the last letter."""
+    letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
+    return f"{text[:-2]}{letters[letters.index(text[-2]) + 1]}="
+
+
+def _cut(line: str) -> str:
+    """A signature line whose payload lacks its last byte."""
+    head, payload = line.rstrip("\n").rsplit(" ", 1)
+    return f"{head} {keys.base64_text(keys.unbase64(payload)[:-1])}\n"
+
+
+def bundle_vectors(members: Files, segments: Files) -> Files:
+    genesis = bundle.split_entries(members[bundle.ENTRIES])[:1]
+    small: Files = b.signed_members(ROOM, genesis, {1: b.PARTIES})
+    data = bundle.pack(small)
+    end_of_first = 512 + len(small[bundle.checkpoint_name(1)])
+    files = {
+        "good-room": bundle.pack(members),
+        "good-segments": bundle.pack(segments),
+        "good-genesis": data,
+        "bad-no-archive": bytes(10_240),
+        "bad-cut-short": data[:1024],
+        "bad-byte-at-end": data + b"\0",
+        "bad-padding": data[:end_of_first] + b"x" + data[end_of_first + 1 :],
+        "bad-end-not-padded": data[: len(data.rstrip(b"\0")) // 512 * 512 + 1536],
+        "bad-order": _tar(dict(sorted(small.items(), reverse=True)), as_given=True),
+        "bad-mode": _tar(small, mode=0o600),
+        "bad-time": _tar(small, mtime=1),
+        "bad-owner": _tar(small, uname="root"),
+        "bad-unknown-member": _tar({**small, "readme": b"x"}),
+        "bad-no-entries": _tar(without(small, bundle.ENTRIES)),
+        "bad-entries-without-newline": _tar({**small, bundle.ENTRIES: small[bundle.ENTRIES][:-1]}),
+        "bad-member-twice": _tar(small, twice=True),
+        "bad-checksum": data[:148] + b"0" * 6 + data[154:],
+        "bad-compressed": _gzip(data),
+        "bad-extended-header": _tar(small, pax_headers={"comment": "x"}),
+    }
+    return {f"{name}.tar": content for name, content in files.items()}
+
+
+def _gzip(data: bytes) -> bytes:
+    """RFC 1952 with one stored block (RFC 1951): by hand, since what a compressor writes differs with its version."""
+    head = bytes([0x1F, 0x8B, 8, 0, 0, 0, 0, 0, 0, 255])
+    block = b"\1" + struct.pack("<HH", len(data), len(data) ^ 0xFFFF) + data
+    return head + block + struct.pack("<II", zlib.crc32(data), len(data))
+
+
+def _tar(members: Mapping[str, bytes], *, as_given: bool = False, twice: bool = False, **changes: Any) -> bytes:
+    out = io.BytesIO()
+    kind = tarfile.PAX_FORMAT if "pax_headers" in changes else tarfile.USTAR_FORMAT
+    with tarfile.open(fileobj=out, mode="w:", format=kind) as archive:
+        for name, content in list(members.items() if as_given else sorted(members.items())) * (1 + twice):
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            for field, value in changes.items():
+                setattr(info, field, value)
+            archive.addfile(info, io.BytesIO(content))
+    return out.getvalue()

@@ -1,0 +1,75 @@
+"""Golden bytes of plans."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from protocols.encoding import canonical
+from tests.ledger import builder as b
+from tests.vectors.questions import SEGMENTS_PLAN
+from tests.vectors.spoiled import Files, as_json, changed, without
+
+SEGMENTS = {
+    "kind": "segments",
+    "rho": {"moments": 1_500_000, "coarse": 3_000_000, "fine": 5_500_000, "over": 4_500_000, "lloyd": 2_500_000,
+            "profile": 12_000_000},
+    "features": [
+        {"name": "recency_days", "transform": "log1p", "low": 0, "high": 365},
+        {"name": "sum_visits", "transform": "identity", "low": 0, "high": 100},
+    ],
+    "clusters": 3,
+    "lloyd_rounds": 2,
+    "coarse_cells": 16,
+    "fine_cells": 64,
+}  # fmt: skip
+COLUMNS = {
+    "customer": {"type": "id"},
+    "bought_on": {"type": "date"},
+    "paid": {"type": "money", "low": -10000, "high": 10000},
+    "visits": {"type": "count", "high": 50},
+    "channel": {"type": "category", "values": ["shop", "web", "other"]},
+}
+BG_NBD = {"r": "1.104", "alpha": "11.84", "a": "0.165", "b": "142"}
+GAMMA_GAMMA = {"p": "0.614", "q": "2.202", "v": "40.8"}
+
+
+def plan_vectors() -> Files:
+    rfm: dict[str, Any] = b.PLAN
+    raw = canonical(rfm)
+    features = {**rfm["features"], "bg_nbd": BG_NBD, "gamma_gamma": GAMMA_GAMMA}
+    table = {"name": "sales", "columns": COLUMNS}
+    segments = {**rfm, "name": "groups", "rho": 40_000_000, "features": features, "table": table}
+    segments["questions"] = [SEGMENTS]
+    question = rfm["questions"][0]
+    files = {
+        "good-rfm": rfm,
+        "good-segments": segments,
+        "good-segments-of-three": SEGMENTS_PLAN,
+        "bad-unknown-field": {**rfm, "note": "x"},
+        "bad-missing-field": without(rfm, "purpose"),
+        "bad-type-left-out": without(rfm, "type"),
+        "bad-kind-left-out": changed(rfm, "questions", 0, to=without(question, "kind")),
+        "bad-null": changed(rfm, "features", "bg_nbd", to=None),
+        "bad-white-space": raw + b" ",
+        "bad-float": raw.replace(b'"deadline_s":60', b'"deadline_s":60.0'),
+        "bad-integer-too-large": raw.replace(b'"people_cap":5000', b'"people_cap":9007199254740992'),
+        "bad-rho-as-text": {**rfm, "rho": "0.02"},
+        "bad-parties-not-sorted": {**rfm, "parties": ["beta", "alpha", "gamma"]},
+        "bad-recipient-outside": {**rfm, "recipients": ["delta"]},
+        "bad-quorum": {**rfm, "quorum": 2},
+        "bad-collusion": {**rfm, "collusion": 1},
+        "bad-delta": {**rfm, "delta": "0.00001"},
+        "bad-rho-too-low": {**rfm, "rho": 17_999_999},
+        "bad-blocks-overlap": changed(rfm, "blocks", "q2", "first", to="2017-03-31"),
+        "bad-no-such-day": changed(rfm, "blocks", "q2", "last", to="2017-06-31"),
+        "bad-as-of-too-early": changed(rfm, "features", "as_of", to="2017-06-29"),
+        "bad-unknown-question": changed(rfm, "questions", 0, "kind", to="mean"),
+        "bad-question-twice": {**rfm, "rho": 40_000_000, "questions": [question, question]},
+        "bad-bins-not-ascending": changed(rfm, "questions", 0, "recency_days", to=[10, 20, 20, 80]),
+        "bad-little-noise": changed(rfm, "questions", 0, "rho", "cuts", to=200_000_000) | {"rho": 300_000_000},
+        "bad-sum-beyond-53-bits": {**SEGMENTS_PLAN, "people_cap": 10**11, "delta": "0.000000000001"},
+        "bad-unknown-feature": changed(segments, "questions", 0, "features", 1, "name", to="sum_calls"),
+        "bad-covariance-of-two-features": changed(segments, "questions", 0, "rho", "covariance", to=1_000_000),
+        "bad-category-without-other": changed(segments, "table", "columns", "channel", "values", to=["shop", "web"]),
+    }
+    return as_json(files)

@@ -1,0 +1,77 @@
+"""Golden bytes of releases."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from protocols import bundle, keys
+from protocols.encoding import parse
+from tests.ledger import builder as b
+from tests.vectors.rooms import ROOM
+from tests.vectors.spoiled import Files, as_json, changed, without
+
+
+def release_vectors(members: Files, segments: Files) -> Files:
+    found = [data for name, data in (*members.items(), *segments.items()) if name.startswith(bundle.RELEASES)]
+    good = {f"good-{parse(data)['body']['step']}": data for data in found}
+    raw = good["good-rfm-cuts"]
+    document = parse(raw)
+    body = document["body"]
+    edge = changed(body, "answer", "recency", "p20", "edge", "value", to="21")
+    bad = {
+        "bad-signature": {**document, "signature": keys.sign(b.key("alpha"), "release", body)},
+        "bad-signature-of-another-purpose": {**document, "signature": keys.sign(ROOM.coordinator, "share", body)},
+        "bad-body-changed": changed(document, "body", "noised", 0, to=4001),
+        "bad-figure": _signed(document, edge),
+        "bad-sum-under-figures": _signed(document, changed(body, "noised", 0, to=9000)),
+        "bad-slots": _signed(document, {**body, "noised": body["noised"][1:]}),
+        "bad-charge": _signed(document, {**body, "charge_person": 1}),
+        "bad-survivors": _signed(document, {**body, "survivors": ["alpha", "beta"]}),
+        "bad-state-where-none-is": _signed(document, {**body, "state": {}}),
+        "bad-step": _signed(document, {**body, "step": "rfm-more"}),
+        "bad-salt-short": _signed(document, {**body, "salt": "00"}),
+        "bad-proof": changed(document, "proof", "path", 0, to=keys.base64_text(bytes(32))),
+        "bad-entry": {**document, "entry": document["entry"] - 1},
+        "bad-unknown-field": {**document, "note": "x"},
+        "bad-type-left-out": {**document, "body": without(body, "type")},
+        "bad-null": {**document, "body": {**body, "state": None}},
+        "bad-unknown-field-in-body": _signed(document, {**body, "note": "x"}),
+        "bad-no-proof": without(document, "proof"),
+        "bad-float": raw.replace(b'"noised":[4000', b'"noised":[4000.0'),
+        "bad-white-space": raw + b"\n",
+        "bad-body-not-the-committed-one": _signed(document, {**body, "nonce": "0" * 32}),
+        "bad-figure-without-interval": _signed(
+            document, changed(body, "answer", "recency", "p20", "edge", to={"value": "20"})
+        ),
+        "bad-figure-as-number": _signed(document, changed(body, "answer", "recency", "p20", "edge", "value", to=20)),
+        "bad-answer-with-an-empty-map": _signed(document, changed(body, "answer", "recency", "p20", to={})),
+        "bad-integer-too-large": raw.replace(b'"noised":[4000', b'"noised":[9007199254740992'),
+        "bad-type": _signed(document, {**body, "type": "release@v2"}),
+    }
+    return as_json({**good, **bad, **_bad_states(parse(good["good-seg-over"]), parse(good["good-seg-coarse"]))})
+
+
+def _bad_states(over: dict[str, Any], coarse: dict[str, Any]) -> dict[str, Any]:
+    """Releases of steps that the next one starts from, whose state is not one that their plan allows."""
+    body, split = over["body"], coarse["body"]
+    outside = body["state"]["centres"][0][0] + 2**25
+    return {
+        "bad-state-left-out": _signed(over, without(body, "state")),
+        "bad-state-outside-the-box": _signed(over, changed(body, "state", "centres", 0, 0, to=outside)),
+        "bad-state-of-another-shape": _signed(over, changed(body, "state", "centres", 0, to=[0, 0])),
+        "bad-state-of-a-centre-too-many": _signed(over, {**body, "state": _one_more(body["state"])}),
+        "bad-state-with-another-field": _signed(over, changed(body, "state", "note", to=1)),
+        "bad-state-without-radius": _signed(over, changed(body, "state", "radius", to=0)),
+        "bad-state-splits-what-is-not-there": _signed(coarse, changed(split, "state", "split", 2, 0, to=8)),
+        "bad-state-with-too-many-parts": _signed(coarse, changed(split, "state", "split", 2, 2, to=9)),
+    }
+
+
+def _one_more(state: dict[str, Any]) -> dict[str, Any]:
+    """Clusters with the last one twice."""
+    return {name: value + value[-1:] if isinstance(value, list) else value for name, value in state.items()}
+
+
+def _signed(document: dict[str, Any], body: dict[str, Any]) -> dict[str, Any]:
+    """The same release over another body, signed by the coordinator all the same."""
+    return {**document, "body": body, "signature": keys.sign(ROOM.coordinator, "release", body)}
