@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: install demo test check proto lock bench-round bench-segments mutants clean
+.PHONY: install demo compose-demo test check proto lock bench-round bench-segments mutants guards clean
 
 install: .venv/installed
 
@@ -16,6 +16,10 @@ install: .venv/installed
 
 demo: install
 	$(BIN)/python examples/complete_journey/demo.py
+
+# The same in containers, with a Docker engine or podman; docs/containers.md. KEEP=1: the volumes stay.
+compose-demo: install
+	$(BIN)/python examples/complete_journey/compose.py $(if $(KEEP),--keep)
 
 test: install
 	$(BIN)/python -m pytest
@@ -36,8 +40,9 @@ lock: install
 	$(BIN)/uv pip compile pyproject.toml --all-extras --universal --python-version 3.11 --generate-hashes --no-header \
 		--no-annotate --no-emit-index-url --no-emit-find-links --output-file requirements.lock
 
+# QUICK=1: fewer rounds, no 200 MB.
 bench-round: install
-	$(BIN)/python tests/benchmarks/bench_empty_round.py
+	$(BIN)/python tests/benchmarks/bench_round.py
 
 # QUICK=1: fewer runs. What it prints, and what it printed last: docs/benchmarks.md.
 bench-segments: install
@@ -47,5 +52,9 @@ bench-segments: install
 mutants: install
 	$(BIN)/python tests/mutants/run.py
 
+# The same for every guard: what stops an attacker, what refuses bad input.
+guards: install
+	$(BIN)/python tests/mutants/run.py --in tests/guards
+
 clean:
-	rm -rf .venv .room demo-output build .grpc-tools
+	rm -rf .venv .room .compose demo-output build .grpc-tools

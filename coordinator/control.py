@@ -13,7 +13,7 @@ import os
 import queue
 import socket
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -73,17 +73,17 @@ class Commands:
         try:
             with connection.makefile("rb") as lines:
                 asked = json.loads(lines.readline(LONGEST))
-            if (at_once := self._now.get(asked["do"])) is not None:
-                say({"done": at_once()})
-                connection.close()
+            at_once = self._now.get(asked["do"])
+            if at_once is None:
+                self.jobs.put_nowait((asked, say, connection.close))
                 return
-            self.jobs.put_nowait((asked, say, connection.close))
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
             say(_error(UsageError("the coordinator cannot read this command")))
-            connection.close()
         except queue.Full:
             say(_error(Refused("too many commands wait for the coordinator")))
-            connection.close()
+        else:
+            carry_out(asked, say, lambda *_: at_once())
+        connection.close()
 
 
 def carry_out(asked: Answer, say: Say, do: Callable[[Answer, Say], Answer]) -> None:
@@ -102,24 +102,38 @@ def carry_out(asked: Answer, say: Say, do: Callable[[Answer, Say], Answer]) -> N
 
 def ask(state: Path, request: Answer, progress: Callable[[str], None] = lambda _: None) -> Answer:
     """Have the coordinator that listens in `state` do something. Raises Absent, or the error that it ended with."""
+    line = json.dumps(request).encode() + b"\n"
+    if len(line) > LONGEST:
+        raise UsageError(f"the plan is too long for the coordinator: {len(line):,} bytes, the most is {LONGEST:,}")
     with socket.socket(socket.AF_UNIX) as connection:
         try:
             with _short(state / NAME) as place:
                 connection.connect(place)
         except OSError:
             raise Absent from None
-        connection.sendall(json.dumps(request).encode() + b"\n")
-        with connection.makefile("rb") as lines:
-            for line in lines:
-                said = json.loads(line)
-                if "progress" in said:
-                    progress(str(said["progress"]))
-                elif "error" in said:
-                    raise _raised(said["error"])
-                else:
-                    done: Answer = said["done"]
-                    return done
-    raise Refused("the coordinator ended before it answered", "sumroom-coordinator plan status tells how far it came")
+        try:
+            connection.sendall(line)
+            with connection.makefile("rb") as lines:
+                return _answered(lines, progress)
+        except (OSError, ValueError):  # it died in the middle of a line, or before it had read ours
+            raise _ended() from None
+
+
+def _answered(lines: Iterable[bytes], progress: Callable[[str], None]) -> Answer:
+    for line in lines:
+        said = json.loads(line)
+        if "progress" in said:
+            progress(str(said["progress"]))
+        elif "error" in said:
+            raise _raised(said["error"])
+        else:
+            done: Answer = said["done"]
+            return done
+    raise _ended()
+
+
+def _ended() -> Refused:
+    return Refused("the coordinator ended before it answered", "sumroom-coordinator plan status tells how far it came")
 
 
 def _error(exc: SumroomError) -> Answer:

@@ -50,6 +50,7 @@ bought_on = {{ type = "date" }}
 paid = {{ type = "money", low = -10000, high = 10000 }}         # whole units of the currency, per row
 discount = {{ type = "money", low = -10000, high = 10000 }}
 """
+_ANY_RHO = "9999"  # above what any plan costs: the room's caps are what is compared with
 _QUESTIONS = {
     "rfm": """\
 
@@ -101,6 +102,11 @@ def draft(room: Room, name: str, questions: Sequence[str]) -> str:
     for question in questions:
         if question not in _QUESTIONS:
             raise UsageError(f"there is no question {question[:40]!r}", f"the questions are: {', '.join(_QUESTIONS)}")
+    _check_caps(Plan.from_toml(_text(room, name, questions, _ANY_RHO).encode(), where="the draft"), room)
+    return _text(room, name, questions, decimal(room.caps.record))
+
+
+def _text(room: Room, name: str, questions: Sequence[str], rho: str) -> str:
     parties, last = sorted(room.parties), max(block.last for block in room.blocks.values())
     head = _HEAD.format(
         room=room.room,
@@ -110,17 +116,26 @@ def draft(room: Room, name: str, questions: Sequence[str]) -> str:
         n=len(parties),
         until=(dt.datetime.now(dt.UTC).date() + dt.timedelta(days=365)).isoformat(),
         as_of=(dt.date.fromisoformat(last) + dt.timedelta(days=1)).isoformat(),
-        rho=decimal(room.caps.record),
+        rho=rho,
         blocks="\n".join(
             f'[blocks.{name}]\nfirst = "{block.first}"\nlast = "{block.last}"\n'
             for name, block in sorted(room.blocks.items())
         ),
     )
-    text = head + "".join(_QUESTIONS[question] for question in questions)
-    plan = Plan.from_toml(text.encode(), where="the draft")
-    if plan.charge > room.caps.record:
-        raise UsageError(
-            f"these questions cost ρ {decimal(plan.charge)} a record, the room's cap is {decimal(room.caps.record)}",
-            "ask fewer of them, or lower their rho",
-        )
-    return text
+    return head + "".join(_QUESTIONS[question] for question in questions)
+
+
+def _check_caps(plan: Plan, room: Room) -> None:
+    """Raise UsageError where not even one round of the plan fits a cap of the room: no party could hold it."""
+    blocks, caps = len(plan.blocks), room.caps
+    for whose, cost, cap in (
+        ("a record", plan.charge, caps.record),
+        ("a person at all parties", plan.charge_person, caps.person),
+        ("a record over all blocks", plan.charge * blocks, caps.lifetime_record),
+        ("a person at all parties over all blocks", plan.charge_person * blocks, caps.lifetime_person),
+    ):
+        if cost > cap:
+            raise UsageError(
+                f"these questions cost ρ {decimal(cost)} for {whose}, the room's cap is {decimal(cap)}",
+                "ask fewer of them, or write a plan with a lower rho for each by hand",
+            )

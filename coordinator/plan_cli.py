@@ -19,7 +19,7 @@ from rich.text import Text
 from protocols import forecast, terminal
 from protocols.budget import decimal
 from protocols.encoding import canonical
-from protocols.errors import Refused, RoundEnded, UsageError
+from protocols.errors import Refused, RoundEnded, SumroomError, UsageError
 from protocols.ledger.entries import LIFETIME, PERSON
 from protocols.ledger.reducer import Accounts, Round
 from protocols.logbook import Logbook
@@ -114,7 +114,7 @@ def launch(
 def status(plan: PlanArgument, config: ConfigOption, as_json: JsonOption = False) -> None:
     """What has become of a plan: who approved, its rounds, what it has spent and how many more rounds would fit."""
     checked, settings = read(plan), Config.load(config)
-    check_room(checked, settings)
+    check_same_room(checked, settings)  # and no more: a plan that has run out has its state all the same
     found = _status(checked, settings)
     if as_json:
         print(json.dumps(found, indent=2))
@@ -130,12 +130,35 @@ def read(path: Path) -> Plan:
         raise UsageError(f"cannot read the plan {path}: {exc.strerror}") from None
 
 
+def check_same_room(plan: Plan, settings: Config) -> None:
+    """Raise UsageError for a plan of another room, or of parties or blocks that this room does not have."""
+    room = settings.room
+    if plan.room != room.room:
+        raise UsageError(f"the plan is for room {plan.room!r}, the settings are of {room.room!r}")
+    if strangers := [party for party in plan.parties if party not in room.parties]:
+        raise UsageError(f"the room has no party {strangers[0]}", f"its parties are: {', '.join(sorted(room.parties))}")
+    for name, block in plan.blocks.items():
+        if room.blocks.get(name) != block:
+            raise UsageError(
+                f"the room has no block {name} from {block.first} to {block.last}",
+                "take its blocks as they are: sumroom-coordinator plan new writes them",
+            )
+
+
 def check_room(plan: Plan, settings: Config) -> None:
-    """Raise UsageError for a plan of another room, or Refused for one that has expired."""
-    if plan.room != settings.room.room:
-        raise UsageError(f"the plan is for room {plan.room!r}, the settings are of {settings.room.room!r}")
+    """Raise UsageError for a plan of another room, Refused for one that has expired or costs more than a cap."""
+    check_same_room(plan, settings)
     if dt.date.fromisoformat(plan.valid_until) < dt.datetime.now(dt.UTC).date():
         raise Refused(f"the plan was valid until {plan.valid_until}", "set valid_until, and have it approved anew")
+    for what, cost, cap in (
+        ("record", plan.charge, settings.room.caps.record),
+        ("person at all parties", plan.charge_person, settings.room.caps.person),
+    ):
+        if cost > cap:
+            raise Refused(
+                f"the plan costs ρ {decimal(cost)} per {what}, the room's cap is {decimal(cap)}",
+                "lower the rho of its questions; sumroom-coordinator plan check shows what each step costs",
+            )
 
 
 # -- a coordinator that listens, or this process ----------------------------------------------------------------------
@@ -143,13 +166,14 @@ def check_room(plan: Plan, settings: Config) -> None:
 
 def _done(settings: Config, request: dict[str, Any], *, quiet: bool, hint: str | None = None) -> dict[str, Any]:
     """Have the listening coordinator do it, or listen and do it here."""
+    here = False
     with _progress(request, quiet) as progress:
         try:
             with _interruptible():
                 try:
                     return control.ask(settings.path("state"), request, progress)
                 except control.Absent:
-                    pass
+                    here = True
                 # Here and not above: Flower and gRPC take a second that `plan check` need not wait for.
                 from .listening import Listening
                 from .service import carry_out
@@ -157,10 +181,16 @@ def _done(settings: Config, request: dict[str, Any], *, quiet: bool, hint: str |
                 with Listening(settings) as listening:
                     return carry_out(listening, request, progress)
         except KeyboardInterrupt:
-            raise RoundEnded(
-                "interrupted: the budget of a round under way stays spent",
-                f"what was released so far: {hint}" if hint else None,
-            ) from None
+            raise _interrupted(request, here, hint) from None
+
+
+def _interrupted(request: dict[str, Any], here: bool, hint: str | None) -> SumroomError:
+    if not here:
+        return Refused("interrupted; the coordinator goes on with it", "sumroom-coordinator plan status tells how far")
+    if request["do"] == "propose":
+        return Refused("interrupted; nothing is spent")
+    told = f"what was released so far: {hint}" if hint else None
+    return RoundEnded("interrupted: the budget of a round under way stays spent", told)
 
 
 @contextmanager
@@ -232,7 +262,9 @@ def _round(round_: Round) -> dict[str, Any]:
 def _left(plan: Plan, accounts: Accounts, settings: Config) -> int:
     """How many more rounds of the plan the room's own caps would bear."""
     if not accounts.size:
-        return min(settings.room.caps.record // plan.charge, settings.room.caps.person // plan.charge_person)
+        caps, each = settings.room.caps, len(plan.blocks)
+        ever_record, ever_person = caps.lifetime_record // each, caps.lifetime_person // each
+        return min(min(caps.record, ever_record) // plan.charge, min(caps.person, ever_person) // plan.charge_person)
     costs = {**dict.fromkeys(plan.parties, plan.charge), PERSON: plan.charge_person}
     left = [accounts.balance(who, block).left // cost for block in plan.blocks for who, cost in costs.items()]
     ever = [accounts.balance(who, LIFETIME).left // (cost * len(plan.blocks)) for who, cost in costs.items()]

@@ -15,6 +15,8 @@ from .config import Config
 from .control import Answer, Say
 from .listening import Listening
 
+LONGEST_WAIT_S = 86_400
+
 
 def serve(settings: Config, say: Callable[[str], None]) -> None:
     """Listen until interrupted. `say` gets one line for a person when the door is open.
@@ -41,16 +43,21 @@ def serve(settings: Config, say: Callable[[str], None]) -> None:
 
 def carry_out(listening: Listening, asked: Answer, progress: Callable[[str], None]) -> dict[str, Any]:
     """Do one command of the operator. Raises UsageError for one that there is not."""
-    plan = Plan.from_bytes(canonical(asked["plan"]))
-    wait_s = float(asked["wait_s"])
-    match asked["do"]:
-        case "propose":
-            return {"said": listening.propose(plan, wait_s)}
-        case "launch":
-            done = listening.launch(plan, again=bool(asked["again"]), wait_s=wait_s, progress=progress)
-            return {"round": done.round, "fresh": done.fresh}
-        case _:
-            raise UsageError("the coordinator knows no such command")
+    if asked["do"] not in ("propose", "launch"):
+        raise UsageError("the coordinator knows no such command")
+    plan, wait_s = Plan.from_bytes(canonical(asked["plan"])), _wait_of(asked)
+    if asked["do"] == "propose":
+        return {"said": listening.propose(plan, wait_s)}
+    done = listening.launch(plan, again=bool(asked["again"]), wait_s=wait_s, progress=progress)
+    return {"round": done.round, "fresh": done.fresh}
+
+
+def _wait_of(asked: Answer) -> float:
+    wait_s = asked["wait_s"]
+    # Said this way round because of nan, which is within no bounds and, compared with a clock, never over.
+    if not isinstance(wait_s, int | float) or not 0 <= wait_s <= LONGEST_WAIT_S:
+        raise UsageError(f"the seconds to wait are a number from 0 to {LONGEST_WAIT_S}")
+    return float(wait_s)
 
 
 def _health(listening: Listening, where: str) -> Answer:

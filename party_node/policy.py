@@ -206,6 +206,12 @@ def check_plan(plan: Plan, room: Room, party: str, today: dt.date) -> None:
             raise Refused(f"features need a column {column} of type {kind}, and the plan's table has none")
     if schema.day(plan.valid_until) < today:
         raise Refused(f"the plan was valid until {plan.valid_until}")
+    for what, cost, cap in (
+        ("record", plan.charge, room.caps.record),
+        ("person at all parties", plan.charge_person, room.caps.person),
+    ):
+        if cost > cap:
+            raise Refused(f"the plan costs ρ {decimal(cost)} per {what}, the room's cap is {decimal(cap)}")
     if len(plan.canonical) > LARGEST_PLAN:
         raise Refused(f"the plan has {len(plan.canonical):,} bytes, the most is {LARGEST_PLAN:,}")
 

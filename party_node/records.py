@@ -126,13 +126,13 @@ def _check_mapping(table: Table, schema: Schema) -> None:
         raise UsageError(f"schema {schema.name} has no id column {PERSON!r}, so its rows belong to nobody", _ASK)
     if "bad" in agreed:
         raise UsageError(f"schema {schema.name} names a column 'bad', which a snapshot keeps for itself", _ASK)
+    # Columns that this plan does not ask for may be mapped too: one node.toml serves plans of several tables.
     for name in _names(schema):
         if name not in table.columns:
+            spare = sorted(set(table.columns) - set(agreed))
             hint = f'below [table.columns] in node.toml write: {name} = "…", an own column or an expression over them'
-            raise UsageError(f"column {name!r} of schema {schema.name} is not mapped", hint)
-    for name in table.columns:
-        if name not in agreed:
-            raise UsageError(f"schema {schema.name} has no column {name!r}", there_is(name, sorted(agreed)))
+            near = f" ({there_is(name, spare)})" if spare else ""
+            raise UsageError(f"column {name!r} of schema {schema.name} is not mapped{near}", hint)
 
 
 def _engine(beside: Path) -> duckdb.DuckDBPyConnection:

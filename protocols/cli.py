@@ -55,7 +55,7 @@ def verify(
     if as_json:
         print(json.dumps(_document(findings), indent=2))
     else:
-        _show(findings, Console())
+        _show(findings, terminal.console())
     raise typer.Exit(VIOLATION if findings.violations else CLEAN)
 
 
@@ -86,13 +86,13 @@ def _document(findings: Findings) -> dict[str, Any]:
 def _show(findings: Findings, console: Console) -> None:
     console.print(Text(f"room {findings.room or '?'}: {findings.entries} entries, root {findings.root or '?'}"))
     console.print(_checks_table(findings))
-    for check in findings.checks:
-        for problem in check.problems:
-            console.print(Text(terminal.plain(f"{check.name}: {problem.where}: {problem.what}"), style="red"))
     if findings.budgets:
         console.print(_budgets_table(findings))
     console.print(Text(f"{findings.releases} releases, {findings.numbers} published numbers matched to their entries,"
                        f" {findings.forfeits} forfeits, {findings.open_rounds} rounds open"))  # fmt: skip
+    for check in findings.checks:  # last, so that nobody has to scroll for them
+        for problem in check.problems:
+            console.print(Text(terminal.plain(f"{check.name}: {problem.where}: {problem.what}"), style="red"))
     count = len(findings.violations)
     console.print(Text(f"VIOLATION: {count} found", style="bold red") if count else Text("clean", style="bold green"))
 

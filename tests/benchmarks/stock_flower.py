@@ -67,26 +67,33 @@ def running(directory: Path, *commands: list[str]) -> Iterator[None]:
                         env=environment,
                         stdout=log,
                         stderr=log,
-                        start_new_session=True,
                     )
                 )
         yield
     except OSError as exc:
         raise NotMeasured(f"cannot start it: {exc.strerror}") from None
     finally:
+        theirs = [pid for process in started for pid in below(process.pid)]
         for process in started:
             process.terminate()
         for process in started:
-            end(process)
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(10)
+            process.kill()
+            process.wait()
+        for pid in theirs:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
 
 
-def end(process: subprocess.Popen[bytes]) -> None:
-    """Wait for it to go. Why not killed at once: what it has started leaves its group, and goes when it is told to."""
-    with suppress(subprocess.TimeoutExpired):
-        process.wait(10)
-    with suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+def below(pid: int) -> list[int]:
+    """The processes that a process has started, and those that they have, and so on."""
+    found: list[int] = []
+    with suppress(OSError):
+        for children in Path(f"/proc/{pid}/task").glob("*/children"):
+            for child in map(int, children.read_text().split()):
+                found += [child, *below(child)]
+    return found
 
 
 def free_ports(count: int) -> list[int]:

@@ -1,8 +1,11 @@
 """Break the product on purpose, one patch at a time, and see that the tests notice.
 
     make mutants [QUICK=1]        python tests/mutants/run.py [NAME …]
+    make guards [QUICK=1]         python tests/mutants/run.py --in tests/guards [NAME …]
 
-Each `*.patch` beside this file is a mutant: a head that says what is wrong and which tests must see it, then a diff.
+Each `*.patch` is a mutant: a head that says what is wrong and which tests must see it, then a diff. Those beside this
+file break noise, masks and bounds; those in `tests/guards` take out, one at a time, what stops an attacker or refuses
+bad input.
 
 1. the tree (what git tracks, and new files that it does not ignore) is copied to a temporary folder
 2. all named tests must be green there, with the copy's own packages imported
@@ -14,6 +17,7 @@ a named test is not green on the unbroken copy. The last line is JSON.
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import re
@@ -175,8 +179,12 @@ def survives(mutant: Mutant, before: Outcome, place: Path) -> str | None:
 
 
 def main() -> int:
-    began, quick, wanted = time.monotonic(), bool(os.environ.get("QUICK")), sys.argv[1:]
-    patches = [patch for patch in sorted(HERE.glob("*.patch")) if not wanted or patch.stem in wanted]
+    began, quick = time.monotonic(), bool(os.environ.get("QUICK"))
+    parser = argparse.ArgumentParser(description="Break the product on purpose, and see that the tests notice.")
+    parser.add_argument("--in", dest="folder", type=Path, default=HERE, help="where the patches are")
+    parser.add_argument("names", nargs="*", help="only these")
+    asked = parser.parse_args()
+    patches = [p for p in sorted(asked.folder.resolve().glob("*.patch")) if not asked.names or p.stem in asked.names]
     survivors: dict[str, str] = {}
     with tempfile.TemporaryDirectory(prefix="mutants-") as folder:
         try:

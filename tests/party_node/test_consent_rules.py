@@ -1,4 +1,4 @@
-"""Rules allow, deny and ask: each condition alone and together, at a limit and one nano beyond it, and who comes first."""
+"""Rules allow, deny and ask: each condition alone and with others, at a limit and one nano over; who comes first."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from protocols.schema import Block
 
 SEGMENTS: dict[str, Any] = {
     "kind": "segments",
-    "rho": dict.fromkeys(("moments", "covariance", "coarse", "fine", "over", "lloyd", "profile"), 50_000_000),
+    "rho": dict.fromkeys(("moments", "coarse", "fine", "over", "lloyd", "profile"), 50_000_000),
     "features": [
         {"name": "recency_days", "transform": "log1p", "low": 0, "high": 365},
         {"name": "baskets", "transform": "log1p", "low": 1, "high": 20},
@@ -196,8 +196,7 @@ def allowed(plan: Plan, accounts: Filter) -> Callable[..., bool]:
         try:
             check_consent(consent, None, plan, used)
         except Undecided as exc:
-            assert "0.8 is allowed" in exc.message
-            return False
+            return "0.8 is allowed" not in exc.message
         return True
 
     return ask

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from party_node.filter import Charge, Filter
+from party_node.filter import DAY_S, Charge, Filter
 from protocols.errors import Refused
 from protocols.schema import Block
 
@@ -83,9 +83,9 @@ def test_a_hold_lapses_after_its_expiry_and_not_in_its_last_second(accounts: Fil
 
 
 def test_a_lapsed_hold_counts_for_nothing_even_before_it_is_removed(accounts: Filter) -> None:
-    hold(accounts, "1", 30)
-    assert (worst(accounts, now=60), accounts.used_by("one", 60, plan=PLAN)) == (30, 30)
-    assert (worst(accounts, now=61), accounts.used_by("one", 61, plan=PLAN)) == (0, 0)
+    hold(accounts, "1", 30, now=1)
+    assert (worst(accounts, now=61), accounts.used_by("one", 61, plan=PLAN)) == (30, 30)
+    assert (worst(accounts, now=62), accounts.used_by("one", 62, plan=PLAN)) == (0, 0)
 
 
 def test_a_spend_never_lapses(accounts: Filter) -> None:
@@ -142,14 +142,24 @@ def test_several_rounds_are_spent_together_or_none_of_them(accounts: Filter) -> 
 
 
 def test_what_a_plan_has_used_is_counted_once_a_round_and_for_its_room_alone(accounts: Filter) -> None:
-    hold(accounts, "1", 10, block(1, 10), block(11, 20))
-    spend(accounts, "1", 10, block(1, 10), block(11, 20))
-    hold(accounts, "2", 20)
-    hold(accounts, "3", 40, room="two")
-    assert accounts.used_by("one", 0, plan=PLAN) == 30
-    assert accounts.used_by("one", 0, plan=PLAN, but="2") == 10
-    assert accounts.used_by("two", 0, plan=PLAN) == 40
-    assert accounts.used_by("one", 0, plan=OTHER_PLAN) == 0
+    hold(accounts, "1", 10, block(1, 10), block(11, 20), now=1)
+    spend(accounts, "1", 10, block(1, 10), block(11, 20), now=1)
+    hold(accounts, "2", 20, now=1)
+    hold(accounts, "3", 40, room="two", now=1)
+    assert accounts.used_by("one", 1, plan=PLAN) == accounts.used_by("one", 1) == 30
+    assert accounts.used_by("one", 1, plan=PLAN, but="2") == 10
+    assert accounts.used_by("two", 1, plan=PLAN) == 40
+    assert accounts.used_by("one", 1, plan=OTHER_PLAN) == 0
+
+
+def test_a_round_counts_from_its_hold_on_for_so_many_days_and_its_spend_does_not_make_it_younger(
+    accounts: Filter,
+) -> None:
+    hold(accounts, "1", 10, now=1000)
+    spend(accounts, "1", 10, now=1050)
+    assert accounts.used_by("one", 1000 + DAY_S - 1, days=1) == 10
+    assert accounts.used_by("one", 1000 + DAY_S, days=1) == 0
+    assert accounts.used_by("one", 1000 + DAY_S, days=2) == accounts.used_by("one", 10**12) == 10
 
 
 @pytest.mark.parametrize(

@@ -278,9 +278,8 @@ def test_an_unknown_column_is_named_with_those_there_are(tmp_path: Path, mapped:
 def test_a_mapping_must_fit_the_schema(tmp_path: Path) -> None:
     file = write(tmp_path / "a.csv", GOOD)
     assert "'paid' of schema lines is not mapped" in refusal(file, columns={k: k for k in SAME if k != "paid"})
-    said = refusal(file, columns=SAME | {"payed": "paid"})
-    assert "no column 'payed'" in said
-    assert "did you mean 'paid'?" in said
+    said = refusal(file, columns={("payed" if k == "paid" else k): k for k in SAME})
+    assert "'paid' of schema lines is not mapped (did you mean 'payed'?" in said
     assert "cannot be computed" in refusal(file, columns=SAME | {"paid": "paid + INTERVAL 1 DAY"})
 
 

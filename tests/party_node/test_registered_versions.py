@@ -93,6 +93,29 @@ def test_under_twelve_months_of_history_is_a_warning_and_the_data_are_registered
     assert [one.startswith(said or "?") for one in warnings] == ([] if said is None else [True])
 
 
+def test_a_table_without_days_has_no_history_to_warn_of(
+    home: Path, lab: ModuleType, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plan(home, lab, columns={"customer": {"type": "id"}})
+    text = (home / "node.toml").read_text()
+    (home / "node.toml").write_text(text[: text.index("basket = ")])
+    write(home, ["customer", *(f"p{i}" for i in range(100))])
+    said = Said(home, capsys)
+    assert (said.status, said.err) == (0, "")
+    assert said.out.endswith(": 100 rows of 100 people\n")
+
+
+def test_a_column_that_this_plan_does_not_ask_for_may_be_mapped_for_another(
+    home: Path, lines: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(home, lines)
+    before = (Said(home, capsys).status, versions(home))
+    settings(home, "basket = ", 'shelf = "no such column"\nbasket = ')
+    said = Said(home, capsys)
+    assert said.out.startswith("nothing has changed since")
+    assert (said.status, versions(home)) == before
+
+
 # -- the same again ----------------------------------------------------------------------------------------------------
 
 

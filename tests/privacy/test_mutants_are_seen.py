@@ -14,7 +14,7 @@ from protocols.plan import Mechanism
 from protocols.statistic import Integers
 
 ROOT = Path(__file__).resolve().parents[2]
-PATCHES = sorted((ROOT / "tests" / "mutants").glob("*.patch"))
+PATCHES = sorted(path for folder in ("mutants", "guards") for path in (ROOT / "tests" / folder).glob("*.patch"))
 PARTIES = ("convenience", "drugstore", "grocer")
 SLOTS, VARIANCE = 20_000, 250
 
