@@ -27,7 +27,7 @@ from . import registration, requests_cli
 from .config import Config
 from .filter import Filter
 from .health import Pulse, check_pulse
-from .policy import Consent
+from .policy import consent_of
 from .requests import open_requests
 
 SHOWN_DELTA = 1e-6
@@ -101,7 +101,7 @@ def start(
     pulse = Pulse(settings.path("state"), settings.settings.coordinator, lambda: attendant.connected)
     print(f"{settings.party}: dialling {settings.settings.coordinator}; Ctrl-C ends it", file=sys.stderr, flush=True)
     # A consent policy that cannot be read is found out now, not in a round.
-    Consent.from_toml(settings.read("consent"), where=str(settings.path("consent")))
+    consent_of(settings)
     try:
         asyncio.run(_until_stopped([attendant.run, pulse.beat], flower.stop_waiting))
     finally:

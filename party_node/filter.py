@@ -17,11 +17,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from protocols.budget import decimal
-from protocols.errors import IntegrityError, Refused
+from protocols.errors import IntegrityError, Refused, UsageError
 from protocols.schema import Block
 
 log = logging.getLogger("sumroom.party")
 DAY_S = 86_400
+_PERMISSION = "is there room and permission? its owner is whoever started the node"
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS charge(
@@ -54,14 +55,20 @@ class Filter:
     """`cap`: the most nano-ρ that any one day may lose. Several processes may use one file."""
 
     def __init__(self, path: Path, cap: int) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
         self.cap = cap
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+        except OSError as exc:
+            raise UsageError(f"files.accounts: cannot open {path}: {exc.strerror}", _PERMISSION) from None
         self._db = sqlite3.connect(path, isolation_level=None, timeout=30, check_same_thread=False)
         try:
             self._db.execute("PRAGMA journal_mode=WAL")
             self._db.execute("PRAGMA synchronous=FULL")
             self._db.executescript(_SCHEMA)
+        except sqlite3.OperationalError as exc:
+            self._db.close()
+            raise UsageError(f"files.accounts: cannot use {path}: {exc}", _PERMISSION) from None
         except sqlite3.DatabaseError as exc:
             self._db.close()
             raise IntegrityError(f"the accounts file {path} is damaged or is none: {exc}") from None
@@ -127,7 +134,7 @@ class Filter:
         plan   of this plan only, or of all
         days   of so many days up to now, or ever
         """
-        since = 0 if days is None else now - days * DAY_S
+        since = -1 if days is None else now - days * DAY_S
         row = self._db.execute(
             "SELECT COALESCE(SUM(nano), 0) FROM (SELECT MAX(nano) AS nano FROM charge WHERE room=? AND at > ? "
             "AND (? IS NULL OR plan=?) AND round<>? AND (state='spent' OR expires >= ?) GROUP BY round)",

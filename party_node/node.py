@@ -26,7 +26,7 @@ from . import witness
 from .config import Config
 from .filter import Filter
 from .participation import Answered, Participation
-from .policy import Consent, Undecided, check_consent, check_plan
+from .policy import Undecided, check_consent, check_plan, consent_of
 from .requests import open_requests
 from .store import Dataset, Store
 
@@ -155,7 +155,7 @@ class Node:
     def _check_allowed(self, plan: Plan, *, but: str = "") -> None:
         """Asked at approval and again at each hold: consent can be withdrawn, a plan runs out, rounds add up."""
         check_plan(plan, self.room, self.party, self._today())
-        consent = Consent.from_toml(self.config.read("consent"), where=str(self.config.path("consent")))
+        consent = consent_of(self.config)
 
         def used(digest: str | None, days: int | None) -> int:
             return self.filter.used_by(self.room.room, self.now, plan=digest, days=days, but=but)

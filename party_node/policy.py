@@ -35,8 +35,11 @@ from protocols import schema
 from protocols.budget import decimal
 from protocols.errors import Refused, UsageError
 from protocols.plan import Plan
+from protocols.questions import REGISTRY
 from protocols.room import Room
 from protocols.schema import Digest, Frozen, Name, Positive
+
+from .config import Config
 
 # What features are computed from. Without one of these every share would be noise over zeros, and paid for.
 NEEDED = {"customer": "id", "basket": "id", "bought_on": "date", "paid": "money", "discount": "money"}
@@ -115,6 +118,25 @@ class Consent(Frozen):
             raise UsageError(f"{where} is not TOML: {exc}") from None
         except ValidationError as exc:
             raise schema.explain(exc, where) from None
+
+    def check_names(self, room: Room, where: str) -> None:
+        """Raise UsageError for a recipient or question that there is not: a misspelt rule would deny nothing."""
+        for rule in (*self.deny, *self.ask, *self.allow):
+            for what, named, known in (
+                ("recipients", rule.recipients, sorted(room.parties)),
+                ("questions", rule.questions, sorted(REGISTRY)),
+            ):
+                for name in named or ():
+                    if name not in known:
+                        raise UsageError(f"{where}: {what}: there is no {name!r}", f"there is {', '.join(known)}")
+
+
+def consent_of(config: Config) -> Consent:
+    """The consent policy of a node's settings, as it is on the disk now. Raises UsageError naming what is wrong."""
+    where = str(config.path("consent"))
+    consent = Consent.from_toml(config.read("consent"), where=where)
+    consent.check_names(config.room, where)
+    return consent
 
 
 class Undecided(Refused):

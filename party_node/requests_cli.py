@@ -29,7 +29,7 @@ from protocols.logbook import Logbook
 from . import card
 from .config import Config
 from .filter import Filter
-from .policy import Consent, Decision, Undecided, Used, check_consent, check_plan
+from .policy import Consent, Decision, Undecided, Used, check_consent, check_plan, consent_of
 from .requests import SHORT, Forged, Requests, Waiting, open_requests
 
 app = typer.Typer(add_completion=False, help="What this party was asked to approve; what its people decide.")
@@ -154,7 +154,7 @@ class _Desk:
 @contextmanager
 def _desk(path: Path) -> Iterator[_Desk]:
     config = Config.load(path)
-    consent = Consent.from_toml(config.read("consent"), where=str(config.path("consent")))
+    consent = consent_of(config)
     accounts, book = None, config.path("state") / "ledger.db"
     if book.exists():
         with closing(Logbook(book)) as opened:

@@ -323,7 +323,7 @@ class Logbook:
 
 
 @contextmanager
-def _plain_errors() -> Iterator[None]:
+def _plain_errors(name: str = "the file") -> Iterator[None]:
     """SQLite's errors in our words: a full or failing disk, a lock held too long, a file that is something else."""
     try:
         yield
@@ -334,7 +334,8 @@ def _plain_errors() -> Iterator[None]:
     except sqlite3.ProgrammingError:
         raise  # ours, not the file's: a closed logbook, a wrong query
     except sqlite3.Error as exc:
-        raise IntegrityError(f"not a sound logbook: {exc}") from None
+        hint = "move it away and put a sound copy back; a party gets its entries again from the coordinator"
+        raise IntegrityError(f"{name} is not a sound logbook: {exc}", hint) from None
 
 
 def _open(path: Path) -> sqlite3.Connection:
@@ -343,7 +344,7 @@ def _open(path: Path) -> sqlite3.Connection:
         os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
     except OSError as exc:
         raise UsageError(f"cannot open the logbook {path.name}: {exc.strerror}") from None
-    with _plain_errors():
+    with _plain_errors(path.name):
         db = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
         try:
             _prepare(db)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime as dt
 from collections import Counter
-from fractions import Fraction
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
@@ -158,11 +157,6 @@ def nano_field(value: Any, what: str) -> Any:
 def day(text: str) -> dt.date:
     """A calendar day. Raises ValueError for one that does not exist."""
     return dt.date.fromisoformat(text)
-
-
-def cents(units: int) -> int:
-    """Whole units of currency in hundredths."""
-    return int(Fraction(units) * 100)
 
 
 def explain(exc: ValidationError, what: str) -> UsageError:

@@ -99,8 +99,21 @@ def _verdict(findings: Findings) -> Verdict:
         "clean",
         f"The ledger is clean: all {_count(total, 'check')} passed",
         f"{_count(findings.numbers, 'published number')} in {_count(findings.releases, 'release')} match the "
-        "record: agreed beforehand, paid for from the privacy budget, countersigned by the companies.",
+        "record: agreed beforehand, paid for from the privacy budget, countersigned by the companies."
+        + _unfinished(findings),
     )
+
+
+def _unfinished(findings: Findings) -> str:
+    """What the record says of rounds that did not come to their end, in any plan of the room."""
+    said = ""
+    if findings.forfeits:
+        ended = "ended early and is" if findings.forfeits == 1 else "ended early and are"
+        said += f" {_count(findings.forfeits, 'round')} of the room {ended} forfeited: what was set aside is spent."
+    if findings.open_rounds:
+        them = "is" if findings.open_rounds == 1 else "are"
+        said += f" {_count(findings.open_rounds, 'round')} {them} still open."
+    return said
 
 
 # --- released steps ---------------------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ party_node; R reducer.py of protocols/ledger; M masking.py of protocols):
       to one party sent to another, share in another's name    protocols/carrier/seal.py unseal (3)
       payload altered, share altered                           protocols/carrier/frames.py collect
       the same instruction again                               party_node/attendant.py _answer, P contribute (0)
-      a party that poses as the coordinator                    protocols/carrier/pki.py RoomCA.party: client use only
+      a party that poses as the coordinator                    pki.py RoomCA.party: client use, and no host name (both)
       share over the limit, for another plan                   coordinator/hub.py _reply (1); seal.py check_reply
     test_unapproved_plans
       no rule; withdrawn                                       party_node/policy.py check_consent; N _check_allowed

@@ -68,7 +68,10 @@ def test_register_names_unusable_rows_by_file_row_and_column_and_never_by_value(
     status, out, _ = register(capsys, home, "--json")
     found = json.loads(out)
     assert (status, found["bad_rows"], found["rows_without_customer"]) == (0, 1, 1)
-    assert [(row["column"], row["line"]) for row in found["bad_sample"]] == [("bought_on", last + 1), ("paid", last + 1)]
+    assert [(row["column"], row["line"]) for row in found["bad_sample"]] == [
+        ("bought_on", last + 1),
+        ("paid", last + 1),
+    ]
     assert "secret-amount" not in out
 
 

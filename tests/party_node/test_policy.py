@@ -14,8 +14,11 @@ import pytest
 from party_node.policy import Allow, Consent, check_consent, check_plan
 from protocols import messages
 from protocols.errors import Refused, UsageError
+from tests.rounds import lab as lab_module
 
 TODAY = dt.date(2027, 1, 1)
+WITHOUT_BASKET = {name: column for name, column in lab_module.COLUMNS.items() if name != "basket"}
+BASKET_AS_DATE = {**lab_module.COLUMNS, "basket": {"type": "date"}}
 
 
 def draft_of(room: Any, **changes: Any) -> messages.Reserve:
@@ -100,6 +103,9 @@ def test_a_consent_policy_that_says_anything_unclear_is_a_usage_error(text: byte
         ({"blocks": {"year": {"first": "2017-01-01", "last": "2017-12-30"}}}, "block year is not"),
         ({"blocks": {"jahr": {"first": "2017-01-01", "last": "2017-12-31"}}}, "block jahr is not"),
         ({"valid_until": "2026-12-31"}, "valid until 2026-12-31"),
+        ({"answer_after_s": 0}, "answer_after_s is 0"),
+        ({"table": {"name": "sales", "columns": WITHOUT_BASKET}}, "need a column basket of type id"),
+        ({"table": {"name": "sales", "columns": BASKET_AS_DATE}}, "need a column basket of type id"),
     ],
 )
 def test_a_plan_that_does_not_fit_the_room_of_the_party_is_refused(
@@ -108,6 +114,21 @@ def test_a_plan_that_does_not_fit_the_room_of_the_party_is_refused(
     with pytest.raises(Refused, match=reason):
         check_plan(lab.plan(**changes), room.nodes["alpha"].room, "alpha", TODAY)
     check_plan(lab.plan(valid_until=str(TODAY)), room.nodes["alpha"].room, "alpha", TODAY)
+
+
+@pytest.mark.parametrize(("cap", "what"), [("record", "per record"), ("person", "per person at all parties")])
+def test_a_plan_that_one_round_of_would_pass_a_cap_of_the_room_is_refused_and_one_at_the_cap_is_not(
+    room: Any, lab: ModuleType, cap: str, what: str
+) -> None:
+    agreed, here = lab.plan(), room.nodes["alpha"].room
+    cost = lab.RHO if cap == "record" else 3 * lab.RHO
+    for most in (cost, cost - 1):
+        capped = here.model_copy(update={"caps": here.caps.model_copy(update={cap: most})})
+        if most == cost:
+            check_plan(agreed, capped, "alpha", TODAY)
+            continue
+        with pytest.raises(Refused, match=f"{what}, the room's cap is"):
+            check_plan(agreed, capped, "alpha", TODAY)
 
 
 # -- the node asks it --------------------------------------------------------------------------------------------------

@@ -76,7 +76,6 @@ def test_the_genesis_of_a_room_is_an_entry_with_its_keys_blocks_and_the_same_cap
         (KEYS["beta"], KEYS["coordinator"], "parties: two members have the same key"),
         ('record = "0.06"', 'record = "6e-2"', "caps.record is '6e-2', not a decimal"),
         ('record = "0.06"', "record = 0.06", "caps.record"),
-        ('[caps]\nrecord = "0.06"', "caps = 3\n[other]", "caps"),
         ('room = "demo-room"', 'room = "demo-room"\nnote = "x"', "note"),
         ('origin = "room.example/demo"', "", "origin"),
     ],
@@ -86,6 +85,12 @@ def test_a_room_that_cannot_be_is_refused_by_file_and_setting(old: str, new: str
         read(old, new)
     assert caught.value.message.startswith("room.toml: ")
     assert why in caught.value.message
+
+
+def test_caps_that_are_no_table_are_refused() -> None:
+    text = "caps = 3\n" + TEXT.split("[caps]")[0]
+    with pytest.raises(UsageError, match="room.toml: caps: "):
+        Room.from_toml(text.encode(), where="room.toml")
 
 
 @pytest.mark.parametrize("data", [b"room = ", b"\xff\xfe", b"= 1"])
