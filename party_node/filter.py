@@ -107,6 +107,12 @@ class Filter:
         except sqlite3.IntegrityError:
             raise Refused(f"step {step} of round {round_id[:8]} was answered, and its share is not here") from None
 
+    def check_unanswered(self, room: str, round_id: str, step: str) -> None:
+        """Raise Refused when the share of a step was noted: before anything is computed for it."""
+        row = self._db.execute("SELECT 1 FROM answered WHERE room=? AND round=? AND step=?", (room, round_id, step))
+        if row.fetchone():
+            raise Refused(f"step {step} of round {round_id[:8]} was answered, and its share is not here")
+
     def known_rounds(self, room: str, now: int) -> set[str]:
         """The rounds of a room that are charged here: spent, or held and not lapsed."""
         rows = self._db.execute(
@@ -149,7 +155,7 @@ class Filter:
         for block in charge.blocks:
             key = (charge.room, charge.round, block.first, block.last)
             row = self._db.execute(
-                "SELECT plan, nano, state FROM charge WHERE room=? AND round=? AND first=? AND last=?", key
+                "SELECT plan, nano, state, expires FROM charge WHERE room=? AND round=? AND first=? AND last=?", key
             ).fetchone()
             if row is None:
                 used = self.worst_day([block], now)
@@ -166,6 +172,9 @@ class Filter:
                 )
             elif row[:2] != (charge.plan, charge.nano):
                 raise Refused("this round was held for another plan or with another charge")
+            elif state == "held" and row[3] != charge.expires:
+                # A hold counts until it expires, and its signature until the draft does: they must be one moment.
+                raise Refused("this round was held with another expiry")
             elif row[2] == "held" and state == "spent":
                 self._db.execute("UPDATE charge SET state='spent' WHERE room=? AND round=? AND first=? AND last=?", key)
 

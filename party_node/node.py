@@ -18,6 +18,7 @@ from protocols.encoding import canonical
 from protocols.errors import IntegrityError, Refused, SumroomError
 from protocols.ledger import proofs
 from protocols.ledger.entries import Reserve, approval_body, build, signed_body
+from protocols.ledger.records import check_recorded
 from protocols.ledger.tree import leaf_hash
 from protocols.logbook import Logbook
 from protocols.plan import Plan
@@ -56,6 +57,7 @@ class Node:
                 filter_=self.filter,
                 book=self.book,
                 clock=clock,
+                check_consent=self._check_consent,
             )
             self._opened = opened.pop_all()
 
@@ -155,6 +157,10 @@ class Node:
     def _check_allowed(self, plan: Plan, *, but: str = "") -> None:
         """Asked at approval and again at each hold: consent can be withdrawn, a plan runs out, rounds add up."""
         check_plan(plan, self.room, self.party, self._today())
+        self._check_consent(plan, but)
+
+    def _check_consent(self, plan: Plan, but: str) -> None:
+        """Asked at each step of a round too: who takes consent back stops what is under way. `but`: this round."""
         consent = consent_of(self.config)
 
         def used(digest: str | None, days: int | None) -> int:
@@ -179,7 +185,7 @@ class Node:
     def _receive(self, request: messages.Deliver) -> messages.Received:
         """
         1. the checkpoint is this copy's, and cosigned by enough
-        2. the commit it leads to names exactly this release
+        2. the commit it leads to names exactly this release, which says in every field what commit and reserve say
         3. the coordinator signed it, and its figures follow from its noised sum
         """
         document = canonical(request.release)
@@ -193,11 +199,12 @@ class Node:
         proofs.verify_inclusion(leaf, release.entry, checkpoint.size, path, checkpoint.root)
         round_ = self.book.accounts.rounds.get(body.round)
         commit = next((c for c in round_.commits if c.step == body.step), None) if round_ else None
-        if commit is None or (commit.seq, commit.digest) != (release.entry, body.digest):
+        if round_ is None or commit is None:
             raise IntegrityError("the ledger has no commit of this release")
+        check_recorded(release, commit, round_.reserve, self.room.room)
         releases.check_signature(release, self.room.coordinator_key)
         earlier = {}
-        for before in round_.commits[: round_.commits.index(commit)] if round_ else ():
+        for before in round_.commits[: round_.commits.index(commit)]:
             stored = self.store.release(before.round, before.step)
             if stored is None:
                 raise Refused(f"the release of step {before.step} has not been delivered to this party")

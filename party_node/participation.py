@@ -36,7 +36,7 @@ from protocols.room import Room
 from . import share, witness
 from .contribution import contribute
 from .filter import Filter
-from .store import Store
+from .store import Dataset, Store
 
 log = logging.getLogger("sumroom.party")
 
@@ -54,9 +54,12 @@ class Participation:
     """One party's part in the rounds of its room. `clock`: unix seconds. Mask keys live in this object only."""
 
     def __init__(self, *, room: Room, party: str, signing: Ed25519PrivateKey, store: Store, filter_: Filter,
-                 book: Logbook, clock: Callable[[], float]) -> None:  # fmt: skip
+                 book: Logbook, clock: Callable[[], float], check_consent: Callable[[Plan, str], None]
+                 ) -> None:  # fmt: skip
+        """`check_consent` raises Refused where this round of a plan is no longer consented to."""
         self.room, self.party, self.signing = room, party, signing
         self.store, self.filter, self.book, self.clock = store, filter_, book, clock
+        self._check_consent = check_consent
         # By round and occasion. On no disk: a copy of the disk is another process, and must not have them.
         self._mask_keys: dict[tuple[str, str], X25519PrivateKey] = {}
 
@@ -100,8 +103,11 @@ class Participation:
         1. the round is open in this party's copy of the ledger, this step is next, plan and nonce are its own
         2. the reserve is cosigned by every party, and final in this party's own budget
         3. the roster is signed by exactly the plan's parties, and every party has agreed to it, and to no other
-        4. earlier releases of the round are here and are what the ledger says
-        5. compute, bound, noise, mask, sign; journal; answer
+        4. earlier releases of the round are here and are what the ledger says, and so is the reserve's dataset
+        5. compute, bound, noise, mask, sign; journal; answer at the plan's second
+
+        From (5) on whatever happens is answered at that second too, an error as well: when it comes would tell how long
+        computing took.
         """
         o = request.occasion
         # (0)
@@ -111,14 +117,14 @@ class Participation:
                 raise Refused(f"step {o.step} of round {o.round[:8]} was answered, to another request")
             return Answered(messages.read_reply(known[1]), known[2], self.plan(o.plan).answer_after_s)
         # (1)
-        round_ = self._my_step(o)
-        plan = self.plan(o.plan)
+        round_, plan = self._my_step(o)
         # (2)
         witness.check_covered(request.checkpoint, room=self.room, book=self.book, entry=round_.reserve.seq)
         if not self.filter.is_spent(self.room.room, o.round):
             raise Refused(f"round {o.round[:8]} is not charged in this party's budget")
         if round_.reserve.expires < int(self.clock()):
             raise Refused(f"round {o.round[:8]} expired at {round_.reserve.expires}")
+        self.filter.check_unanswered(self.room.room, o.round, o.step)
         # (3)
         identities = self.room.identities
         check_roster(request.roster, {p: identities[p] for p in plan.parties}, o)
@@ -128,20 +134,24 @@ class Participation:
         check_own(request.roster, self.party, private)
         # (4)
         earlier = self.earlier(round_)
+        dataset = self.store.dataset(round_.reserve.datasets[self.party])
+        if dataset is None:
+            raise Refused("the reserve names a dataset that is not registered here")
         # (5)
-        built = self._build(plan, request, private, earlier, round_.reserve.datasets[self.party])
-        self.filter.answer_once(self.room.room, o.round, o.step)
-        self.store.add_share(o.round, o.step, asked, messages.encode(built.share), built.payload, int(self.clock()))
+        try:
+            built = self._build(plan, request, private, earlier, dataset)
+            self.filter.answer_once(self.room.room, o.round, o.step)
+            self.store.add_share(o.round, o.step, asked, messages.encode(built.share), built.payload, int(self.clock()))
+        except Exception as exc:  # noqa: BLE001 - a full disk, a fault of ours: outside, all of them look alike
+            log.error("step %s: no share could be kept: %s", o.step, type(exc).__name__)
+            return Answered(messages.Refusal(code="round", reason="failed"), after_s=plan.answer_after_s)
         del self._mask_keys[_key(o)]
         return Answered(built.share, built.payload, plan.answer_after_s)
 
     def _build(self, plan: Plan, request: messages.Contribute, private: X25519PrivateKey, earlier: dict[str, Any],
-               version: str) -> share.Sealed:  # fmt: skip
+               dataset: Dataset) -> share.Sealed:  # fmt: skip
         o = request.occasion
         step, mechanism = plan.step(o.step)
-        dataset = self.store.dataset(version)
-        if dataset is None:
-            raise Refused("the reserve names a dataset that is not registered here")
         contribution = contribute(plan, step, earlier, dataset, self.store.state)
         if contribution.fault:
             log.error("for this operator only: step %s: %s", o.step, contribution.fault)
@@ -165,12 +175,14 @@ class Participation:
             )
         return private
 
-    def _my_step(self, occasion: Occasion) -> Round:
-        """`_open_step`, of a round that this party contributes to."""
+    def _my_step(self, occasion: Occasion) -> tuple[Round, Plan]:
+        """`_open_step`, of a round that this party contributes to, and still consents to; and its plan."""
         round_ = self._open_step(occasion)
         if self.party not in round_.reserve.charge:
             raise Refused(f"round {occasion.round[:8]} does not ask this party")
-        return round_
+        plan = self.plan(occasion.plan)
+        self._check_consent(plan, occasion.round)
+        return round_, plan
 
     def _open_step(self, occasion: Occasion) -> Round:
         """The round of this occasion, if it is open here and this step of this plan is its next."""

@@ -34,6 +34,7 @@ from .ledger import notes, proofs
 from .ledger.entries import LIFETIME, PERSON, Commit, Dataset, Entry, Forfeit, Genesis, Mechanism, Reserve, decode
 from .ledger.entries import Plan as PlanEntry
 from .ledger.notes import Checkpoint
+from .ledger.records import check_recorded
 from .ledger.reducer import Accounts, check_cosigners
 from .ledger.tree import Tree, leaf_hash
 from .ledger.trust import TrustPolicy
@@ -269,25 +270,7 @@ def _releases(evidence: _Evidence) -> str:
 def _release(evidence: _Evidence, commit: Commit, data: bytes) -> release.Release:
     """A release that says in every field what its commit and reserve say, and that the coordinator signed."""
     rel = release.read(data)
-    body = rel.body_
-    reserve = evidence.accounts.rounds[commit.round].reserve
-    step = next(step for step in reserve.steps if step.step == commit.step)
-    if body.digest != commit.digest:
-        raise IntegrityError(f"its digest is not that of entry {commit.seq}")
-    for what, said, known in (
-        ("entry", rel.entry, commit.seq),
-        ("room", body.room, evidence.genesis.room),
-        ("plan", body.plan, reserve.plan),
-        ("round", body.round, commit.round),
-        ("step", body.step, commit.step),
-        ("nonce", body.nonce, step.nonce),
-        ("mechanism", body.mechanism.body(), step.mechanism.body()),
-        ("survivors", list(body.survivors), list(commit.survivors)),
-        ("recipients", list(body.recipients), list(commit.recipients)),
-        ("list of numbers", sorted(body.numbers), sorted(commit.numbers)),
-    ):
-        if said != known:
-            raise IntegrityError(f"its {what} is not what the ledger says")
+    check_recorded(rel, commit, evidence.accounts.rounds[commit.round].reserve, evidence.genesis.room)
     release.check_signature(rel, public_key(evidence.genesis.coordinator.key))
     return rel
 

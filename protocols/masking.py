@@ -33,6 +33,7 @@ from .errors import IntegrityError
 from .schema import Base64, Digest, Frozen, Hex16, Name, Positive
 
 Words = NDArray[np.uint64]
+_PROBE = X25519PrivateKey.from_private_bytes(bytes(32))  # no secret: a low-order point gives zero with every key
 
 
 class Occasion(Frozen):
@@ -65,13 +66,17 @@ def offer(private: X25519PrivateKey, signing: Ed25519PrivateKey, party: str, occ
 
 
 def check_roster(roster: Mapping[str, MaskKey], identities: Mapping[str, Ed25519PublicKey], occasion: Occasion) -> None:
-    """Raise IntegrityError unless exactly these parties signed these keys for this occasion, no key twice."""
+    """Raise IntegrityError unless exactly these parties signed these keys for this occasion, no key twice, each usable.
+
+    Usable is found out here, before a party agrees or computes: later, a refusal would show how long it computed.
+    """
     if set(roster) != set(identities):
         raise IntegrityError("the roster of mask keys does not name exactly the contributing parties")
     if len({entry.public for entry in roster.values()}) != len(roster):
         raise IntegrityError("two parties are shown with the same mask key")
     for party, entry in roster.items():
         keys.check(identities[party], "mask-key", _signed(party, entry.public, occasion), entry.signature, who=party)
+        _exchange(_PROBE, entry.public, party)
 
 
 def check_own(roster: Mapping[str, MaskKey], me: str, private: X25519PrivateKey) -> None:
@@ -135,13 +140,17 @@ def add_up(shares: Mapping[str, Words]) -> NDArray[np.int64]:
 
 
 def _seed(private: X25519PrivateKey, me: str, peer: str, roster: Mapping[str, MaskKey], occasion: Occasion) -> bytes:
-    try:
-        secret = private.exchange(X25519PublicKey.from_public_bytes(keys.unbase64(roster[peer].public)))
-    except ValueError:  # a low-order point: the secret would be zero, and known to all
-        raise IntegrityError(f"the mask key shown for {peer} is not a usable X25519 key") from None
+    secret = _exchange(private, roster[peer].public, peer)
     salt = bytes.fromhex(roster_digest(roster))
     info = canonical({"use": "sumroom/pair-mask/v1", "pair": sorted([me, peer]), "occasion": occasion.body()})
     return HKDF(hashes.SHA256(), 32, salt, info).derive(secret)
+
+
+def _exchange(private: X25519PrivateKey, public: str, who: str) -> bytes:
+    try:
+        return private.exchange(X25519PublicKey.from_public_bytes(keys.unbase64(public)))
+    except ValueError:  # another length; or a low-order point: the secret would be zero, and known to all
+        raise IntegrityError(f"the mask key shown for {who} is not a usable X25519 key") from None
 
 
 def _stream(seed: bytes, length: int) -> Words:

@@ -80,10 +80,10 @@ def test_a_release_whose_figures_do_not_follow_from_its_sum(answered: Siege, com
     ("bend", "reason"),
     [
         ({"charge_record": 1}, "does not follow"),
-        ({"recipients": ["alpha"]}, "another room, plan or recipients than its plan"),
+        ({"recipients": ["alpha"]}, "its recipients is not what the ledger says"),
         ({"noised": [1, 2, 3]}, "the release has 3 slots"),
         ({"state": {"centres": []}}, "a state is there and should not be"),
-        ({"nonce": "0" * 32}, ""),
+        ({"nonce": "0" * 32}, "its nonce is not what the ledger says"),
     ],
     ids=["a lower charge", "other recipients", "other slots", "a state", "another nonce"],
 )
@@ -100,7 +100,7 @@ def test_a_release_that_counts_fewer_shares_of_noise_than_there_are(answered: Si
     """Its commit names three survivors, its figures reckon with one: every interval is too narrow."""
     _, _, narrow = histories.committed(answered, answered.occasion(), survivors=["alpha"])
     request = histories.published(answered, answered.occasion(), lambda _: narrow)
-    refused(answered, request, "")
+    refused(answered, request, "its survivors is not what the ledger says")
     next_step(answered)
 
 

@@ -215,9 +215,10 @@ def test_a_key_of_low_order_is_refused_even_when_it_is_signed(point: bytes) -> N
     body = {"party": "boots", "public": text, "occasion": OCCASION.body()}
     entry = MaskKey(public=text, signature=keys.sign(parties.signing["boots"], "mask-key", body))
     shown = replace(parties, roster={**parties.roster, "boots": entry})
-    shown.check()  # the signature is genuine: only the exchange can tell
-    with pytest.raises(IntegrityError, match="mask key shown for boots is not a usable X25519 key"):
-        shown.mask("aldi", np.zeros(4, dtype=np.int64))
+    # The signature is genuine: only an exchange can tell, and must before anybody agrees or computes.
+    for use in (shown.check, lambda: shown.mask("aldi", np.zeros(4, dtype=np.int64))):
+        with pytest.raises(IntegrityError, match="mask key shown for boots is not a usable X25519 key"):
+            use()
 
 
 @pytest.mark.parametrize("length", [0, 31, 33])
