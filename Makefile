@@ -17,7 +17,7 @@ install: .venv/installed
 demo: install
 	$(BIN)/python examples/complete_journey/demo.py
 
-# The same in containers, with a Docker engine or podman; docs/containers.md. KEEP=1: the volumes stay.
+# The same in containers, with a Docker engine or podman: docs/containers.md. KEEP=1: the volumes stay until the next run.
 compose-demo: install
 	$(BIN)/python examples/complete_journey/compose.py $(if $(KEEP),--keep)
 

@@ -80,10 +80,10 @@ def propose(plan: PlanArgument, config: ConfigOption, wait_s: WaitOption = 60.0,
         for party, answer in said.items():
             print(terminal.plain(f"{party}: {answer}"))
     if waiting := [party for party, answer in said.items() if answer != "approved"]:
-        raise Refused(
-            f"not approved by {', '.join(waiting)}",
-            f"a party decides with: sumroom-party requests show {checked.digest[:SHORT]} --config node.toml",
-        )
+        hint = "each party's reason is above"
+        if any("must decide" in said[party] for party in waiting):
+            hint = f"a party decides with: sumroom-party requests show {checked.digest[:SHORT]} --config node.toml"
+        raise Refused(f"not approved by {', '.join(waiting)}", hint)
 
 
 @app.command()

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -24,6 +25,7 @@ HERE = Path(__file__).resolve().parent
 ROOM = "complete-journey"
 COMPANIES = ("convenience", "drugstore", "grocer")
 PORT = "7443"
+HOSTS = ("localhost", "127.0.0.1")
 MARKER = ".demo-room"
 
 ROOM_TOML = """\
@@ -49,9 +51,10 @@ lifetime_person = "0.399"
 """
 
 
-def make(target: Path, port: int) -> None:
+def make(target: Path, port: int, hosts: Sequence[str] = HOSTS, edits: Mapping[str, str] | None = None) -> None:
     """A new room below `target`, in place of an earlier demo's; its coordinator will listen on `port`.
 
+    hosts: the names its certificate is for. edits: what else than the demo's own stands in the settings, text for text.
     Raises UsageError for a folder that holds anything else.
     """
     if target.exists() and (not target.is_dir() or (any(target.iterdir()) and not (target / MARKER).exists())):
@@ -61,35 +64,38 @@ def make(target: Path, port: int) -> None:
     (target / MARKER).touch()
     authority = pki.RoomCA.create(ROOM)
     (target / "authority.pem").write_bytes(authority.cert_pem)
-    public = {party: _member(target / party, party, authority, port) for party in COMPANIES}
-    coordinator = _coordinator(target / "coordinator", authority, port)
+    changes = {PORT: str(port)} | dict(edits or {})
+    public = {party: _member(target / party, party, authority, changes) for party in COMPANIES}
+    coordinator = _coordinator(target / "coordinator", authority, hosts, changes)
     parties = "".join(f'[parties.{party}]\nkey = "{key}"\n\n' for party, key in public.items())
     text = ROOM_TOML.format(room=ROOM, coordinator=coordinator, parties=parties)
     (target / "room.toml").write_text(text, "utf-8")
 
 
-def _member(home: Path, party: str, authority: pki.RoomCA, port: int) -> str:
+def _member(home: Path, party: str, authority: pki.RoomCA, changes: Mapping[str, str]) -> str:
     """One company's folder; returns its public key. Its private keys are made here and stay here."""
     signing, tls = Ed25519PrivateKey.generate(), pki.new_tls_key()
     request = pki.request(ROOM, party, tls, signing)
-    _settings(HERE / party, home, ("node.toml", "consent.toml"), port)
+    _settings(HERE / party, home, ("node.toml", "consent.toml"), changes)
     _keys(home, signing, tls, authority.party(request, party))
     return keys.public_text(signing)
 
 
-def _coordinator(home: Path, authority: pki.RoomCA, port: int) -> str:
+def _coordinator(home: Path, authority: pki.RoomCA, hosts: Sequence[str], changes: Mapping[str, str]) -> str:
     signing = Ed25519PrivateKey.generate()
-    tls, certificate = authority.server(["localhost", "127.0.0.1"])
-    _settings(HERE, home, ("coordinator.toml",), port)
+    tls, certificate = authority.server(list(hosts))
+    _settings(HERE, home, ("coordinator.toml",), changes)
     _keys(home, signing, tls, certificate)
     return keys.public_text(signing)
 
 
-def _settings(source: Path, home: Path, names: tuple[str, ...], port: int) -> None:
+def _settings(source: Path, home: Path, names: tuple[str, ...], changes: Mapping[str, str]) -> None:
     home.mkdir(mode=0o700)
     for name in names:
         text = (source / name).read_text("utf-8")
-        (home / name).write_text(text.replace(PORT, str(port)), "utf-8")
+        for old, new in changes.items():
+            text = text.replace(old, new)
+        (home / name).write_text(text, "utf-8")
 
 
 def _keys(home: Path, signing: Ed25519PrivateKey, tls: bytes, certificate: bytes) -> None:

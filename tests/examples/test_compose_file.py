@@ -142,7 +142,7 @@ def test_settings_data_and_what_the_auditor_reads_cannot_be_written() -> None:
 def test_the_images_take_only_what_the_lock_names_and_run_as_nobody_in_particular() -> None:
     build, _, final = DOCKERFILE.partition("# -- what runs")
     assert DOCKERFILE.count("FROM ${BASE}${DIGEST} AS") == 2
-    assert "BASE=docker.io/library/python:3.11-slim" in build
+    assert "BASE=python:3.11-slim" in build
     assert "--require-hashes --requirement requirements.lock" in build
     assert re.findall(r"(?m)^RUN .*", final) == [
         "RUN install -d -o ${OWNER} -g ${OWNER} -m 0700 /state /accounts /results && install -d /config /data"
