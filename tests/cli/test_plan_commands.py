@@ -247,6 +247,24 @@ def test_a_plan_that_has_run_out_has_its_state_but_is_not_proposed_or_launched(
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "what"),
+    [
+        ('record = "2"', 'record = "0.001"', "per record, the room's cap is 0.001"),
+        ('person = "6"', 'person = "0.001"', "per person at all parties, the room's cap is 0.001"),
+    ],
+)
+def test_a_plan_that_no_cap_of_the_room_bears_is_not_proposed_or_launched(
+    capsys: pytest.CaptureFixture[str], quiet: Path, monkeypatch: pytest.MonkeyPatch, old: str, new: str, what: str
+) -> None:
+    monkeypatch.setattr(control, "ask", lambda *_: pytest.fail("the coordinator was asked"))
+    replace(quiet / "room.toml", f"\n{old}", f"\n{new}")
+    for words in (["propose"], ["launch", "--out", quiet / "out"]):
+        status, _, err = run(capsys, "plan", *words, quiet / "plan.toml", "--config", config_of(quiet))
+        assert status == 1
+        assert what in err
+
+
 # -- refused before anybody is asked -----------------------------------------------------------------------------------
 
 

@@ -58,6 +58,13 @@ def test_a_budget_can_be_used_to_its_last_nano_and_not_beyond(accounts: Filter) 
         hold(accounts, "3", 1)
 
 
+def test_a_refusal_does_not_tell_a_room_how_much_others_have_used(accounts: Filter) -> None:
+    hold(accounts, "1", 60, room="one")
+    with pytest.raises(Refused) as refused:
+        hold(accounts, "2", 41, room="two")
+    assert not any(char.isdigit() for char in refused.value.diagnostics())
+
+
 def test_one_day_in_common_is_enough_for_charges_to_add_up(accounts: Filter) -> None:
     hold(accounts, "1", 60, block(1, 15))
     hold(accounts, "2", 60, block(16, 31))

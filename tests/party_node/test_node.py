@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -15,6 +17,7 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from party_node.filter import Filter
 from party_node.node import Node
 from protocols import messages
+from protocols.encoding import canonical, parse
 from protocols.errors import Refused, RoundEnded
 from protocols.masking import offer
 from protocols.questions import rfm
@@ -282,6 +285,54 @@ def test_data_that_fail_a_check_send_noise_over_zeros_and_nobody_can_tell(
 
 
 # -- the process -------------------------------------------------------------------------------------------------------
+
+
+def test_a_share_that_could_not_be_kept_is_answered_in_one_word_and_at_the_plans_second(
+    room: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    request = room.stopped_at(messages.Contribute)["alpha"]
+    node = room.nodes["alpha"]
+
+    def full(*_: object) -> None:
+        raise OSError("customer 17: no space left on the disk")
+
+    monkeypatch.setattr(node.store, "add_share", full)
+    answered = node.answer(request)
+    assert (answered.reply, answered.payload) == (messages.Refusal(code="round", reason="failed"), b"")
+    assert answered.after_s == room.plan.answer_after_s > 0
+
+
+def test_consent_taken_back_in_the_middle_of_a_round_stops_its_steps(room: Any, computed: list[str]) -> None:
+    request = room.stopped_at(messages.Contribute)["alpha"]
+    room.nodes["alpha"].config.path("consent").write_text('default = "deny"\n')
+    for asked in (messages.Prepare(occasion=request.occasion), request):
+        reply = room.say("alpha", asked)
+        assert isinstance(reply, messages.Refusal)
+        assert "it is denied" in reply.reason
+    assert computed == []
+
+
+def test_a_kept_release_that_is_not_what_the_ledger_says_is_not_computed_from(
+    room: Any, computed: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    request = room.stopped_at(messages.Contribute, nth=2)["alpha"]
+    store, before = room.nodes["alpha"].store, len(computed)
+    document = parse(store.release(request.occasion.round, "rfm-cuts"))
+    document["body"]["salt"] = "ab" * 32
+    monkeypatch.setattr(store, "release", lambda *_: canonical(document))
+    reply = room.say("alpha", request)
+    assert isinstance(reply, messages.Refusal)
+    assert "is not what the ledger says" in reply.reason
+    assert len(computed) == before
+
+
+def test_what_a_node_keeps_cannot_be_changed_or_taken_out_in_its_file(room: Any) -> None:
+    room.run()
+    with closing(sqlite3.connect(room.nodes["alpha"].store.state / "node.db")) as file:
+        for table in ("plan", "dataset", "agreement", "share", "egress", "release"):
+            for statement in (f"UPDATE {table} SET rowid = rowid", f"DELETE FROM {table}"):
+                with pytest.raises(sqlite3.IntegrityError, match="append-only"):
+                    file.execute(statement)
 
 
 def test_a_second_process_of_a_node_is_refused(room: Any) -> None:

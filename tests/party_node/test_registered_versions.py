@@ -6,13 +6,14 @@ import errno
 import json
 import sqlite3
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
 from party_node import registration
-from party_node.store import Store
+from party_node.store import Dataset, Store
 from tests.party_node.registering import (
     BAD,
     CANARY,
@@ -209,3 +210,9 @@ def test_a_state_that_cannot_be_written_is_said_and_no_fault_of_the_tool(
     assert (said.status, said.out) == (2, "")
     assert said.message == f"cannot write below {home / 'state'}: no space left on device"
     assert said.hint == "is there room and permission?"
+
+
+def test_the_same_snapshot_under_two_salts_has_two_commitments() -> None:
+    """Or whoever reads the ledger could test a guess of a party's rows against it."""
+    first = Dataset("0" * 32, "1" * 64, "snapshot.parquet", "2" * 64, "3" * 64, ("year",), 1000)
+    assert first.commitment != replace(first, salt="4" * 64).commitment

@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from coordinator.ledger import RoomLedger
 from party_node.filter import Charge, Filter
+from party_node.witness import CLOCK_SLACK_S
 from protocols import keys, messages
 from protocols.encoding import canonical
 from protocols.errors import IntegrityError, Refused, RoundEnded
@@ -246,6 +247,15 @@ def test_a_stranger_in_the_genesis_is_not_cosigned(room: Any) -> None:
         assert "not the room that this party knows" in refused(room, forged(room, [entry]))
 
 
+def test_a_node_does_not_start_on_the_ledger_of_another_room(room: Any) -> None:
+    room.run()
+    room.nodes.pop("alpha").close()
+    text = (room.base / "room.toml").read_text()
+    (room.base / "room.toml").write_text(text.replace('record = "2"', 'record = "3"', 1))
+    with pytest.raises(Refused, match="not the room that this party knows"):
+        room._node("alpha")
+
+
 # -- nothing is kept of what is refused; nothing is lost of what is kept -----------------------------------------------
 
 
@@ -271,6 +281,11 @@ def test_a_reserve_of_a_block_that_the_room_has_not_is_refused_in_words(room: An
     charge = {party: {"nowhere": 1} for party in reserve["charge"]}
     entry = rewritten(growth.entries[-1], {"blocks": ["nowhere"], "charge": charge})
     refused(room, forged(room, [entry]))
+
+
+def test_an_entry_dated_later_than_clocks_may_differ_is_not_cosigned(room: Any, growth: Witness) -> None:
+    late = rewritten(growth.entries[-1], {"time": int(room.clock()) + CLOCK_SLACK_S + 1})
+    assert "from the future" in refused(room, forged(room, [late]))
 
 
 class Killed(BaseException):
