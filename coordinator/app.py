@@ -57,6 +57,13 @@ def propose(grid: Grid, plan: Plan, wait_s: float) -> dict[str, str]:
     return {party: said[party] if party in nodes else f"did not come within {wait_s:g} s" for party in plan.parties}
 
 
+def end(grid: Grid, config: Config, plan: Plan, round_id: str) -> None:
+    """Forfeit an open round whose deadline has passed; cosigned by those who are here."""
+    store = _held[config.path("state")]
+    ledger = RoomLedger(config.room, store.book, config.signing, time.time)
+    rounds.end(plan, round_id, ledger, _asker(grid, _here(grid, sorted(config.room.parties), 0.0)))
+
+
 @contextmanager
 def held_store(config: Config) -> Iterator[Store]:
     """The store, held for as long as the coordinator listens: rounds in this process use it, no other process can."""

@@ -29,7 +29,8 @@ def _sumroom_coordinator() -> None:
 def serve(config: ConfigOption) -> None:
     """Keep the room open: parties stay connected, and `plan propose` and `plan launch` are led from here.
 
-    Runs until it is stopped (SIGTERM or Ctrl-C); a round under way is then forfeited.
+    Runs until it is stopped (SIGTERM or Ctrl-C). A round under way then stays open: the next `serve`, or launch, goes
+    on with it, or forfeits it when its deadline has passed.
     """
     from .service import serve as listen  # Flower and gRPC take a second that other commands need not wait for
 

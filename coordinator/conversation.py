@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from protocols.messages import Reply, Request
+from protocols.errors import PartyUnavailable, RoundEnded
+from protocols.messages import Refusal, Reply, Request
 
 
 @dataclass(frozen=True)
@@ -19,3 +20,14 @@ class Answer:
 
 # Every party asked is a key of the result; the time is in seconds, after which silence is an answer too.
 Ask = Callable[[Mapping[str, Request], float], Mapping[str, Answer]]
+
+
+def everybody(parties: Sequence[str], answers: Mapping[str, Answer]) -> Mapping[str, Answer]:
+    """All parties' answers, or RoundEnded naming who did not give one."""
+    silent = [f"{p} did not answer ({a.missing})" for p, a in answers.items() if a.reply is None]
+    refused = [f"{p} refused: {a.reply.reason}" for p, a in answers.items() if isinstance(a.reply, Refusal)]
+    if silent:
+        raise PartyUnavailable("; ".join([*silent, *refused]))
+    if refused or set(answers) != set(parties):
+        raise RoundEnded("; ".join(refused) or "another set of parties answered than was asked")
+    return answers

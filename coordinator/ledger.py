@@ -56,6 +56,18 @@ class RoomLedger:
         """End an open round; what it reserved stays spent."""
         self.append([{"type": "forfeit@v1", "round": round_id, "reason": reason}])
 
+    def covering(self, entry: int) -> str:
+        """The first checkpoint over an entry that has all the cosigners it needs. Raises PartyUnavailable."""
+        new = [decode(data) for data in self.book.entries(entry, entry + 1)]
+        for size, note in self.book.checkpoints():
+            if size > entry:
+                try:
+                    check_cosigners(self._signers(note), new, self.book.accounts.genesis)
+                except IntegrityError:
+                    continue
+                return note
+        raise PartyUnavailable(f"entry {entry} is under no checkpoint that enough parties cosigned")
+
     def open_rounds(self) -> list[str]:
         return [name for name, round_ in self.book.accounts.rounds.items() if round_.state == "open"]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import secrets
+import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -18,9 +19,11 @@ from protocols.ledger.reducer import Accounts, Round
 from protocols.plan import Plan
 
 from . import app as flower
+from . import rounds
 from .config import Config
 from .grid import RoomGrid, run_server_app
 from .hub import Hub
+from .store import plan_key
 
 Progress = Callable[[str], None]
 log = logging.getLogger("sumroom.coordinator")
@@ -90,11 +93,11 @@ class Listening:
     def launch(self, plan: Plan, *, again: bool, wait_s: float, progress: Progress) -> Launched:
         """Run one round of the plan, unless it has been released already. Idempotent without `again`.
 
-        Raises Refused where its last round ended without a release and `again` is not set: one more costs once more.
+        A round of it that is open is gone on with, at no further charge. Raises Refused where its last round ended
+        without a release and `again` is not set: one more costs once more.
         """
-        before = len(self._store.book.accounts.rounds)
         last = last_round(self._store.book.accounts, plan)
-        if last is not None and not again:
+        if last is not None and not again and not self._can_go_on(last, plan):
             check_unfinished(last, plan)
             return Launched(last.reserve.round, fresh=False)
         run_id = _new_run()
@@ -108,21 +111,45 @@ class Listening:
                 run_server_app(flower.app, self._hub, run_id, config, plan=plan.digest)
             finally:
                 self._journal.forget(run_id)
-        return Launched(list(self._store.book.accounts.rounds)[before], fresh=True)
+        rounds_ = self._store.book.accounts.rounds.values()
+        latest = [r.reserve.round for r in rounds_ if r.reserve.plan == plan.digest][-1]
+        return Launched(latest, fresh=True)
+
+    def tend(self, progress: Progress) -> None:
+        """Go on with a round that was left open, once every party is here; forfeit one whose deadline has passed."""
+        for round_ in list(self._store.book.accounts.rounds.values()):
+            body = self._store.book.blob(plan_key(round_.reserve.plan)) if round_.state == "open" else None
+            if body is None:
+                continue
+            plan = Plan.from_bytes(body)
+            if not self._can_go_on(round_, plan):
+                grid = RoomGrid(self._hub, _new_run(), plan=plan.digest)
+                try:
+                    flower.end(grid, self.settings, plan, round_.reserve.round)
+                finally:
+                    grid.close()
+            elif set(self.online()) == set(self.settings.room.parties):
+                self.launch(plan, again=False, wait_s=5.0, progress=progress)
+
+    def _can_go_on(self, round_: Round, plan: Plan) -> bool:
+        now = max(int(time.time()), self._store.book.accounts.time)
+        return round_.state == "open" and rounds.seconds_left(round_, plan, now) > 0
 
 
 def last_round(accounts: Accounts, plan: Plan) -> Round | None:
-    """The plan's latest round, a released one before any other."""
+    """The plan's latest round: an open one before a released one, a released one before a forfeited one."""
     mine = [round_ for round_ in accounts.rounds.values() if round_.reserve.plan == plan.digest]
-    done = [round_ for round_ in mine if round_.state == "done"]
-    return (done or mine)[-1] if mine else None
+    for state in ("open", "done", "forfeited"):
+        if found := [round_ for round_ in mine if round_.state == state]:
+            return found[-1]
+    return None
 
 
 def check_unfinished(last: Round, plan: Plan) -> None:
     """Raise Refused unless the plan's last round has released everything."""
     if last.state == "done":
         return
-    what = "was forfeited" if last.state == "forfeited" else "was left open by a process that ended"
+    what = "was forfeited" if last.state == "forfeited" else "was left open, and its deadline has passed"
     raise Refused(
         f"round {last.reserve.round[:8]} of this plan {what}; what it reserved is spent",
         f"--again runs another, for ρ {decimal(plan.charge)} per record once more",

@@ -189,13 +189,13 @@ def _interrupted(request: dict[str, Any], here: bool, hint: str | None) -> Sumro
         return Refused("interrupted; the coordinator goes on with it", "sumroom-coordinator plan status tells how far")
     if request["do"] == "propose":
         return Refused("interrupted; nothing is spent")
-    told = f"what was released so far: {hint}" if hint else None
-    return RoundEnded("interrupted: the budget of a round under way stays spent", told)
+    told = "launch the plan again to go on with it" + (f"; what was released so far: {hint}" if hint else "")
+    return RoundEnded("interrupted: a round under way stays open until its deadline, and its budget is spent", told)
 
 
 @contextmanager
 def _interruptible() -> Iterator[None]:
-    """SIGTERM ends a round as Ctrl-C does: said in the ledger, and to the operator."""
+    """SIGTERM interrupts a round as Ctrl-C does, and says so."""
 
     def stop(_: int, __: FrameType | None) -> None:
         raise KeyboardInterrupt

@@ -15,6 +15,7 @@ from protocols import keys
 from protocols import release as releases
 from protocols.encoding import canonical, parse
 from protocols.errors import IntegrityError
+from protocols.ledger.reducer import Round
 from protocols.plan import Plan
 from protocols.release import Body, Proof, Release
 from protocols.statistic import Integers, Noise
@@ -72,6 +73,23 @@ def publish_missing(ledger: RoomLedger) -> list[Release]:
             book.append([], blobs={key: signed.to_bytes()})
             made.append(signed)
     return made
+
+
+def answers(ledger: RoomLedger, round_: Round) -> dict[str, Any]:
+    """What the committed steps of a round released, by step: what later steps start from."""
+    found: dict[str, Any] = {}
+    for commit_ in round_.commits:
+        stored = ledger.book.blob(body_key(commit_.round, commit_.step))
+        if stored is None:
+            raise IntegrityError(f"the bytes of the release in entry {commit_.seq} are missing")
+        found[commit_.step] = releases.read_body(parse(stored, what="release body")).released
+    return found
+
+
+def published(ledger: RoomLedger, round_: Round) -> list[Release]:
+    """The signed releases of a round, in the order of its steps."""
+    documents = [ledger.book.blob(release_key(commit_.round, commit_.step)) for commit_ in round_.commits]
+    return [releases.read(document) for document in documents if document is not None]
 
 
 def undelivered(ledger: RoomLedger, parties: Sequence[str]) -> list[tuple[Release, str, list[str]]]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import secrets
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,13 +17,13 @@ from protocols import messages
 from protocols.encoding import parse
 from protocols.errors import IntegrityError, PartyUnavailable, Refused, RoundEnded, SumroomError
 from protocols.ledger.entries import Reserve, build
-from protocols.ledger.reducer import state_of
-from protocols.masking import MaskKey, Occasion, agreeing, check_agreements, check_roster
+from protocols.ledger.reducer import Round, state_of
+from protocols.masking import Occasion
 from protocols.plan import Plan
 from protocols.release import Release
 
-from . import aggregate, release
-from .conversation import Answer, Ask
+from . import aggregate, release, rosters
+from .conversation import Answer, Ask, everybody
 from .ledger import RoomLedger
 from .store import plan_key
 
@@ -38,12 +38,11 @@ Progress = Callable[[str], None]
 
 @dataclass
 class _Round:
-    """One round under way: what is fixed, and what has been released so far."""
+    """One round under way: what is fixed, and what has been released so far. `ends`: by the monotonic clock."""
 
     plan: Plan
     reserve: Reserve
     ends: float
-    reserved_size: int
     answers: dict[str, Any] = field(default_factory=dict)
     released: list[Release] = field(default_factory=list)
 
@@ -58,14 +57,38 @@ class _Round:
 
 
 def run(plan: Plan, ledger: RoomLedger, ask: Ask, progress: Progress = lambda _: None) -> list[Release]:
-    """Run one round of a plan; its releases, delivered.
+    """Run one round of a plan, or go on with the one that an earlier process left open; its releases, delivered.
 
     1. **approve**     every party's signature over the plan, and its dataset; nothing is spent yet
-    2. rounds left open by an earlier process are forfeited; every party cosigns all that is not a reserve: it is there
+    2. rounds of other plans that were left open are forfeited; every party cosigns all that is not a reserve
     3. **reserve**     every party holds the charge and signs; one entry; every party cosigns it
     4. per step: **contribute** (mask keys, then shares), **aggregate**, **release** (commit and bytes, cosigned, sent)
+    A round that was left open starts at (4), with its first step that is not committed.
     Raises Refused when a party does not approve, cosign or hold (nothing spent), RoundEnded when the round ended early.
+    An interrupt leaves the round open: whoever runs the plan again within its deadline goes on with it.
     """
+    open_ = _left_open(plan, ledger)
+    round_ = open_ or _begun(plan, ledger, ask, progress)
+    # (4)
+    try:
+        if open_ is not None:
+            progress("going on with the round left open")
+            _catch_up(round_, ledger, ask)
+        for step in round_.reserve.steps[len(round_.answers) :]:
+            progress(f"{step.step}: contributing")
+            noised, survivors = _contribute(round_, step.step, step.nonce, ledger, ask)
+            progress(f"{step.step}: releasing")
+            _release(round_, step.step, step.nonce, noised, survivors, ledger, ask)
+    except SumroomError as exc:
+        raise _ended(round_, exc, ledger, ask) from None
+    except Exception:  # a fault of ours: it would be there again
+        _forfeit(round_, None, ledger, ask)
+        raise
+    return round_.released
+
+
+def _begun(plan: Plan, ledger: RoomLedger, ask: Ask, progress: Progress) -> _Round:
+    """A new round, reserved."""
     # (1)
     progress("asking for approval")
     approvals = _approve(plan, ask)
@@ -83,20 +106,35 @@ def run(plan: Plan, ledger: RoomLedger, ask: Ask, progress: Progress = lambda _:
     _deliver(plan, ledger, ask, APPROVAL_TIMEOUT_S)
     # (3)
     progress("reserving the budget")
-    round_ = _reserve(plan, ledger, ask)
-    # (4)
-    try:
-        for step in round_.reserve.steps:
-            progress(f"{step.step}: contributing")
-            noised, survivors = _contribute(round_, step.step, step.nonce, ledger, ask)
-            progress(f"{step.step}: releasing")
-            _release(round_, step.step, step.nonce, noised, survivors, ledger, ask)
-    except SumroomError as exc:
-        raise _ended(round_, exc, ledger, ask) from None
-    except BaseException:  # a fault of ours, or the operator's Ctrl-C: the round ends all the same
-        _forfeit(round_, None, ledger, ask)
-        raise
-    return round_.released
+    return _reserve(plan, ledger, ask)
+
+
+def seconds_left(round_: Round, plan: Plan, now: int) -> int:
+    """Until the deadline of a round of this plan, by its reserve's time. Negative when it has passed."""
+    return round_.reserve.time + plan.deadline_s - now
+
+
+def end(plan: Plan, round_id: str, ledger: RoomLedger, ask: Ask) -> None:
+    """Forfeit a round of this plan that was left open and whose deadline has passed."""
+    reserve = ledger.book.accounts.rounds[round_id].reserve
+    _forfeit(_Round(plan, reserve, time.monotonic()), PartyUnavailable("the deadline has passed"), ledger, ask)
+
+
+def _left_open(plan: Plan, ledger: RoomLedger) -> _Round | None:
+    """The round of this plan that an earlier process left open, if its deadline is still to come."""
+    for round_ in ledger.book.accounts.rounds.values():
+        left = seconds_left(round_, plan, ledger.now)
+        if round_.state == "open" and round_.reserve.plan == plan.digest and left > 0:
+            answers, released = release.answers(ledger, round_), release.published(ledger, round_)
+            return _Round(plan, round_.reserve, time.monotonic() + left, answers, released)
+    return None
+
+
+def _catch_up(round_: _Round, ledger: RoomLedger, ask: Ask) -> None:
+    """Have everybody cosign what an earlier process wrote, and hand out what it committed."""
+    ledger.countersign(ask, _everybody(ledger), max(1.0, round_.left))
+    round_.released += [r for r in release.publish_missing(ledger) if r.body_.round == round_.id]
+    _deliver(round_.plan, ledger, ask, max(1.0, round_.left))
 
 
 def propose(plan: Plan, ask: Ask) -> dict[str, str]:
@@ -116,7 +154,10 @@ def _approve(plan: Plan, ask: Ask) -> dict[str, messages.Approval]:
     answers = ask(dict.fromkeys(plan.parties, request), APPROVAL_TIMEOUT_S)
     approvals = {p: a.reply for p, a in answers.items() if isinstance(a.reply, messages.Approval)}
     if len(approvals) < len(plan.parties):
-        raise Refused("the plan is not approved: " + _who_says(plan, answers, approvals))
+        raise Refused(
+            "the plan is not approved: " + _who_says(plan, answers, approvals),
+            f"nothing is spent; where a person must decide: sumroom-party requests show {plan.digest[:12]}",
+        )
     return approvals
 
 
@@ -137,13 +178,14 @@ def _check_clocks(ledger: RoomLedger, approvals: Mapping[str, messages.Approval]
 def _reserve(plan: Plan, ledger: RoomLedger, ask: Ask) -> _Round:
     began = time.monotonic()
     draft = _draft(plan, ledger)
+    ledger.book.accounts.check_caps(draft["charge"])
     answers = ask(dict.fromkeys(plan.parties, messages.Reserve(draft=draft)), APPROVAL_TIMEOUT_S)
     holds = {p: a.reply.signature for p, a in answers.items() if isinstance(a.reply, messages.Held)}
     if len(holds) < len(plan.parties):
-        raise Refused("the budget is not held: " + _who_says(plan, answers, holds))
+        raise Refused("the budget is not held: " + _who_says(plan, answers, holds), "nothing is spent")
     ledger.append([{**draft, "holds": holds}])
     reserve = ledger.book.accounts.rounds[draft["round"]].reserve
-    round_ = _Round(plan, reserve, began + plan.deadline_s, ledger.book.size)
+    round_ = _Round(plan, reserve, began + plan.deadline_s)
     try:
         ledger.countersign(ask, _everybody(ledger), max(1.0, round_.left))
     except SumroomError as exc:
@@ -202,41 +244,20 @@ def _contribute(round_: _Round, step: str, nonce: str, ledger: RoomLedger, ask: 
     occasion = Occasion(
         room=room.room, plan=plan.digest, round=round_.id, step=step, nonce=nonce, state=state, attempt=1
     )
-    offers = _all(plan.parties, ask(dict.fromkeys(plan.parties, messages.Prepare(occasion=occasion)), round_.left))
-    roster: dict[str, MaskKey] = {}
-    for party, answer in offers.items():
-        if not isinstance(answer.reply, messages.MaskOffer) or answer.reply.party != party:
-            raise IntegrityError(f"{party} gave another answer than a mask key")
-        roster[party] = answer.reply.key
-    check_roster(roster, {p: room.identities[p] for p in plan.parties}, occasion)
+    roster, agreements = rosters.kept(occasion, ledger) or rosters.agree(plan, occasion, ledger, ask, round_.left)
     request = messages.Contribute(
         occasion=occasion,
         roster=roster,
-        agreements=_agreements(round_, occasion, roster, ledger, ask),
-        checkpoint=ledger.cosigned(round_.reserved_size),
+        agreements=agreements,
+        checkpoint=ledger.covering(round_.reserve.seq),
     )
     slots = len(plan.step(step)[0].statistic.slots)
     shares = {}
-    for party, answer in _all(plan.parties, ask(dict.fromkeys(plan.parties, request), round_.left)).items():
+    for party, answer in everybody(plan.parties, ask(dict.fromkeys(plan.parties, request), round_.left)).items():
         if not isinstance(answer.reply, messages.Share):
             raise IntegrityError(f"{party} gave another answer than a share")
         shares[party] = aggregate.check_share(room, party, occasion, answer.reply, answer.payload, slots)
     return aggregate.noised_sum(shares), sorted(shares)
-
-
-def _agreements(
-    round_: _Round, occasion: Occasion, roster: Mapping[str, MaskKey], ledger: RoomLedger, ask: Ask
-) -> dict[str, str]:
-    """Every party's signature that this is the one roster of the occasion: none contributes without."""
-    parties = agreeing(round_.plan.parties, ledger.room.parties)
-    request = messages.Agree(occasion=occasion, roster=dict(roster))
-    signatures: dict[str, str] = {}
-    for party, answer in _all(parties, ask(dict.fromkeys(parties, request), round_.left)).items():
-        if not isinstance(answer.reply, messages.Agreed) or answer.reply.party != party:
-            raise IntegrityError(f"{party} gave another answer than its agreement")
-        signatures[party] = answer.reply.signature
-    check_agreements(signatures, {p: ledger.room.identities[p] for p in parties}, occasion, roster)
-    return signatures
 
 
 def _release(round_: _Round, step: str, nonce: str, noised: Any, survivors: list[str], ledger: RoomLedger,
@@ -314,17 +335,6 @@ def _forfeit(round_: _Round, cause: SumroomError | None, ledger: RoomLedger, ask
     except (RoundEnded, IntegrityError) as exc:
         log.warning("the forfeit is in the ledger, not yet cosigned: %s", exc.message)
     return True
-
-
-def _all(parties: Sequence[str], answers: Mapping[str, Answer]) -> Mapping[str, Answer]:
-    """All parties' answers, or RoundEnded naming who did not give one."""
-    silent = [f"{p} did not answer ({a.missing})" for p, a in answers.items() if a.reply is None]
-    refused = [f"{p} refused: {a.reply.reason}" for p, a in answers.items() if isinstance(a.reply, messages.Refusal)]
-    if silent:
-        raise PartyUnavailable("; ".join([*silent, *refused]))
-    if refused or set(answers) != set(parties):
-        raise RoundEnded("; ".join(refused) or "another set of parties answered than was asked")
-    return answers
 
 
 def _who_says(plan: Plan, answers: Mapping[str, Answer], fine: Mapping[str, Any]) -> str:

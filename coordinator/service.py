@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from protocols.encoding import canonical
-from protocols.errors import UsageError
+from protocols.errors import SumroomError, UsageError
 from protocols.plan import Plan
 
 from . import control
@@ -32,6 +32,7 @@ def serve(settings: Config, say: Callable[[str], None]) -> None:
                 try:
                     asked, answer, close = commands.jobs.get(timeout=0.5)
                 except queue.Empty:
+                    _tend(listening, say)
                     continue
                 try:
                     control.carry_out(asked, answer, lambda a, s: carry_out(listening, a, _heard_by(s)))
@@ -39,6 +40,14 @@ def serve(settings: Config, say: Callable[[str], None]) -> None:
                     close()
         finally:
             commands.close()
+
+
+def _tend(listening: Listening, say: Callable[[str], None]) -> None:
+    """What nobody asks for: rounds that an earlier process left open. What goes wrong is said, and tried again."""
+    try:
+        listening.tend(lambda text: say(f"open round: {text}"))
+    except SumroomError as exc:
+        say(exc.diagnostics())
 
 
 def carry_out(listening: Listening, asked: Answer, progress: Callable[[str], None]) -> dict[str, Any]:

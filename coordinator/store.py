@@ -46,6 +46,11 @@ def release_key(round_id: str, step: str) -> str:
     return f"{RELEASE}{round_id}/{step}"
 
 
+def roster_key(round_id: str, step: str) -> str:
+    """Where the agreed roster of a step lies: kept before anybody contributes, so that a new process can go on."""
+    return f"roster/{round_id}/{step}"
+
+
 def received_key(round_id: str, step: str, party: str) -> str:
     """Marks that a party has a release."""
     return f"received/{round_id}/{step}/{party}"

@@ -31,6 +31,7 @@ log = logging.getLogger(__name__)
 
 Ready = tuple[pb.Sealed, Iterable[bytes | memoryview]]
 _FOR_LATER = (grpc.StatusCode.PERMISSION_DENIED, grpc.StatusCode.FAILED_PRECONDITION)
+KEPT_RUNS = 16  # of whose replies may be asked for again; a coordinator runs one after the other
 _NETWORK = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED)
 
 
@@ -67,6 +68,7 @@ class Attendant:
         self._let_in = self._up = False
         self._pool: ThreadPoolExecutor | None = None
         self._work: dict[str, asyncio.Future[Ready]] = {}
+        self._latest: int | None = None
 
     @property
     def connected(self) -> bool:
@@ -213,6 +215,9 @@ class Attendant:
         self._event(f"answered run {asked.run}, sequence {asked.seq}: {answer.kind}")
 
     def _decide(self, asked: Header, payload: bytes | memoryview | None) -> Answer:
+        if asked.run != self._latest:  # a new run: what is of use of the old ones is in the node's own store
+            self._latest = asked.run
+            self._journal.keep_latest(KEPT_RUNS)
         if not self._journal.claim(asked.run, asked.seq, asked.src, asked.message_id):
             return failure(SEQUENCE_USED, "sequence number used before")
         if payload is None:

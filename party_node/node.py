@@ -135,7 +135,7 @@ class Node:
         """
         1. the draft is a reserve of a plan approved here and still allowed, word for word what the plan says
         2. it expires soon after the plan's deadline, and its round was never seen
-        3. this party's own budget, over all rooms, bears it: held now
+        3. the room's caps and this party's own budget, over all rooms, bear it: held now
         """
         # (1)
         draft = build({**request.draft, "seq": 0, "time": self.now, "holds": {}})
@@ -149,7 +149,8 @@ class Node:
             raise Refused(f"the reserve expires at {draft.expires}, it is {self.now}")
         if draft.round in self.book.accounts.rounds:
             raise Refused(f"round {draft.round[:8]} is in the ledger already")
-        # (3)
+        # (3) the room's caps first: a hold for what can never be reserved would only block what can
+        self.book.accounts.check_caps(draft.charge)
         self.filter.hold(witness.charge_of(draft, self.room, self.party), self.now)
         signature = keys.sign(self.signing, "hold", signed_body(draft, self.room.room))
         return messages.Held(party=self.party, round=draft.round, signature=signature)

@@ -10,13 +10,19 @@ from __future__ import annotations
 import math
 
 import numpy as np
-import opendp.prelude as dp
+
+# Not `opendp.prelude`: that brings scikit-learn and pandas with it, a second of a node's start.
+from opendp.domains import atom_domain, vector_domain
+from opendp.measurements import make_noise
+from opendp.measures import zero_concentrated_divergence
+from opendp.metrics import l2_distance
+from opendp.mod import enable_features
 
 from .budget import MICRO, NANO, charge_for
 from .errors import IntegrityError, UsageError
 from .statistic import Integers
 
-dp.enable_features("contrib")
+enable_features("contrib")
 
 LEAST_VARIANCE_MICRO = 9 * MICRO
 _LIMIT = 2**62
@@ -35,10 +41,10 @@ def add_noise(total: Integers, *, bound_sq: int, variance_micro: int) -> Integer
     if total.dtype != np.int64 or total.ndim != 1 or np.any((total > _LIMIT) | (total < -_LIMIT)):
         raise IntegrityError("a sum must be a flat vector of int64 well inside 63 bits")
     scale = math.nextafter(math.sqrt(variance_micro / MICRO), math.inf)  # never below the promised σ
-    mechanism = dp.m.make_noise(
-        dp.vector_domain(dp.atom_domain(T="i64")),
-        dp.l2_distance(T="f64"),
-        dp.zero_concentrated_divergence(),
+    mechanism = make_noise(
+        vector_domain(atom_domain(T="i64")),
+        l2_distance(T="f64"),
+        zero_concentrated_divergence(),
         scale,
     )
     if not mechanism.input_domain.member(total):

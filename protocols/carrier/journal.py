@@ -34,6 +34,7 @@ CREATE TABLE IF NOT EXISTS reply(message_id TEXT PRIMARY KEY, run TEXT NOT NULL,
   WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS seen(run TEXT, src TEXT, seq INTEGER, message_id TEXT NOT NULL, PRIMARY KEY(run, src, seq))
   WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS begun(number INTEGER PRIMARY KEY, run TEXT UNIQUE NOT NULL);
 CREATE TABLE IF NOT EXISTS forgotten(run TEXT, src TEXT, highest INTEGER NOT NULL, PRIMARY KEY(run, src)) WITHOUT ROWID;
 """
 
@@ -142,7 +143,15 @@ class Journal:
             if past is not None and seq <= past[0]:
                 return False
             db.execute("INSERT INTO seen VALUES(?,?,?,?)", (*key, message_id))
+            db.execute("INSERT OR IGNORE INTO begun(run) VALUES(?)", (str(run),))
         return True
+
+    def keep_latest(self, runs: int) -> None:
+        """Forget all but the runs of which a message was claimed last for the first time."""
+        with self._lock:
+            old = self._db.execute("SELECT run FROM begun ORDER BY number DESC LIMIT -1 OFFSET ?", (runs,)).fetchall()
+        for (run,) in old:
+            self.forget(int(run))
 
     def inbox(self, size: int) -> Inbox:
         """A place for a payload of `size` bytes, for `put_reply`; the caller drops it when it does not come to that."""
@@ -189,6 +198,7 @@ class Journal:
                 key,
             )
             db.execute("DELETE FROM seen WHERE run=?", key)
+            db.execute("DELETE FROM begun WHERE run=?", key)
         for (message_id,) in spooled:
             if (place := self._place(message_id)) is not None:
                 place.unlink(missing_ok=True)

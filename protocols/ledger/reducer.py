@@ -230,7 +230,7 @@ class Accounts:
         # (3), (4), (5), (6)
         self._check_charged(entry)
         self._check_datasets(entry)
-        self._check_caps(entry)
+        self.check_caps(entry.charge)
         self._check_holds(entry)
         for party, row in entry.charge.items():
             for block, amount in row.items():
@@ -310,15 +310,16 @@ class Accounts:
             if missing:
                 raise Refused(f"the dataset of {party} does not cover {_list(missing)}")
 
-    def _check_caps(self, entry: Reserve) -> None:
-        for party, row in entry.charge.items():
+    def check_caps(self, charge: Mapping[str, Mapping[str, int]]) -> None:
+        """Raise Refused when a reserve with this charge, party → block → nano-ρ, would pass a cap. Changes nothing."""
+        for party, row in charge.items():
             for block, amount in row.items():
                 _check_fits(self.balance(party, block), amount, f"the record budget of {party} in {block}")
             _check_fits(self.balance(party, LIFETIME), sum(row.values()), f"the lifetime record budget of {party}")
-        for block in entry.blocks:
-            together = sum(row[block] for row in entry.charge.values())
+        for block in {block for row in charge.values() for block in row}:
+            together = sum(row.get(block, 0) for row in charge.values())
             _check_fits(self.balance(PERSON, block), together, f"the person budget in {block}")
-        everything = sum(sum(row.values()) for row in entry.charge.values())
+        everything = sum(sum(row.values()) for row in charge.values())
         _check_fits(self.balance(PERSON, LIFETIME), everything, "the lifetime person budget")
 
     def _check_holds(self, entry: Reserve) -> None:

@@ -243,3 +243,16 @@ def test_checking_a_large_reply_does_not_keep_it_in_memory(tmp_path: Path) -> No
     _ = bytes(stored.payload[: 32 * SPOOL])
     assert status(os.getpid(), "RssFile") - before > 24 * SPOOL  # it would have been seen
     journal.close()
+
+
+def test_all_but_the_latest_runs_are_forgotten_and_their_sequences_stay_refused(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "journal.db")
+    for run in (5, 900, 3, 40):  # numbers say nothing: the order in which they began does
+        assert journal.claim(run, 1, "coordinator", f"{run:064x}")
+        journal.put_reply(f"{run:064x}", run, b"sealed", [b"x" * (2 << 20)])
+    journal.keep_latest(2)
+    assert [journal.reply(f"{run:064x}") is None for run in (5, 900, 3, 40)] == [True, True, False, False]
+    assert len(list((tmp_path / "journal.db.d").iterdir())) == 2
+    assert not journal.claim(5, 1, "coordinator", "f" * 64)
+    assert journal.claim(3, 1, "coordinator", f"{3:064x}")
+    journal.close()

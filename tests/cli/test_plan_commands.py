@@ -334,7 +334,7 @@ def test_interrupting_the_command_says_that_the_listening_coordinator_goes_on(
 
 @pytest.mark.parametrize(
     ("command", "said"),
-    [("propose", "interrupted; nothing is spent"), ("launch", "interrupted: the budget of a round under way stays")],
+    [("propose", "interrupted; nothing is spent"), ("launch", "interrupted: a round under way stays open")],
 )
 def test_interrupting_the_process_that_leads_the_round_says_what_it_has_cost(
     capsys: pytest.CaptureFixture[str], quiet: Path, monkeypatch: pytest.MonkeyPatch, command: str, said: str

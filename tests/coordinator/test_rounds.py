@@ -282,26 +282,6 @@ def test_a_commit_that_was_not_cosigned_in_time_leaves_a_bundle_that_verifies(ro
     assert findings(room).violations == ()
 
 
-@pytest.mark.parametrize("at", [messages.Prepare, messages.Contribute, messages.Witness, messages.Deliver])
-def test_a_coordinator_killed_anywhere_forfeits_what_it_left_open_and_then_runs(room: Any, at: type) -> None:
-    """At `Witness` it is killed with its commit written and cosigned by nobody."""
-    room.stopped_at(at, nth=3 if at is messages.Witness else 1)
-    assert ends(room) == ["open"]
-    assert len(room.run()) == 2
-    assert ends(room) == ["forfeited", "done"]
-    assert b'"reason":"coordinator-restart"' in b"".join(room.book.entries())
-    assert findings(room).violations == ()
-
-
-def test_a_release_written_before_the_coordinator_was_killed_is_sent_afterwards_in_the_same_bytes(room: Any) -> None:
-    room.stopped_at(messages.Witness, nth=3)
-    (stored,) = room.book.blobs("body/").values()
-    room.run()
-    released = list(room.book.blobs("release/").values())
-    assert len(released) == 3
-    assert any(stored in document for document in released)
-
-
 def test_released_bytes_asked_for_again_are_the_same(room: Any) -> None:
     room.run()
     first = outputs.bundle_of(room.book)

@@ -89,3 +89,12 @@ def test_every_tool_command_in_the_readme_is_one() -> None:
     for tool, words in sorted(commands):
         command = [sys.executable, "-m", modules[tool], *words.split(), "--help"]
         assert subprocess.run(command, cwd=ROOT, capture_output=True, check=False).returncode == 0, command
+
+
+def test_a_node_starts_without_what_only_fits_tests_and_reports_need() -> None:
+    """A restarted node has to be back within the coordinator's grace."""
+    script = (
+        "import sys, party_node.app; print(*sorted({'sklearn', 'pandas', 'scipy', 'matplotlib'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == []

@@ -219,6 +219,7 @@ def test_a_mask_key_is_forgotten_with_its_share_and_with_its_round(room: Any, la
     room.say("alpha", lab.contribution(room, prepare, room.book.checkpoint()))
     assert room.nodes["alpha"].steps._mask_keys == {}
     assert len(room.nodes["beta"].steps._mask_keys) == 1
+    room.clock.now += room.plan.deadline_s + 1  # that round is over, and is forfeited by the next
     room.stopped_at(messages.Contribute)
     assert [key[0] for key in room.nodes["beta"].steps._mask_keys] == [list(room.book.accounts.rounds)[-1]]
 

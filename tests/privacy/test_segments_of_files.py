@@ -134,7 +134,8 @@ def test_a_customers_rows_in_a_raw_file_move_every_step_by_no_more_than_its_boun
     assert {found.fault for found in (*whole.values(), *rest.values())} == {None}  # zeros would keep any bound
     for step, _ in PLAN.steps():
         moved = whole[step.name].total - rest[step.name].total
-        assert 0 < squared(moved) <= step.statistic.bound_sq, step.name
+        # Who has bought nothing inside the plan's days moves nothing; carl has, whatever was drawn.
+        assert (person == "carl") <= squared(moved) <= step.statistic.bound_sq, step.name
 
 
 # -- canaries: two hundred absurd customers, and two hundred whose rows cannot be read ---------------------------------
