@@ -168,7 +168,9 @@ def test_a_large_message_that_does_not_arrive_whole_leaves_no_file(
 
 
 @pytest.mark.parametrize("answer", ["raises", "over the limit"])
-def test_whatever_goes_wrong_in_the_app_leaves_as_failed(coordinator: HandMade, party: Party, answer: str) -> None:
+def test_whatever_goes_wrong_in_the_app_leaves_as_failed_and_its_text_is_not_even_logged(
+    coordinator: HandMade, party: Party, caplog: pytest.LogCaptureFixture, answer: str
+) -> None:
     def app(_: Header, payload: bytes) -> Answer:
         if answer == "raises":
             raise RuntimeError("secret row 42")
@@ -177,7 +179,8 @@ def test_whatever_goes_wrong_in_the_app_leaves_as_failed(coordinator: HandMade, 
     party.answer = app
     coordinator.say(b"question")
     assert coordinator.error() == (2, "failed")
-    assert "secret" not in str(party.events)
+    assert "secret" not in str(party.events) + caplog.text
+    assert ("RuntimeError" in caplog.text) == (answer == "raises")
 
 
 @pytest.mark.parametrize(
