@@ -1,7 +1,8 @@
 """The coordinator as a Flower ServerApp: a round over whatever Grid it is given. Flower's words stop here.
 
 Run config: `config` (path of `coordinator.toml`), `plan` (path of the plan) or `plan-json` (its canonical form),
-`wait-s` (how long to wait for parties).
+`wait-s` (how long to wait for parties), `go-on` (the open round to go on with, empty for a new one; without it, the one
+that there is).
 """
 
 from __future__ import annotations
@@ -46,8 +47,10 @@ def main(grid: Grid, context: Context) -> None:
     with ExitStack() as opened:
         store = _held.get(config.path("state")) or opened.enter_context(closing(Store(config.path("state"))))
         ledger = RoomLedger(config.room, store.book, config.signing, time.time)
+        # Decided before the parties are waited for: a round whose deadline passes meanwhile must not become a new one.
+        go_on = context.run_config.get("go-on", rounds.left_open(plan, ledger)) or None
         nodes = _find(grid, sorted(config.room.parties), float(str(context.run_config["wait-s"])))
-        rounds.run(plan, ledger, _asker(grid, nodes), progress.info)
+        rounds.run(plan, ledger, _asker(grid, nodes), progress.info, go_on_with=None if go_on is None else str(go_on))
 
 
 def propose(grid: Grid, plan: Plan, wait_s: float) -> dict[str, str]:
@@ -59,9 +62,18 @@ def propose(grid: Grid, plan: Plan, wait_s: float) -> dict[str, str]:
 
 def end(grid: Grid, config: Config, plan: Plan, round_id: str) -> None:
     """Forfeit an open round whose deadline has passed; cosigned by those who are here."""
-    store = _held[config.path("state")]
-    ledger = RoomLedger(config.room, store.book, config.signing, time.time)
-    rounds.end(plan, round_id, ledger, _asker(grid, _here(grid, sorted(config.room.parties), 0.0)))
+    rounds.end(plan, round_id, held_ledger(config), _asker(grid, _here(grid, sorted(config.room.parties), 0.0)))
+
+
+def finish(grid: Grid, config: Config, wait_s: float) -> None:
+    """Have cosigned, signed and handed out what an earlier process, or a party that was away, left undone."""
+    nodes = _find(grid, sorted(config.room.parties), wait_s)
+    rounds.finish(held_ledger(config), _asker(grid, nodes), rounds.APPROVAL_TIMEOUT_S)
+
+
+def held_ledger(config: Config) -> RoomLedger:
+    """The ledger of the store that this process holds."""
+    return RoomLedger(config.room, _held[config.path("state")].book, config.signing, time.time)
 
 
 @contextmanager

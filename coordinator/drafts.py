@@ -6,6 +6,7 @@ The draft is a sound plan as it stands; the operator sets purpose, table and bou
 from __future__ import annotations
 
 import datetime as dt
+import json
 from collections.abc import Sequence
 
 from protocols.budget import decimal
@@ -13,6 +14,8 @@ from protocols.errors import UsageError
 from protocols.plan import Plan
 from protocols.room import Room
 
+PLACEHOLDER = "say here, in a sentence, what the parties want to know and why"
+_ANSWER_AFTER_S = 30
 _HEAD = """\
 # A plan of room {room}. Every value is public, is approved by every party, and stays as it is: another value is another
 # plan. `sumroom-coordinator plan check` prints what it costs.
@@ -20,15 +23,15 @@ _HEAD = """\
 type = "plan@v1"
 room = "{room}"
 name = "{name}"
-purpose = "say here, in a sentence, what the parties want to know and why"
+purpose = {purpose}
 parties = {parties}
 recipients = {parties}     # who gets the results: all parties, for questions of several steps
 
 collusion = {collusion}           # how many of the others may put their heads together
 quorum = {n}              # how few shares may be released
 
-deadline_s = 600        # the whole round ends by then, released or forfeited
-answer_after_s = 30     # nodes answer at this second, not when they are ready: time must not tell
+deadline_s = {deadline_s}        # the whole round ends by then, released or forfeited
+answer_after_s = {answer_after_s}     # nodes answer at this second, not when they are ready: time must not tell
 valid_until = "{until}"
 
 delta = "0.000001"      # at most 1e-6 and 1 / (10 · people_cap)
@@ -97,20 +100,27 @@ high = 1000000
 }
 
 
-def draft(room: Room, name: str, questions: Sequence[str]) -> str:
+def draft(room: Room, name: str, questions: Sequence[str], purpose: str = PLACEHOLDER) -> str:
     """TOML of a sound plan that asks `questions` of all parties of the room. Raises UsageError, the caps among it."""
+    if not purpose.isprintable():
+        raise UsageError("the purpose has a character that cannot be printed", "write it in one line of text")
     for question in questions:
         if question not in _QUESTIONS:
             raise UsageError(f"there is no question {question[:40]!r}", f"the questions are: {', '.join(_QUESTIONS)}")
-    _check_caps(Plan.from_toml(_text(room, name, questions, _ANY_RHO).encode(), where="the draft"), room)
-    return _text(room, name, questions, decimal(room.caps.record))
+    loose = Plan.from_toml(_text(room, name, questions, purpose, _ANY_RHO, 86_400).encode(), where="the draft")
+    _check_caps(loose, room)
+    # As much again as its waits, and two minutes: nodes compute, sign, and may have to come back in between.
+    return _text(room, name, questions, purpose, decimal(room.caps.record), 2 * loose.least_s + 120)
 
 
-def _text(room: Room, name: str, questions: Sequence[str], rho: str) -> str:
+def _text(room: Room, name: str, questions: Sequence[str], purpose: str, rho: str, deadline_s: int) -> str:
     parties, last = sorted(room.parties), max(block.last for block in room.blocks.values())
     head = _HEAD.format(
         room=room.room,
         name=name,
+        purpose=json.dumps(purpose, ensure_ascii=False),
+        deadline_s=deadline_s,
+        answer_after_s=_ANSWER_AFTER_S,
         parties="[" + ", ".join(f'"{party}"' for party in parties) + "]",
         collusion=len(parties) - 1,
         n=len(parties),

@@ -8,7 +8,7 @@ from typing import Any
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from protocols import keys
-from protocols.errors import IntegrityError, PartyUnavailable
+from protocols.errors import IntegrityError, PartyUnavailable, Stale
 from protocols.ledger import notes
 from protocols.ledger.entries import Entry, build, decode
 from protocols.ledger.reducer import check_cosigners
@@ -124,7 +124,7 @@ class RoomLedger:
 
     def _known(self, party: str, size: int) -> int:
         if size > self.book.size:
-            raise IntegrityError(
+            raise Stale(
                 f"{party} holds {size} entries, this ledger {self.book.size}: it was restored from an older copy",
                 "put the newest copy back; nothing may be written to an older one",
             )

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from types import TracebackType
 from typing import Any, Self
 
@@ -26,6 +27,7 @@ from .hub import Hub
 from .store import plan_key
 
 Progress = Callable[[str], None]
+TEND_EVERY_S = 2.0
 log = logging.getLogger("sumroom.coordinator")
 
 
@@ -45,6 +47,8 @@ class Listening:
 
     def __init__(self, settings: Config) -> None:
         self.settings = settings
+        self._unsure = True  # whether something may be left to cosign or to hand out
+        self._rest = 0.0
 
     def __enter__(self) -> Self:
         settings = self.settings
@@ -96,44 +100,64 @@ class Listening:
         A round of it that is open is gone on with, at no further charge. Raises Refused where its last round ended
         without a release and `again` is not set: one more costs once more.
         """
-        last = last_round(self._store.book.accounts, plan)
-        if last is not None and not again and not self._can_go_on(last, plan):
+        ledger = flower.held_ledger(self.settings)
+        last, go_on = last_round(ledger.book.accounts, plan), rounds.left_open(plan, ledger)
+        if last is not None and go_on is None and not again:
             check_unfinished(last, plan)
+            if rounds.unfinished(ledger):
+                self._with_grid(plan, lambda grid: flower.finish(grid, self.settings, wait_s))
             return Launched(last.reserve.round, fresh=False)
-        run_id = _new_run()
+        self._unsure = True
         config: dict[str, Any] = {
             "config": str(self.settings.file),
             "plan-json": plan.canonical.decode(),
             "wait-s": wait_s,
+            "go-on": go_on or "",
         }
+        run_id = _new_run()
         with _heard(progress):
             try:
                 run_server_app(flower.app, self._hub, run_id, config, plan=plan.digest)
             finally:
                 self._journal.forget(run_id)
-        rounds_ = self._store.book.accounts.rounds.values()
-        latest = [r.reserve.round for r in rounds_ if r.reserve.plan == plan.digest][-1]
-        return Launched(latest, fresh=True)
+        self._unsure = False
+        latest = [r.reserve.round for r in ledger.book.accounts.rounds.values() if r.reserve.plan == plan.digest][-1]
+        return Launched(go_on or latest, fresh=True)
 
     def tend(self, progress: Progress) -> None:
-        """Go on with a round that was left open, once every party is here; forfeit one whose deadline has passed."""
-        for round_ in list(self._store.book.accounts.rounds.values()):
-            body = self._store.book.blob(plan_key(round_.reserve.plan)) if round_.state == "open" else None
+        """What nobody asks for: go on with a round that was left open, once every party is here; forfeit one whose
+        deadline has passed; and hand out what could not be handed out before."""
+        if time.monotonic() < self._rest:
+            return
+        self._rest = time.monotonic() + TEND_EVERY_S
+        ledger = flower.held_ledger(self.settings)
+        everybody = set(self.online()) == set(self.settings.room.parties)
+        for round_id in ledger.open_rounds():
+            body = ledger.book.blob(plan_key(ledger.book.accounts.rounds[round_id].reserve.plan))
             if body is None:
                 continue
             plan = Plan.from_bytes(body)
-            if not self._can_go_on(round_, plan):
-                grid = RoomGrid(self._hub, _new_run(), plan=plan.digest)
-                try:
-                    flower.end(grid, self.settings, plan, round_.reserve.round)
-                finally:
-                    grid.close()
-            elif set(self.online()) == set(self.settings.room.parties):
+            if rounds.left_open(plan, ledger) != round_id:
+                self._with_grid(plan, partial(_end, self.settings, plan, round_id))
+            elif everybody:
                 self.launch(plan, again=False, wait_s=5.0, progress=progress)
+        if everybody and self._unsure:
+            if rounds.unfinished(ledger):
+                self._with_grid(None, lambda grid: flower.finish(grid, self.settings, 5.0))
+            self._unsure = False
 
-    def _can_go_on(self, round_: Round, plan: Plan) -> bool:
-        now = max(int(time.time()), self._store.book.accounts.time)
-        return round_.state == "open" and rounds.seconds_left(round_, plan, now) > 0
+    def _with_grid(self, plan: Plan | None, do: Callable[[RoomGrid], None]) -> None:
+        run_id = _new_run()
+        grid = RoomGrid(self._hub, run_id, plan="" if plan is None else plan.digest)
+        try:
+            do(grid)
+        finally:
+            grid.close()
+            self._journal.forget(run_id)
+
+
+def _end(settings: Config, plan: Plan, round_id: str, grid: RoomGrid) -> None:
+    flower.end(grid, settings, plan, round_id)
 
 
 def last_round(accounts: Accounts, plan: Plan) -> Round | None:

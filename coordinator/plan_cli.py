@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import json
 import signal
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,11 +25,12 @@ from protocols.ledger.entries import LIFETIME, PERSON
 from protocols.ledger.reducer import Accounts, Round
 from protocols.logbook import Logbook
 from protocols.plan import Plan
+from protocols.verdict import counted
 
 from . import control, drafts, exports
 from .config import Config
 
-SHORT = 12
+SHORT = 16
 app = typer.Typer(add_completion=False, help="A plan's life: write it, check it, propose it, launch it, see its state.")
 
 ConfigOption = Annotated[Path, typer.Option(metavar="COORDINATOR.TOML", help="The coordinator's settings.")]
@@ -44,9 +46,12 @@ def new(
     out: Annotated[Path, typer.Option(metavar="PLAN.TOML", help="The file to write; it must not be there.")],
     question: Annotated[list[str], typer.Option(help="A question to ask: rfm or segments. May be given twice.")],
     name: Annotated[str, typer.Option(help="A short name for it.")] = "new-plan",
+    purpose: Annotated[
+        str, typer.Option(help="What the parties want to know, and why: a sentence.")
+    ] = drafts.PLACEHOLDER,
 ) -> None:
     """Write a plan to start from: the room's own parties, blocks and caps, and each question with usual values."""
-    text = drafts.draft(Config.load(config).room, name, question)
+    text = drafts.draft(Config.load(config).room, name, question, purpose)
     try:
         with out.open("x", encoding="utf-8") as file:
             file.write(text)
@@ -54,13 +59,16 @@ def new(
         raise UsageError(f"{out} is there already", "name another file with --out") from None
     except OSError as exc:
         raise UsageError(f"cannot write {out}: {exc.strerror}") from None
-    print(f"written: {out}; set purpose, table and bounds right, then: sumroom-coordinator plan check {out}")
+    missing = "purpose, " if purpose == drafts.PLACEHOLDER else ""
+    print(f"written: {out}; set {missing}table and bounds right, then: sumroom-coordinator plan check {out}")
 
 
 @app.command()
 def check(plan: PlanArgument, as_json: JsonOption = False) -> None:
     """Check a plan, and print its digest, its cost, and how wide its intervals will be. No data is touched."""
     checked = read(plan)
+    for warning in _warnings(checked):
+        print(f"warning: {warning}", file=sys.stderr)
     if as_json:
         print(json.dumps(forecast.document(checked), indent=2))
     else:
@@ -146,9 +154,16 @@ def check_same_room(plan: Plan, settings: Config) -> None:
 
 
 def check_room(plan: Plan, settings: Config) -> None:
-    """Raise UsageError for a plan of another room, Refused for one that has expired or costs more than a cap."""
+    """Raise UsageError for a plan of another room or without a purpose of its own, Refused for one that has expired or
+    costs more than a cap.
+    """
     check_same_room(plan, settings)
-    if dt.date.fromisoformat(plan.valid_until) < dt.datetime.now(dt.UTC).date():
+    if plan.purpose == drafts.PLACEHOLDER:
+        raise UsageError(
+            f"the purpose is still the draft's: {drafts.PLACEHOLDER}",
+            "the people who decide read it: set purpose in the plan, or draft it with --purpose",
+        )
+    if _has_expired(plan):
         raise Refused(f"the plan was valid until {plan.valid_until}", "set valid_until, and have it approved anew")
     for what, cost, cap in (
         ("record", plan.charge, settings.room.caps.record),
@@ -159,6 +174,18 @@ def check_room(plan: Plan, settings: Config) -> None:
                 f"the plan costs ρ {decimal(cost)} per {what}, the room's cap is {decimal(cap)}",
                 "lower the rho of its questions; sumroom-coordinator plan check shows what each step costs",
             )
+
+
+def _has_expired(plan: Plan) -> bool:
+    return dt.date.fromisoformat(plan.valid_until) < dt.datetime.now(dt.UTC).date()
+
+
+def _warnings(plan: Plan) -> Iterator[str]:
+    """What a sound plan would be refused for when it is proposed."""
+    if _has_expired(plan):
+        yield f"the plan was valid until {plan.valid_until}: it cannot be proposed or launched any more"
+    if plan.purpose == drafts.PLACEHOLDER:
+        yield f"the purpose is still the draft's: {plan.purpose}"
 
 
 # -- a coordinator that listens, or this process ----------------------------------------------------------------------
@@ -231,6 +258,11 @@ def _show_forecast(plan: Plan) -> None:
     console.print(
         f"per record ρ {found['rho_record']}, ε {found['epsilon_record']:.2f}; "
         f"per person at all parties ρ {found['rho_person']}, ε {found['epsilon_person']:.2f}; δ {found['delta']}"
+    )
+    steps = counted(len(found["steps"]), "step")
+    console.print(
+        f"a round takes {plan.least_s} s at least, {steps} of {plan.answer_after_s} s each; it ends within "
+        f"{plan.deadline_s} s"
     )
     console.print(f"digest {found['digest']}", soft_wrap=True)
 

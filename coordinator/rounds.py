@@ -15,7 +15,7 @@ from typing import Any
 
 from protocols import messages
 from protocols.encoding import parse
-from protocols.errors import IntegrityError, PartyUnavailable, Refused, RoundEnded, SumroomError
+from protocols.errors import IntegrityError, PartyUnavailable, Refused, RoundEnded, Stale, SumroomError
 from protocols.ledger.entries import Reserve, build
 from protocols.ledger.reducer import Round, state_of
 from protocols.masking import Occasion
@@ -30,6 +30,7 @@ from .store import plan_key
 log = logging.getLogger("sumroom.coordinator")
 APPROVAL_TIMEOUT_S = 30.0
 FORFEIT_TIMEOUT_S = 5.0
+CANCEL_TIMEOUT_S = 5.0
 CLOCK_SLACK_S = 240  # less than the 300 s that a witness allows an entry
 SPARE_S = 60  # a reserve outlives its round's deadline by this, so that a late commit is still within it
 
@@ -56,22 +57,25 @@ class _Round:
         return self.ends - time.monotonic()
 
 
-def run(plan: Plan, ledger: RoomLedger, ask: Ask, progress: Progress = lambda _: None) -> list[Release]:
-    """Run one round of a plan, or go on with the one that an earlier process left open; its releases, delivered.
+def run(
+    plan: Plan, ledger: RoomLedger, ask: Ask, progress: Progress = lambda _: None, *, go_on_with: str | None = None
+) -> list[Release]:
+    """Run one round of a plan, or go on with an open one (`left_open`); its releases, delivered.
 
     1. **approve**     every party's signature over the plan, and its dataset; nothing is spent yet
-    2. rounds of other plans that were left open are forfeited; every party cosigns all that is not a reserve
+    2. rounds that were left open beyond their deadline are forfeited; every party cosigns all that is not a reserve
     3. **reserve**     every party holds the charge and signs; one entry; every party cosigns it
     4. per step: **contribute** (mask keys, then shares), **aggregate**, **release** (commit and bytes, cosigned, sent)
-    A round that was left open starts at (4), with its first step that is not committed.
-    Raises Refused when a party does not approve, cosign or hold (nothing spent), RoundEnded when the round ended early.
+    A round that was left open starts at (4), with its first step that is not committed. Whoever calls decides which of
+    the two it is, before any waiting: going on costs nothing more, a new round costs once more.
+    Raises Refused when a party does not approve, cosign or hold (nothing spent), RoundEnded when the round ended early,
+    Stale when a party's copy of the ledger is ahead of this one.
     An interrupt leaves the round open: whoever runs the plan again within its deadline goes on with it.
     """
-    open_ = _left_open(plan, ledger)
-    round_ = open_ or _begun(plan, ledger, ask, progress)
+    round_ = _begun(plan, ledger, ask, progress) if go_on_with is None else _opened(plan, go_on_with, ledger)
     # (4)
     try:
-        if open_ is not None:
+        if go_on_with is not None:
             progress("going on with the round left open")
             _catch_up(round_, ledger, ask)
         for step in round_.reserve.steps[len(round_.answers) :]:
@@ -79,6 +83,8 @@ def run(plan: Plan, ledger: RoomLedger, ask: Ask, progress: Progress = lambda _:
             noised, survivors = _contribute(round_, step.step, step.nonce, ledger, ask)
             progress(f"{step.step}: releasing")
             _release(round_, step.step, step.nonce, noised, survivors, ledger, ask)
+    except Stale:  # nothing may be written to this copy, the end of a round least of all
+        raise
     except SumroomError as exc:
         raise _ended(round_, exc, ledger, ask) from None
     except Exception:  # a fault of ours: it would be there again
@@ -94,16 +100,17 @@ def _begun(plan: Plan, ledger: RoomLedger, ask: Ask, progress: Progress) -> _Rou
     approvals = _approve(plan, ask)
     _check_clocks(ledger, approvals)
     # (2)
-    ledger.open_room()
-    for left_open in ledger.open_rounds():
-        ledger.forfeit(left_open, "coordinator-restart")
-    _record_approvals(plan, ledger, approvals)
     try:
-        ledger.countersign(ask, _everybody(ledger), APPROVAL_TIMEOUT_S)
+        if ledger.book.size:  # before anything is written: a party that is ahead says so
+            ledger.countersign(ask, _everybody(ledger), APPROVAL_TIMEOUT_S)
+        ledger.open_room()
+        for left in ledger.open_rounds():
+            _check_over(left, ledger)
+            ledger.forfeit(left, "coordinator-restart")
+        _record_approvals(plan, ledger, approvals)
+        finish(ledger, ask, APPROVAL_TIMEOUT_S)
     except RoundEnded as exc:
         raise Refused(f"nothing is spent: {exc.message}", exc.hint) from None
-    release.publish_missing(ledger)
-    _deliver(plan, ledger, ask, APPROVAL_TIMEOUT_S)
     # (3)
     progress("reserving the budget")
     return _reserve(plan, ledger, ask)
@@ -120,21 +127,56 @@ def end(plan: Plan, round_id: str, ledger: RoomLedger, ask: Ask) -> None:
     _forfeit(_Round(plan, reserve, time.monotonic()), PartyUnavailable("the deadline has passed"), ledger, ask)
 
 
-def _left_open(plan: Plan, ledger: RoomLedger) -> _Round | None:
+def finish(ledger: RoomLedger, ask: Ask, timeout: float) -> None:
+    """Have everybody cosign what there is, sign what was committed, and hand it to who has not got it yet."""
+    ledger.countersign(ask, _everybody(ledger), timeout)
+    release.publish_missing(ledger)
+    _deliver(ledger, ask, timeout)
+
+
+def unfinished(ledger: RoomLedger) -> bool:
+    """Whether `finish` has something to do."""
+    book = ledger.book
+    return bool(book.size) and (
+        ledger.cosigned_size() < book.size or bool(release.undelivered(ledger, _everybody(ledger)))
+    )
+
+
+def left_open(plan: Plan, ledger: RoomLedger) -> str | None:
     """The round of this plan that an earlier process left open, if its deadline is still to come."""
-    for round_ in ledger.book.accounts.rounds.values():
-        left = seconds_left(round_, plan, ledger.now)
-        if round_.state == "open" and round_.reserve.plan == plan.digest and left > 0:
-            answers, released = release.answers(ledger, round_), release.published(ledger, round_)
-            return _Round(plan, round_.reserve, time.monotonic() + left, answers, released)
+    for round_id, round_ in ledger.book.accounts.rounds.items():
+        mine = round_.state == "open" and round_.reserve.plan == plan.digest
+        if mine and seconds_left(round_, plan, ledger.now) > 0:
+            return round_id
     return None
+
+
+def _opened(plan: Plan, round_id: str, ledger: RoomLedger) -> _Round:
+    round_ = ledger.book.accounts.rounds[round_id]
+    ends = time.monotonic() + seconds_left(round_, plan, ledger.now)
+    answers, released = release.answers(ledger, round_), release.published(ledger, round_)
+    return _Round(plan, round_.reserve, ends, answers, released)
+
+
+def _check_over(round_id: str, ledger: RoomLedger) -> None:
+    """Raise Refused where a round is open whose deadline is still to come: it is paid for, and can be gone on with."""
+    round_ = ledger.book.accounts.rounds[round_id]
+    body = ledger.book.blob(plan_key(round_.reserve.plan))
+    if body is not None and (left := seconds_left(round_, (plan := Plan.from_bytes(body)), ledger.now)) > 0:
+        raise Refused(
+            f"round {round_id[:8]} of plan {plan.name} is open for {left} s more",
+            "launch that plan again to go on with it, or wait: past its deadline it is forfeited",
+        )
 
 
 def _catch_up(round_: _Round, ledger: RoomLedger, ask: Ask) -> None:
     """Have everybody cosign what an earlier process wrote, and hand out what it committed."""
-    ledger.countersign(ask, _everybody(ledger), max(1.0, round_.left))
-    round_.released += [r for r in release.publish_missing(ledger) if r.body_.round == round_.id]
-    _deliver(round_.plan, ledger, ask, max(1.0, round_.left))
+    if round_.left <= 0:
+        raise RoundEnded("its deadline passed before everybody was back")
+    before = {r.name for r in round_.released}
+    finish(ledger, ask, max(1.0, round_.left))
+    now = release.published(ledger, ledger.book.accounts.rounds[round_.id])
+    round_.released += [r for r in now if r.name not in before]
 
 
 def propose(plan: Plan, ask: Ask) -> dict[str, str]:
@@ -156,7 +198,7 @@ def _approve(plan: Plan, ask: Ask) -> dict[str, messages.Approval]:
     if len(approvals) < len(plan.parties):
         raise Refused(
             "the plan is not approved: " + _who_says(plan, answers, approvals),
-            f"nothing is spent; where a person must decide: sumroom-party requests show {plan.digest[:12]}",
+            f"nothing is spent; where a person must decide: sumroom-party requests show {plan.digest[:16]}",
         )
     return approvals
 
@@ -182,12 +224,15 @@ def _reserve(plan: Plan, ledger: RoomLedger, ask: Ask) -> _Round:
     answers = ask(dict.fromkeys(plan.parties, messages.Reserve(draft=draft)), APPROVAL_TIMEOUT_S)
     holds = {p: a.reply.signature for p, a in answers.items() if isinstance(a.reply, messages.Held)}
     if len(holds) < len(plan.parties):
+        ask({p: messages.Cancel(round=draft["round"]) for p in holds}, CANCEL_TIMEOUT_S)
         raise Refused("the budget is not held: " + _who_says(plan, answers, holds), "nothing is spent")
     ledger.append([{**draft, "holds": holds}])
     reserve = ledger.book.accounts.rounds[draft["round"]].reserve
     round_ = _Round(plan, reserve, began + plan.deadline_s)
     try:
         ledger.countersign(ask, _everybody(ledger), max(1.0, round_.left))
+    except Stale:
+        raise
     except SumroomError as exc:
         raise _ended(round_, exc, ledger, ask) from None
     return round_
@@ -278,16 +323,16 @@ def _release(round_: _Round, step: str, nonce: str, noised: Any, survivors: list
     signed = release.publish_missing(ledger)[-1]
     round_.answers[step] = body.released
     round_.released.append(signed)
-    _deliver(round_.plan, ledger, ask, max(1.0, round_.left))
+    _deliver(ledger, ask, max(1.0, round_.left))
 
 
-def _deliver(plan: Plan, ledger: RoomLedger, ask: Ask, timeout: float) -> None:
+def _deliver(ledger: RoomLedger, ask: Ask, timeout: float) -> None:
     """Hand every release to those of its recipients that have not said yet that they have it, oldest first.
 
     One that is away gets it at the next round; one that contributes next cannot without it, and will say so.
     """
     ends, silent = time.monotonic() + timeout, set[str]()
-    for release_, note, waiting in release.undelivered(ledger, plan.parties):
+    for release_, note, waiting in release.undelivered(ledger, _everybody(ledger)):
         request = messages.Deliver(release=parse(release_.to_bytes(), what="release"), checkpoint=note)
         asked = [party for party in waiting if party not in silent]
         for party, answer in ask(dict.fromkeys(asked, request), ends - time.monotonic()).items():
@@ -311,7 +356,7 @@ def _ended(round_: _Round, cause: SumroomError, ledger: RoomLedger, ask: Ask) ->
         )
     return RoundEnded(
         f"round {round_.id[:8]} has committed all its releases, but they are not all out: {cause.message}",
-        "nothing is lost: run any plan, or export, when the parties are back",
+        "nothing is lost: launch the plan again when the parties are back, and they go out at no further cost",
     )
 
 

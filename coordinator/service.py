@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from protocols.encoding import canonical
-from protocols.errors import SumroomError, UsageError
+from protocols.errors import Stale, SumroomError, UsageError
 from protocols.plan import Plan
 
 from . import control
@@ -46,6 +46,8 @@ def _tend(listening: Listening, say: Callable[[str], None]) -> None:
     """What nobody asks for: rounds that an earlier process left open. What goes wrong is said, and tried again."""
     try:
         listening.tend(lambda text: say(f"open round: {text}"))
+    except Stale:  # nothing may be written any more
+        raise
     except SumroomError as exc:
         say(exc.diagnostics())
 

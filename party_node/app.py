@@ -52,11 +52,11 @@ def ask(message: Message, context: Context) -> Message:
     return Message(_records(answered), reply_to=message)
 
 
-def open_node(node_config: Mapping[str, Any]) -> Node:
-    """The node of these settings, opened once in a process."""
+def open_node(node_config: Mapping[str, Any], *, restored: bool = False) -> Node:
+    """The node of these settings, opened once in a process; `restored` as in `Node`."""
     path = str(node_config["config"])
     if path not in _nodes:
-        _nodes[path] = Node(Config.load(Path(path)), time.time)
+        _nodes[path] = Node(Config.load(Path(path)), time.time, restored=restored)
     return _nodes[path]
 
 

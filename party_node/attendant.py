@@ -31,6 +31,7 @@ log = logging.getLogger(__name__)
 
 Ready = tuple[pb.Sealed, Iterable[bytes | memoryview]]
 _FOR_LATER = (grpc.StatusCode.PERMISSION_DENIED, grpc.StatusCode.FAILED_PRECONDITION)
+MOST_MESSAGES = 100_000  # of a run, each with a stored reply; a round of fifty steps needs some three hundred
 KEPT_RUNS = 16  # of whose replies may be asked for again; a coordinator runs one after the other
 _NETWORK = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED)
 
@@ -152,6 +153,12 @@ class Attendant:
         header = seal.unseal(self._coordinator, sealed, room=self._room, src=seal.COORDINATOR, dst=self._party)
         if header.kind != seal.INSTRUCTION:
             raise IntegrityError("the coordinator sent something else than an instruction")
+        # One message at a time, however often the stream breaks: what waits here has not been read, and costs nothing.
+        while self._work and header.message_id not in self._work:
+            others: list[asyncio.Future[Any]] = [*self._work.values(), over]
+            await asyncio.wait(others, return_when=asyncio.FIRST_COMPLETED)
+            if over.done():
+                return
         # (2)
         # (3) Why in one line: a payload that had a name here would stay in memory until its answer is sent.
         work = self._begin(header, await self._payload(call, header))
@@ -194,6 +201,9 @@ class Attendant:
         Why it is read back: what is sent is the journal's file, and what the app built can go.
         """
         done = self._journal.reply(asked.message_id)
+        if done is None and not self._claimed(asked):  # not kept: such messages have no end
+            answer = failure(SEQUENCE_USED, "sequence number used before")
+            return self._sealed(asked, answer), answer.buffers
         if done is None:
             self._store(asked, payload)
             done = self._journal.reply(asked.message_id)
@@ -206,20 +216,23 @@ class Attendant:
 
     def _store(self, asked: Header, payload: bytes | memoryview | None) -> None:
         answer = self._decide(asked, payload)
-        size, sha256 = seal.digest(answer.buffers)
-        if size > self._max_payload:
+        if sum(map(len, answer.buffers)) > self._max_payload:
             answer = failure(FAILED, "failed")
-            size, sha256 = seal.digest(answer.buffers)
-        sealed = seal.seal(self._signing, self._header(asked, answer.kind, size, sha256))
+        sealed = self._sealed(asked, answer)
         self._journal.put_reply(asked.message_id, asked.run, sealed.SerializeToString(), answer.buffers)
         self._event(f"answered run {asked.run}, sequence {asked.seq}: {answer.kind}")
 
-    def _decide(self, asked: Header, payload: bytes | memoryview | None) -> Answer:
+    def _sealed(self, asked: Header, answer: Answer) -> pb.Sealed:
+        size, sha256 = seal.digest(answer.buffers)
+        return seal.seal(self._signing, self._header(asked, answer.kind, size, sha256))
+
+    def _claimed(self, asked: Header) -> bool:
         if asked.run != self._latest:  # a new run: what is of use of the old ones is in the node's own store
             self._latest = asked.run
             self._journal.keep_latest(KEPT_RUNS)
-        if not self._journal.claim(asked.run, asked.seq, asked.src, asked.message_id):
-            return failure(SEQUENCE_USED, "sequence number used before")
+        return asked.seq <= MOST_MESSAGES and self._journal.claim(asked.run, asked.seq, asked.src, asked.message_id)
+
+    def _decide(self, asked: Header, payload: bytes | memoryview | None) -> Answer:
         if payload is None:
             return failure(TOO_LARGE, f"over this party's limit of {self._max_payload} bytes")
         if asked.expires < time.time():

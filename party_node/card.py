@@ -8,7 +8,7 @@ accounts; no row of data is read.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from rich.console import Console, Group
@@ -82,7 +82,7 @@ def _parts(plan: Plan, room: Room, lines: list[Line], standing: str) -> Iterator
     yield _heading("what one round costs")
     yield _costs(plan, lines)
     yield _heading("what it cannot promise")
-    yield Text("\n".join(f"• {sentence}" for sentence in warnings(plan)))
+    yield Text("\n".join(f"• {sentence}" for sentence in warnings(plan, lines)))
 
 
 def _heading(text: str) -> Text:
@@ -136,22 +136,38 @@ def _costs(plan: Plan, lines: list[Line]) -> Table:
     return table
 
 
-def warnings(plan: Plan) -> list[str]:
-    """The honest sentences: what masks and noise do not do for this plan."""
+def warnings(plan: Plan, lines: Sequence[Line] = ()) -> list[str]:
+    """The honest sentences: what masks and noise do not do for this plan. `lines`: what `budgets` found."""
     n = len(plan.parties)
-    odds = math.exp(min(epsilon(plan.charge, float(plan.delta)), MOST_EPSILON))
     said = [
-        f"whoever reads the results may become up to {odds:,.1f} times surer, or less sure, that a given person is "
-        "among your customers; that is what ε means",
+        f"from this round alone, except with chance {plan.delta}, whoever reads the results may become up to "
+        f"{_odds(plan, plan.charge)} times surer, or less sure, that a given person is among your customers; "
+        "that is what ε means",
+        *_together(plan, lines),
         "what is released stays released: a budget is spent for good, also when a round is forfeited",
         "a person known to several parties pays at each of them; both figures are above",
     ]
     if n == 2:
-        said.insert(1, "with two parties masks hide nothing: each can subtract its own part; your noise alone protects")
+        said.insert(
+            -2, "with two parties masks hide nothing: each can subtract its own part; your noise alone protects"
+        )
     elif 1 < n <= plan.collusion + 1:
         said.insert(
-            1, f"the other {n - 1} parties together could subtract their parts: your own full noise is there for that"
+            -2, f"the other {n - 1} parties together could subtract their parts: your own full noise is there for that"
         )
-    if n <= 3:
-        said.append("with three parties or fewer a round ends when one party is lost in it")
+    said.append("a round ends when one party is lost in it, however many take part")
     return said
+
+
+def _together(plan: Plan, lines: Sequence[Line]) -> Iterator[str]:
+    """What holds after the round, for each budget of a person over everything."""
+    if lines:
+        here, anywhere = lines[0].after, lines[-1].after
+        yield (
+            f"together with what was released before: up to {_odds(plan, here)} times ({lines[0].what}), "
+            f"and {_odds(plan, anywhere)} times about {lines[-1].what}"
+        )
+
+
+def _odds(plan: Plan, nano: int) -> str:
+    return f"{math.exp(min(epsilon(nano, float(plan.delta)), MOST_EPSILON)):,.1f}"

@@ -32,7 +32,7 @@ from .requests import open_requests
 
 SHOWN_DELTA = 1e-6
 _DIGEST = re.compile("[0-9a-f]{8,64}")
-LARGEST_REQUEST = 64 << 20
+LARGEST_REQUEST = 16 << 20  # bytes; reading one as JSON takes thirty times as much memory
 _SHOWN = ("connected", "disconnected", "refused", "stream failed")
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
@@ -69,6 +69,12 @@ def register(
 def start(
     config: ConfigOption,
     verbose: Annotated[bool, typer.Option("--verbose", help="Say on stderr what happens.")] = False,
+    restored: Annotated[
+        bool,
+        typer.Option(
+            "--restored", help="State and accounts were put back to an older copy: learn from the others again."
+        ),
+    ] = False,
 ) -> None:
     """Dial the coordinator and answer what the consent policy allows, until stopped (SIGTERM or Ctrl-C)."""
     logging.basicConfig(level=logging.INFO if verbose else logging.WARNING, format="%(asctime)s %(name)s %(message)s")
@@ -82,7 +88,7 @@ def start(
     settings = Config.load(config)
     codec.prepare_process()
     node_config = {"config": str(config.resolve())}
-    flower.open_node(node_config)
+    flower.open_node(node_config, restored=restored)
     journal = Journal(settings.path("state") / "journal.db")
     attendant = Attendant(
         room=settings.room.room,

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from pydantic import Field, StringConstraints, field_validator
+from pydantic import Field, StringConstraints, ValidationInfo, field_validator
 
 from protocols import keys, schema, settings
 from protocols.errors import UsageError
@@ -52,8 +52,8 @@ class Budget(Frozen):
 
     @field_validator("record", mode="before")
     @classmethod
-    def _nano(cls, value: Any) -> Any:
-        return schema.nano_field(value, "budget.record")
+    def _nano(cls, value: Any, info: ValidationInfo) -> Any:
+        return schema.nano_field(value, "budget.record", info)
 
 
 class TableSettings(Frozen):

@@ -9,7 +9,7 @@ import io
 import re
 import zlib
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
@@ -101,10 +101,11 @@ def _csv(file: Path) -> Source:
             reader = csv.reader(lines, delimiter=delimiter, strict=True)
             own = tuple(name or f"column{i}" for i, name in enumerate(next(reader, [])))
             rows = _count(reader, len(own))
+            mixed = isinstance(lines.newlines, tuple)  # perhaps inside quotes only
     except (csv.Error, UnicodeDecodeError) as exc:
-        why = exc if isinstance(exc, csv.Error) else "not UTF-8 from about here"
+        line, why = _fault(file, exc, reader.line_num if reader else 1)
         hint = "a csv file is UTF-8, has as many fields in each line, and doubles a quote inside quotes"
-        raise UsageError(f"file {file}, line {reader.line_num if reader else 1}: {why}", hint) from None
+        raise UsageError(f"file {file}, line {line}: {why}", hint) from None
     except (OSError, EOFError, zlib.error) as exc:
         # Why not the text of the error: of what is no gzip file it quotes the first bytes.
         why = getattr(exc, "strerror", None) or "it is no gzip file, or not a whole one"
@@ -114,13 +115,72 @@ def _csv(file: Path) -> Source:
     if len({name.casefold() for name in own}) < len(own):
         raise UsageError(f"file {file} has two columns of one name (upper and lower case are one)", _ONCE)
     columns = ", ".join(f"{literal(name)}: 'VARCHAR'" for name in own)
+    strict = not (mixed and _ends_differ(file))
     # Why not parallel=false: DuckDB 2.0 then drops what follows a quote that does not close, without a word.
     clause = (
-        f"read_csv({literal(exactly(file))}, auto_detect=false, header=true, strict_mode=true, null_padding=false, "
+        f"read_csv({literal(exactly(file))}, auto_detect=false, header=true, strict_mode={strict}, null_padding=false, "
         f"ignore_errors=false, hive_partitioning=false, delim={literal(delimiter)}, quote='\"', escape='\"', "
         f"compression='{'gzip' if _zipped(file) else 'none'}', columns={{{columns}}})"
     )
     return Source(file, clause, own, rows)
+
+
+def _fault(file: Path, exc: csv.Error | UnicodeDecodeError, line: int) -> tuple[int, str]:
+    """The line and the words for what a strict reader stumbled over at `line`."""
+    if isinstance(exc, UnicodeDecodeError):
+        return line, "not UTF-8 from about here"
+    text = str(exc)
+    if "end of data" in text or "field limit" in text:
+        return _row_of_fault(file), "a quote that is not closed"
+    if "expected after" in text:
+        begins = _row_of_fault(file)
+        where = f"; the row begins on line {begins}: is a quote there not closed?" if begins < line else ""
+        return line, f"text after the quote that closes a value{where}"
+    return line, text
+
+
+def _row_of_fault(file: Path) -> int:
+    """The line on which the row begins that a strict reader cannot read."""
+    begins = 1
+    with _text(file) as (lines, delimiter), suppress(csv.Error):
+        reader = csv.reader(lines, delimiter=delimiter, strict=True)
+        for _ in reader:
+            begins = reader.line_num + 1
+    return begins
+
+
+def _ends_differ(file: Path) -> bool:
+    """Whether lines end in two ways, outside quotes. Raises UsageError where such a file has quotes at all.
+
+    Why: DuckDB reads it only when it is not strict, and then makes its own sense of quotes. Without any there is
+    nothing to make sense of: a separator separates, and Python has counted the fields of every line.
+    """
+    with _text(file) as (lines, delimiter):
+        ends = _Ends(lines)
+        reader, first, odd = csv.reader(ends, delimiter=delimiter), "", 0
+        for _ in reader:
+            first = first or ends.last
+            if not odd and ends.last not in ("", first):
+                odd = reader.line_num
+    if odd and ends.quotes:
+        what = (
+            f"file {file}, line {odd}: it ends in another way than line 1, which cannot be read in a file with quotes"
+        )
+        raise UsageError(what, rf"write the file again with one kind of line end, as by: sed -i 's/\r$//' {file.name}")
+    return bool(odd)
+
+
+class _Ends:
+    """Lines as they come; how the last one ended, and whether any had a quote."""
+
+    def __init__(self, lines: TextIO) -> None:
+        self._lines, self.last, self.quotes = lines, "", False
+
+    def __iter__(self) -> Iterator[str]:
+        for line in self._lines:
+            self.last = line[len(line.rstrip("\r\n")) :]
+            self.quotes = self.quotes or '"' in line
+            yield line
 
 
 def _count(reader: Iterator[list[str]], width: int) -> int:

@@ -82,6 +82,11 @@ class Filter:
             self._purge(now)
             self._take(charge, "held", now)
 
+    def let_go(self, room: str, round_id: str) -> None:
+        """Drop the hold of a round that is not spent. Safe: without one a node does not cosign its reserve."""
+        with self._transaction():
+            self._db.execute("DELETE FROM charge WHERE room=? AND round=? AND state='held'", (room, round_id))
+
     def spend(self, charges: Sequence[Charge], now: int) -> None:
         """Make rounds' charges final, from their holds or afresh: all of them, or none and Refused."""
         with self._transaction():
@@ -134,17 +139,27 @@ class Filter:
         inside = [d for d in days if any(b.first <= d <= b.last for b in blocks)]
         return max((sum(n for c, n in charges if c.first <= d <= c.last) for d in inside), default=0)
 
-    def used_by(self, room: str, now: int, *, plan: str | None = None, days: int | None = None, but: str = "") -> int:
+    def used_by(
+        self,
+        room: str,
+        now: int,
+        *,
+        plan: str | None = None,
+        days: int | None = None,
+        but: str = "",
+        spent_only: bool = False,
+    ) -> int:
         """Nano-ρ per record that a room's rounds, `but` one, have spent or hold now.
 
-        plan   of this plan only, or of all
-        days   of so many days up to now, or ever
+        plan         of this plan only, or of all
+        days         of so many days up to now, or ever
+        spent_only   without what is held, and may lapse
         """
         since = -1 if days is None else now - days * DAY_S
         row = self._db.execute(
             "SELECT COALESCE(SUM(nano), 0) FROM (SELECT MAX(nano) AS nano FROM charge WHERE room=? AND at > ? "
-            "AND (? IS NULL OR plan=?) AND round<>? AND (state='spent' OR expires >= ?) GROUP BY round)",
-            (room, since, plan, plan, but, now),
+            "AND (? IS NULL OR plan=?) AND round<>? AND (state='spent' OR (expires >= ? AND NOT ?)) GROUP BY round)",
+            (room, since, plan, plan, but, now, spent_only),
         ).fetchone()
         return int(row[0])
 

@@ -15,7 +15,7 @@ from typing import Any
 from protocols import keys, messages
 from protocols import release as releases
 from protocols.encoding import canonical
-from protocols.errors import IntegrityError, Refused, SumroomError
+from protocols.errors import IntegrityError, Refused, SumroomError, UsageError
 from protocols.ledger import proofs
 from protocols.ledger.entries import Reserve, approval_body, build, signed_body
 from protocols.ledger.records import check_recorded
@@ -27,7 +27,7 @@ from . import witness
 from .config import Config
 from .filter import Filter
 from .participation import Answered, Participation
-from .policy import Undecided, check_consent, check_plan, consent_of
+from .policy import Consent, Decision, Undecided, check_consent, check_plan, consent_of
 from .requests import open_requests
 from .store import Dataset, Store
 
@@ -36,11 +36,16 @@ SPARE_S = 600  # how long after its deadline a round may at most expire
 
 
 class Node:
-    """One party in one room. `clock`: unix seconds."""
+    """One party in one room. `clock`: unix seconds.
 
-    def __init__(self, config: Config, clock: Callable[[], float]) -> None:
+    restored   its operator says that state and accounts were put back to an older copy: charges that it has forgotten
+               are taken over from the ledger
+    """
+
+    def __init__(self, config: Config, clock: Callable[[], float], *, restored: bool = False) -> None:
         self.config, self.room, self.party, self.signing = config, config.room, config.party, config.signing
-        self.clock = clock
+        self.clock, self.restored = clock, restored
+        self._consent: Consent | None = None
         state = config.path("state")
         with ExitStack() as opened:  # whatever fails to open, what was opened before it is closed
             self.store = opened.enter_context(closing(Store(state)))
@@ -57,7 +62,7 @@ class Node:
                 filter_=self.filter,
                 book=self.book,
                 clock=clock,
-                check_consent=self._check_consent,
+                check_consent=self._check_still_consented,
             )
             self._opened = opened.pop_all()
 
@@ -76,6 +81,9 @@ class Node:
                     return Answered(self._approve(request))
                 case messages.Reserve():
                     return Answered(self._hold(request))
+                case messages.Cancel():
+                    self.filter.let_go(self.room.room, request.round)
+                    return Answered(messages.Cancelled(party=self.party, round=request.round))
                 case messages.Witness():
                     return Answered(
                         witness.cosign(
@@ -86,6 +94,7 @@ class Node:
                             book=self.book,
                             filter_=self.filter,
                             now=self.now,
+                            restored=self.restored,
                         )
                     )
                 case messages.Prepare():
@@ -118,7 +127,10 @@ class Node:
         try:
             self._check_allowed(plan)
         except Undecided:
-            self.requests.note(plan, self.now)
+            try:
+                self.requests.note(plan, self.now)
+            except IntegrityError as exc:
+                raise UsageError(exc.message, exc.hint) from None
             raise
         dataset = self._dataset(plan)
         self.store.add_plan(plan.digest, plan.canonical, self.now)
@@ -161,13 +173,30 @@ class Node:
         self._check_consent(plan, but)
 
     def _check_consent(self, plan: Plan, but: str) -> None:
-        """Asked at each step of a round too: who takes consent back stops what is under way. `but`: this round."""
-        consent = consent_of(self.config)
+        self._consent = consent_of(self.config)
 
         def used(digest: str | None, days: int | None) -> int:
             return self.filter.used_by(self.room.room, self.now, plan=digest, days=days, but=but)
 
-        check_consent(consent, self.requests.decision(plan.digest), plan, used)
+        check_consent(self._consent, self._decision(plan), plan, used)
+
+    def _check_still_consented(self, plan: Plan, but: str) -> None:
+        """Asked at each step of a round: who takes consent back stops what is under way. `but`: this round.
+
+        A policy that is being written at this moment must not cost a round: the last one that could be read holds.
+        """
+        try:
+            self._check_consent(plan, but)
+        except UsageError as exc:
+            if self._consent is None:
+                raise
+            log.error("%s; the policy read last holds for the round under way", exc.message)
+
+    def _decision(self, plan: Plan) -> Decision | None:
+        try:
+            return self.requests.decision(plan.digest)
+        except IntegrityError as exc:  # about a file of this party: its path is nobody else's business
+            raise UsageError(exc.message, exc.hint) from None
 
     def _check_draft(self, draft: Reserve, plan: Plan) -> None:
         stated = [(s.step, s.mechanism.body(), s.charge) for s in draft.steps]
@@ -259,6 +288,7 @@ class Node:
 _CODES: dict[str, messages.Code] = {
     "propose": "consent",
     "reserve": "budget",
+    "cancel": "budget",
     "witness": "ledger",
     "prepare": "round",
     "agree": "round",

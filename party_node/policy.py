@@ -11,7 +11,7 @@
     per_period = "0.088"                # the most ρ per record for rounds together: of the plan that is named here,
     period_days = 365                   # or else of all plans in this room; without period_days: ever
 
-    [[deny]]                            # and [[ask]]: one condition that is named must hold for a part of the plan
+    [[deny]]                            # and [[ask]]: all conditions that are named must hold, each for a part of it
     questions = ["lookalike"]           # any of these
     over_per_round = "0.03"             # it costs more than this
 
@@ -23,13 +23,14 @@ Trusted: whoever can write this file spends the party's budget.
 from __future__ import annotations
 
 import datetime as dt
+import re
 import tomllib
 from collections.abc import Callable
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, StringConstraints, ValidationError, field_validator, model_validator
+from pydantic import Field, StringConstraints, ValidationError, ValidationInfo, field_validator, model_validator
 
 from protocols import schema
 from protocols.budget import decimal
@@ -43,6 +44,11 @@ from .config import Config
 
 # What features are computed from. Without one of these every share would be noise over zeros, and paid for.
 NEEDED = {"customer": "id", "basket": "id", "bought_on": "date", "paid": "money", "discount": "money"}
+_DIGEST = re.compile("[0-9a-f]{64}")
+_HOW_TO_WRITE = (
+    "a rule starts with [[deny]], [[ask]] or [[allow]]; names and amounts stand in quotes; "
+    "a plan's digest is printed by: sumroom-coordinator plan check PLAN"
+)
 LARGEST_PLAN = 1 << 18  # bytes of its canonical form: a person has to read it, and the node keeps it
 
 Names = Annotated[list[Name], Field(min_length=1, max_length=50)]
@@ -56,6 +62,13 @@ class Rule(Frozen):
     recipients: Names | None = None
     purpose: Words | None = None
     questions: Names | None = None
+
+    @field_validator("plan", mode="before")
+    @classmethod
+    def _whole(cls, value: Any) -> Any:
+        if isinstance(value, str) and not _DIGEST.fullmatch(value):
+            raise ValueError("must be the 64 hex digits that plan check prints")
+        return value
 
     def _named(self, plan: Plan) -> bool:
         fits = self.purpose is None or fnmatchcase(plan.purpose.casefold(), self.purpose.casefold())
@@ -71,8 +84,8 @@ class Allow(Rule):
 
     @field_validator("per_round", "per_period", mode="before")
     @classmethod
-    def _nano(cls, value: Any) -> Any:
-        return schema.nano_field(value, "allow")
+    def _nano(cls, value: Any, info: ValidationInfo) -> Any:
+        return schema.nano_field(value, str(info.field_name), info)
 
     def speaks_of(self, plan: Plan) -> bool:
         whom = self.recipients is None or set(plan.recipients) <= set(self.recipients)
@@ -81,14 +94,14 @@ class Allow(Rule):
 
 
 class Stop(Rule):
-    """Of [[deny]] and [[ask]]: it is enough that one recipient or one question is among those named."""
+    """Of [[deny]] and [[ask]]: all named conditions must hold, each for one of the plan's recipients or questions."""
 
     over_per_round: Positive | None = None
 
     @field_validator("over_per_round", mode="before")
     @classmethod
-    def _nano(cls, value: Any) -> Any:
-        return schema.nano_field(value, "over_per_round")
+    def _nano(cls, value: Any, info: ValidationInfo) -> Any:
+        return schema.nano_field(value, str(info.field_name), info)
 
     def speaks_of(self, plan: Plan) -> bool:
         whom = self.recipients is None or bool(set(plan.recipients) & set(self.recipients))
@@ -105,19 +118,21 @@ class Consent(Frozen):
 
     @model_validator(mode="after")
     def _each_rule_says_something(self) -> Self:
-        if any(not rule.model_fields_set for rule in (*self.deny, *self.ask)):
-            raise ValueError("a rule without a condition; for everything, set default")
+        for kind, rules in (("deny", self.deny), ("ask", self.ask)):
+            for number, rule in enumerate(rules, 1):
+                if not rule.model_fields_set:
+                    raise ValueError(f"{kind} rule {number} is a rule without a condition; for everything, set default")
         return self
 
     @classmethod
     def from_toml(cls, data: bytes, *, where: str) -> Consent:
         """Raises UsageError naming the file and the setting."""
         try:
-            return cls.model_validate(tomllib.loads(data.decode("utf-8")))
+            return cls.model_validate(tomllib.loads(data.decode("utf-8")), context=schema.FROM_TOML)
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as exc:
-            raise UsageError(f"{where} is not TOML: {exc}") from None
+            raise UsageError(f"{where} is not TOML: {exc}", _HOW_TO_WRITE) from None
         except ValidationError as exc:
-            raise schema.explain(exc, where) from None
+            raise schema.explain(exc, where, _HOW_TO_WRITE, item="rule") from None
 
     def check_names(self, room: Room, where: str) -> None:
         """Raise UsageError for a recipient or question that there is not: a misspelt rule would deny nothing."""

@@ -19,12 +19,12 @@ from typing import Any
 import duckdb
 
 from protocols.errors import IntegrityError, UsageError
-from protocols.schema import OTHER, Column, Schema
+from protocols.schema import OTHER, Block, Column, Schema
 
 from .faults import BadRow, Fault, earliest, faults_of, repeats_of
-from .files import Source, check_files, is_parquet, literal, nearest, quoted, source_of, there_is, unreadable
+from .files import Source, check_files, exactly, is_parquet, literal, nearest, quoted, source_of, there_is, unreadable
 
-PERSON = "customer"
+PERSON, BOUGHT_ON = "customer", "bought_on"
 _SQL = {"id": "VARCHAR", "date": "DATE", "money": "BIGINT", "count": "BIGINT", "category": "VARCHAR"}
 _BLANKS = "' ' || chr(9) || chr(10) || chr(13) || chr(160)"
 _ROOM = "is there room and permission?"
@@ -75,6 +75,14 @@ class Snapshot:
     nameless_rows: int
 
 
+@dataclass(frozen=True)
+class Inside:
+    """How many rows, and of how many people, lie on certain days."""
+
+    rows: int
+    people: int
+
+
 def take_snapshot(table: Table, schema: Schema, to: Path) -> Snapshot:
     """Read the party's files into one Parquet file at `to`, sorted, in the columns of `schema` plus `bad`.
 
@@ -107,6 +115,14 @@ def keep_snapshot(snapshot: Snapshot, to: Path) -> Snapshot:
     """Move a snapshot to its place: whole or not at all, and for good. Raises UsageError."""
     _move(snapshot.path, to)
     return replace(snapshot, path=to)
+
+
+def count_inside(path: Path, blocks: Sequence[Block]) -> Inside:
+    """The rows of a snapshot that lie in any of the blocks, both ends included; a row without a day lies in none."""
+    days = " OR ".join(f"{BOUGHT_ON} BETWEEN DATE '{block.first}' AND DATE '{block.last}'" for block in blocks)
+    query = f"SELECT count(*), count(DISTINCT {PERSON}) FROM read_parquet({literal(exactly(path))}) WHERE {days}"
+    with duckdb.connect() as con:
+        return Inside(*con.execute(query).fetchall()[0])
 
 
 def check_snapshot(path: Path, sha256: str) -> None:
@@ -150,7 +166,8 @@ def _load(con: duckdb.DuckDBPyConnection, index: int, file: Path, table: Table, 
     for i, name in enumerate(_names(schema)):
         column, mapped = schema.columns[name], table.columns[name]
         texts.append(f"{_own(con, source, f'm{index}_{i}', name, mapped, column)} AS t{i}")
-        value, reason = _typed(f"t{i}", column, "empty" if mapped in source.own else "no value from its expression")
+        nothing = "not a date" if column.type == "date" else "no value from its expression"
+        value, reason = _typed(f"t{i}", column, "empty" if mapped in source.own else nothing)
         reads.append(f"{value} AS v{i}, {reason} AS r{i}")
     bad = f"coalesce({', '.join(f'r{i}' for i in range(len(reads)))}) IS NOT NULL"
     raw = f"SELECT row_number() OVER () AS row, {', '.join(texts)} FROM {source.clause}"

@@ -3,6 +3,9 @@
 Here, and only here, something may be refused because of what the data are: what is found is shown to the party's own
 operator, before anybody has approved anything. Once a plan is approved a node answers whatever its data are
 (`contribution.py`). A refusal names a column, a row and a limit, never a value.
+
+Registering always makes a new version, also of the same rows: a version is what the party declares, and never found by
+comparing data, or the ledger would show everybody whether a party's data have changed.
 """
 
 from __future__ import annotations
@@ -10,20 +13,20 @@ from __future__ import annotations
 import datetime as dt
 import secrets
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from protocols.errors import IntegrityError, Refused, UsageError
+from protocols.errors import Refused, UsageError
 from protocols.plan import Plan
-from protocols.schema import Column, Schema
+from protocols.schema import Block, Column, Schema
 
 from .config import Config
 from .faults import Fault
-from .records import Snapshot, check_snapshot, keep_snapshot, take_snapshot
+from .records import BOUGHT_ON, Inside, Snapshot, count_inside, keep_snapshot, take_snapshot
 from .store import Dataset, Store
 
 # Why 100: the demo's plan gives each party's counts noise of σ 9 to 16 people. What fewer people than this add to a
@@ -45,11 +48,11 @@ _READABLE = {
 
 @dataclass(frozen=True)
 class Registered:
-    """A version of a party's data and what was found in it. `fresh`: it is new; otherwise nothing has changed since."""
+    """A new version of a party's data and what was found in it. `inside`: by block of the plan; empty without days."""
 
     dataset: Dataset
     snapshot: Snapshot
-    fresh: bool
+    inside: Mapping[str, Inside]
     warnings: tuple[str, ...]
 
     def document(self) -> dict[str, Any]:
@@ -57,11 +60,11 @@ class Registered:
         found = self.snapshot
         return {
             "version": self.dataset.version,
-            "fresh": self.fresh,
             "rows": found.rows,
             "people": found.people,
             "first_day": found.first_day,
             "last_day": found.last_day,
+            "inside": {block: vars(part) for block, part in self.inside.items()},
             "bad_rows": found.bad_rows,
             "rows_without_customer": found.nameless_rows,
             "bad_sample": [vars(row) for row in found.bad_sample],
@@ -72,8 +75,9 @@ class Registered:
         """The same in words."""
         found = self.snapshot
         said = f"dataset {self.dataset.version[:8]}: {_rows(found.rows)} of {_people(found.people)}"
-        said += f", {found.first_day} to {found.last_day}" if found.first_day else ""
-        lines = [said if self.fresh else f"nothing has changed since {said}"]
+        lines = [said + (f", {found.first_day} to {found.last_day}" if found.first_day else "")]
+        for block, part in self.inside.items():
+            lines.append(f"{block}: {part.rows:,} of {_rows(found.rows)}, {_people(part.people)}")
         if found.nameless_rows:
             belong = "has no customer and belongs" if found.nameless_rows == 1 else "have no customer and belong"
             lines.append(f"{_rows(found.nameless_rows)} {belong} to nobody")
@@ -88,7 +92,7 @@ class Registered:
 def register(config: Config, plan: Plan) -> Registered:
     """Read the party's files into a snapshot of `plan.table`, and keep it as the latest version of its data.
 
-    A snapshot that has the rows and the settings of the latest version makes no new one.
+    The same rows again are a new version too; so is a snapshot that was lost.
     Raises UsageError: files, columns or mapping are wrong. Refused: what the files hold is not fit for the plan, or the
     node is running. In both cases the state is as it was before.
     """
@@ -101,9 +105,13 @@ def register(config: Config, plan: Plan) -> Registered:
             check_columns(snapshot, plan.table)
             check_rows(snapshot)
             check_repeats(snapshot, plan.table)
-            check_people(snapshot, config.settings.table.least_people or LEAST_PEOPLE, plan.people_cap)
-            # 3. Keep it, unless it is kept already
-            return _kept(store, snapshot, plan, blocks)
+            least = config.settings.table.least_people or LEAST_PEOPLE
+            check_people(snapshot, least, plan.people_cap)
+            inside, period = _inside(snapshot, plan)
+            check_period(period, least, plan.blocks)
+            # 3. Keep it
+            dataset, kept = _kept(store, snapshot, plan, blocks)
+            return Registered(dataset, kept, inside, _warnings(snapshot, period))
     except OSError as exc:
         reason = (exc.strerror or type(exc).__name__).lower()
         raise UsageError(f"cannot write below {state}: {reason}", "is there room and permission?") from None
@@ -158,18 +166,28 @@ def check_people(snapshot: Snapshot, least: int, most: int) -> None:
         )
 
 
-def _kept(store: Store, snapshot: Snapshot, plan: Plan, blocks: tuple[str, ...]) -> Registered:
-    """Keep the snapshot and its row, or find that the latest version is the same."""
-    version, latest = secrets.token_hex(16), store.dataset()
+def check_period(period: Inside | None, least: int, blocks: Mapping[str, Block]) -> None:
+    """Raise Refused when fewer than `least` people have a row on a day of the plan: others do not exist for it."""
+    if period is not None and period.people < least:
+        days = ", ".join(f"{block.first} to {block.last}" for block in blocks.values())
+        raise Refused(
+            f"{_people(period.people)} with a row inside the plan's period ({days}), the least is {least:,}",
+            "name files of that period in table.files, or ask the operator for a plan of another period",
+        )
+
+
+def _inside(snapshot: Snapshot, plan: Plan) -> tuple[dict[str, Inside], Inside | None]:
+    """What lies in each block of the plan, and in all together; nothing and None for a table without days."""
+    if BOUGHT_ON not in plan.table.columns:
+        return {}, None
+    inside = {name: count_inside(snapshot.path, [block]) for name, block in plan.blocks.items()}
+    return inside, count_inside(snapshot.path, list(plan.blocks.values()))
+
+
+def _kept(store: Store, snapshot: Snapshot, plan: Plan, blocks: tuple[str, ...]) -> tuple[Dataset, Snapshot]:
+    """Keep the snapshot and its row, as a version of its own."""
+    version = secrets.token_hex(16)
     settings = (snapshot.sha256, plan.table.digest(), blocks, plan.people_cap)
-    warnings = _warnings(snapshot)
-    if latest and settings == (latest.sha256, latest.schema_digest, latest.blocks, latest.people_cap):
-        place = store.state / latest.snapshot
-        try:
-            check_snapshot(place, latest.sha256)
-        except IntegrityError:
-            keep_snapshot(snapshot, place)  # the same bytes, back in the place of a lost or damaged file
-        return Registered(latest, snapshot, False, warnings)
     dataset = Dataset(version, secrets.token_hex(32), f"snapshot-{version}.parquet", *settings)
     kept = keep_snapshot(snapshot, store.state / dataset.snapshot)
     try:
@@ -177,10 +195,21 @@ def _kept(store: Store, snapshot: Snapshot, plan: Plan, blocks: tuple[str, ...])
     except BaseException:
         kept.path.unlink(missing_ok=True)
         raise
-    return Registered(dataset, kept, True, warnings)
+    return dataset, kept
 
 
-def _warnings(snapshot: Snapshot) -> tuple[str, ...]:
+def _warnings(snapshot: Snapshot, period: Inside | None) -> tuple[str, ...]:
+    return (*_outside(snapshot, period), *_short(snapshot))
+
+
+def _outside(snapshot: Snapshot, period: Inside | None) -> tuple[str, ...]:
+    if period is None or 2 * period.rows >= snapshot.rows:
+        return ()
+    what = f"{period.rows:,} of {_rows(snapshot.rows)} lie inside the plan's period"
+    return (f"{what}: the others count for nothing in it",)
+
+
+def _short(snapshot: Snapshot) -> tuple[str, ...]:
     if not snapshot.first_day:
         return ()
     days = (dt.date.fromisoformat(snapshot.last_day) - dt.date.fromisoformat(snapshot.first_day)).days + 1

@@ -26,7 +26,7 @@ from .config import Config
 from .policy import Decision
 
 MOST_WAITING = 64  # beyond it the oldest that nobody decided on goes: a coordinator cannot fill a party's disk
-SHORT = 12
+SHORT = 16  # hex digits of a digest that are too many for somebody to make a second plan start with
 _PERMISSION = "is there room and permission? then try again"
 
 _SCHEMA = """

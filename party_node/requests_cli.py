@@ -25,6 +25,7 @@ from protocols.budget import decimal
 from protocols.errors import Refused, UsageError
 from protocols.ledger.reducer import Accounts
 from protocols.logbook import Logbook
+from protocols.plan import Plan
 
 from . import card
 from .config import Config
@@ -35,6 +36,7 @@ from .requests import SHORT, Forged, Requests, Waiting, open_requests
 app = typer.Typer(add_completion=False, help="What this party was asked to approve; what its people decide.")
 ConfigOption = Annotated[Path, typer.Option(metavar="NODE.TOML", help="This node's settings.")]
 PlanArgument = Annotated[str, typer.Argument(metavar="PLAN", help="The plan's digest, or how it starts.")]
+TYPED = 8  # as many hex digits of a digest are enough for somebody who then reads the card
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as one JSON document.")]
 YesOption = Annotated[bool, typer.Option("--yes", help="Do not ask whether you are sure.")]
 
@@ -50,12 +52,12 @@ def list_(config: ConfigOption, as_json: JsonOption = False) -> None:
     if not rows:
         print("nobody has asked for a decision")
         return
-    table = Table("plan", "name", "questions", "ρ a round", "standing", "last asked, UTC")
+    table = Table("plan", "name", "questions", "ρ a round", "standing", "rounds left", "last asked, UTC")
     for row in rows:
         asked = dt.datetime.fromtimestamp(row["last_asked"], dt.UTC).strftime("%Y-%m-%d %H:%M")
-        table.add_row(
-            row["plan"][:SHORT], row["name"], ", ".join(row["questions"]), row["rho_record"], row["standing"], asked
-        )
+        left = "–" if row["rounds_left"] is None else str(row["rounds_left"])
+        what = (row["plan"][:SHORT], row["name"], ", ".join(row["questions"]), row["rho_record"])
+        table.add_row(*what, row["standing"], left, asked)
     terminal.console().print(table)
 
 
@@ -77,25 +79,31 @@ def approve(
     rounds: Annotated[int, typer.Option(min=1, max=1000, help="How many more rounds of it.")] = 1,
     yes: YesOption = False,
 ) -> None:
-    """Approve a plan for so many more rounds, after showing its card."""
+    """Approve a plan for so many more rounds, after showing its card; an earlier approval is replaced."""
     with _desk(config) as desk:
-        waiting = desk.requests.find(plan)
+        waiting = desk.find(plan, yes)
         found = waiting.plan
         check_plan(found, desk.config.room, desk.config.party, dt.datetime.now(dt.UTC).date())
         if any(rule.speaks_of(found) for rule in desk.consent.deny):
             raise Refused("a rule in consent.toml denies this plan", "take the rule out first, if you are sure")
         desk.show(waiting, terminal.console())
-        _sure(yes, f"approve {rounds} more {'round' if rounds == 1 else 'rounds'} of it?")
-        most = desk.used(found.digest, None) + rounds * found.charge
+        left = desk.rounds_left(found)
+        before = "" if left is None else f"; it replaces your approval of {_more(left)}"
+        _sure(yes, f"approve {_more(rounds)} of it{before}?")
+        # Why not what is held: a hold that lapses would leave its round to be had on top of these.
+        most = desk.used_by(found.digest, None, spent_only=True) + rounds * found.charge
         desk.requests.decide(Decision(found.digest, most), int(time.time()))
-    print(f"approved: plan {found.digest[:SHORT]}, for {rounds} more {'round' if rounds == 1 else 'rounds'}")
+    print(f"approved: plan {found.digest[:SHORT]}, for {_more(rounds)}{before}")
 
 
 @app.command()
 def deny(config: ConfigOption, plan: PlanArgument, yes: YesOption = False) -> None:
     """Deny a plan, or take an approval back: no further round of it is answered."""
     with _desk(config) as desk:
-        found = desk.requests.find(plan).plan
+        waiting = desk.find(plan, yes)
+        found = waiting.plan
+        if not yes:
+            desk.show(waiting, terminal.console())
         _sure(yes, f"deny {found.name}, plan {found.digest[:SHORT]}?")
         desk.requests.decide(Decision(found.digest, 0), int(time.time()))
     print(f"denied: plan {found.digest[:SHORT]}")
@@ -106,12 +114,28 @@ def _sure(yes: bool, question: str) -> None:
         return
     if not sys.stdin.isatty():
         raise UsageError("nobody is there to say yes", "add --yes")
-    try:
-        said = typer.confirm(question)
-    except typer.Abort:  # Ctrl-C, or the end of what was typed
-        said = False
-    if not said:
+    if not _says_yes(question):
         raise Refused("nothing was decided")
+
+
+def _says_yes(question: str) -> bool:
+    """What was typed: yes or no. Ctrl-C, an empty line and the end of what is typed are a no."""
+    while True:
+        print(f"{question} [y/N]: ", end="", flush=True)
+        try:
+            typed = sys.stdin.readline().strip().lower()
+        except KeyboardInterrupt:
+            print()
+            return False
+        if typed in ("y", "yes"):
+            return True
+        if typed in ("", "n", "no"):
+            return False
+        print("type y for yes or n for no")
+
+
+def _more(rounds: int) -> str:
+    return "1 more round" if rounds == 1 else f"{rounds} more rounds"
 
 
 @dataclass(frozen=True)
@@ -124,12 +148,31 @@ class _Desk:
     consent: Consent
     accounts: Accounts | None
 
+    def used_by(self, plan: str | None, days: int | None, *, spent_only: bool = False) -> int:
+        now = int(time.time())
+        return self.filter.used_by(self.config.room.room, now, plan=plan, days=days, spent_only=spent_only)
+
     @property
     def used(self) -> Used:
-        def used(plan: str | None, days: int | None) -> int:
-            return self.filter.used_by(self.config.room.room, int(time.time()), plan=plan, days=days)
+        return lambda plan, days: self.used_by(plan, days)
 
-        return used
+    def find(self, start: str, yes: bool) -> Waiting:
+        """The plan to decide on. Raises UsageError where `start` could be another's: unseen, a start can be forged."""
+        waiting, least = self.requests.find(start), SHORT if yes else TYPED
+        if len(start) < least:
+            what = f"to decide on a plan{' with --yes' if yes else ''} it takes {least} digits of its digest"
+            raise UsageError(f"{what}, these are {len(start)}", "sumroom-party requests list")
+        return waiting
+
+    def rounds_left(self, plan: Plan) -> int | None:
+        """How many rounds a person approved and are not used; None where the latest word is no approval."""
+        try:
+            decision = self.requests.decision(plan.digest)
+        except Forged:
+            return None
+        if decision is None or not decision.most:
+            return None
+        return max(0, decision.most - self.used_by(plan.digest, None)) // plan.charge
 
     def standing(self, waiting: Waiting) -> str:
         try:
@@ -148,7 +191,10 @@ class _Desk:
         return card.budgets(plan, room, self.config.party, self.accounts, own, self.filter.cap)
 
     def show(self, waiting: Waiting, console: Console) -> None:
-        card.show(waiting.plan, self.config.room, self.budgets(waiting), self.standing(waiting), console)
+        standing, left = self.standing(waiting), self.rounds_left(waiting.plan)
+        if left is not None:
+            standing += f"; your approval has {_more(left)}"
+        card.show(waiting.plan, self.config.room, self.budgets(waiting), standing, console)
 
 
 @contextmanager
@@ -175,13 +221,14 @@ def _row(desk: _Desk, waiting: Waiting) -> dict[str, Any]:
         "questions": [question.kind for question in plan.questions],
         "rho_record": decimal(plan.charge),
         "standing": desk.standing(waiting),
+        "rounds_left": desk.rounds_left(plan),
         "first_asked": waiting.first_asked,
         "last_asked": waiting.last_asked,
     }
 
 
 def _document(desk: _Desk, waiting: Waiting) -> dict[str, Any]:
-    plan, delta = waiting.plan, float(waiting.plan.delta)
+    plan, delta, budgets = waiting.plan, float(waiting.plan.delta), desk.budgets(waiting)
     return {
         **_row(desk, waiting),
         "recipients": plan.recipients,
@@ -196,8 +243,8 @@ def _document(desk: _Desk, waiting: Waiting) -> dict[str, Any]:
                 "epsilon_before": round(epsilon(line.before, delta), 4),
                 "epsilon_after": round(epsilon(line.after, delta), 4),
             }
-            for line in desk.budgets(waiting)
+            for line in budgets
         ],
-        "warnings": card.warnings(plan),
+        "warnings": card.warnings(plan, budgets),
         "body": plan.body(),
     }

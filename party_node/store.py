@@ -34,6 +34,7 @@ CREATE TABLE IF NOT EXISTS egress(
 CREATE TABLE IF NOT EXISTS release(
   round TEXT NOT NULL, step TEXT NOT NULL, document BLOB NOT NULL, PRIMARY KEY(round, step)) STRICT;
 """
+MOST_PLANS = 1000
 _APPEND_ONLY = ("plan", "dataset", "agreement", "share", "egress", "release")
 
 
@@ -93,6 +94,10 @@ class Store:
     # -- plans and datasets --------------------------------------------------------------------------------------------
 
     def add_plan(self, plan_digest: str, body: bytes, now: int) -> None:
+        """Keep an approved plan. Raises Refused when there are MOST_PLANS: a coordinator cannot fill a party's disk."""
+        (others,) = self._db.execute("SELECT count(*) FROM plan WHERE digest<>?", (plan_digest,)).fetchone()
+        if others >= MOST_PLANS:
+            raise Refused(f"{others} plans have been approved here, and no more are kept")
         self._db.execute("INSERT OR IGNORE INTO plan VALUES(?,?,?)", (plan_digest, body, now))
 
     def plan(self, plan_digest: str) -> bytes | None:

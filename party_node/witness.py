@@ -32,13 +32,14 @@ def cosigner_keys(room: Room) -> dict[str, VerifierKey]:
 
 
 def cosign(request: Witness, *, room: Room, party: str, signing: Ed25519PrivateKey, book: Logbook, filter_: Filter,
-           now: int) -> Cosigned | Behind:  # fmt: skip
+           now: int, restored: bool = False) -> Cosigned | Behind:  # fmt: skip
     """Check the ledger's growth, keep it, charge for it, and only then cosign.
 
     1. the growth starts where this party's copy ends, or else it says where that is
     2. this party's own rules: its room's genesis, and no charge it would not bear
     3. note, consistency, the budget's rules and the root; entries and note are durable before anything is answered
-       (the charges of new reserves become final in the party's own filter first: what it cannot bear is not kept)
+       (the charges of new reserves become final in the party's own filter first: what it does not hold, or cannot
+       bear, is not kept)
     4. the cosignature
 
     Raises Refused or IntegrityError; then nothing was kept. The coordinator may ask again with the same request.
@@ -63,7 +64,7 @@ def cosign(request: Witness, *, room: Room, party: str, signing: Ed25519PrivateK
             request.old_size,
             proof,
             entries,
-            before_commit=lambda accounts: _spend(accounts, room, party, filter_, now),
+            before_commit=lambda accounts: _spend_held(accounts, room, party, filter_, now, restored),
         )
     # (4)
     line = notes.cosign(checkpoint, party, signing, now)
@@ -111,6 +112,24 @@ def _check_entry(entry: Entry, room: Room, now: int) -> None:
         del stated["seq"], stated["time"]
         if stated != room.genesis():
             raise Refused("the ledger's genesis is not the room that this party knows")
+
+
+def _spend_held(accounts: Accounts, room: Room, party: str, filter_: Filter, now: int, restored: bool) -> None:
+    """Charge new reserves, each of which this party must hold at this moment: a hold that lapsed or was dropped no
+    longer counts in its consent, so its signature must no longer spend.
+
+    A node that was put back to an older copy of its accounts too has forgotten holds and spends alike. Its operator
+    says so at its start; then what the others have cosigned is taken over.
+    """
+    known = filter_.known_rounds(room.room, now)
+    for round_id, round_ in accounts.rounds.items():
+        charged = party in round_.reserve.charge and round_.state != "forfeited"
+        if charged and round_id not in known and not restored:
+            raise Refused(
+                f"entry {round_.reserve.seq} charges {party} for round {round_id[:8]}, which it does not hold",
+                "was this node put back to an older copy? start it once with --restored",
+            )
+    _spend(accounts, room, party, filter_, now)
 
 
 def _spend(accounts: Accounts, room: Room, party: str, filter_: Filter, now: int) -> None:

@@ -40,7 +40,7 @@ from .ledger.tree import Tree, leaf_hash
 from .ledger.trust import TrustPolicy
 from .plan import Plan
 from .schema import day
-from .verdict import BudgetLine, Check, Findings, Problem
+from .verdict import BudgetLine, Check, Findings, Problem, counted
 
 Kind = TypeVar("Kind", bound=Entry)
 
@@ -127,7 +127,7 @@ def _findings(evidence: _Evidence, checks: tuple[Check, ...]) -> Findings:
 def _archive(evidence: _Evidence) -> str:
     with evidence.at("archive"):
         evidence.members = bundle.unpack(evidence.data)
-    return f"{len(evidence.members)} files, {len(evidence.data)} bytes"
+    return f"{counted(len(evidence.members), 'file')}, {len(evidence.data)} bytes"
 
 
 def _entries(evidence: _Evidence) -> str:
@@ -139,7 +139,7 @@ def _entries(evidence: _Evidence) -> str:
         evidence.tree.append(leaf_hash(body))
     with evidence.at("entry 0"):
         _ = evidence.genesis
-    return f"{len(evidence.raw)} entries"
+    return counted(len(evidence.raw), "entry", "entries")
 
 
 def _identity(evidence: _Evidence) -> str:
@@ -154,7 +154,7 @@ def _identity(evidence: _Evidence) -> str:
             evidence.found("entry 0", f"the party {party} is no witness in the policy")
         elif witnesses.get(party) != policy.witnesses[party]:
             evidence.found("entry 0", f"the witness {party} of the policy is no party with this key")
-    return f"room {genesis.room}, origin {genesis.origin}, {len(witnesses)} parties"
+    return f"room {genesis.room}, origin {genesis.origin}, {counted(len(witnesses), 'party', 'parties')}"
 
 
 def _checkpoints(evidence: _Evidence) -> str:
@@ -164,7 +164,7 @@ def _checkpoints(evidence: _Evidence) -> str:
     for name in files:
         with evidence.at(name):
             _checkpoint(evidence, name)
-    return f"{len(files)} checkpoints"
+    return counted(len(files), "checkpoint")
 
 
 def _checkpoint(evidence: _Evidence, name: str) -> None:
@@ -194,7 +194,7 @@ def _cosignatures(evidence: _Evidence) -> str:
         covered = size
     if covered < len(evidence.entries):
         evidence.found(f"entry {covered}", "no checkpoint covers this entry and those after it")
-    return f"{sum(len(names) for _, names in evidence.checkpoints.values())} cosignatures"
+    return counted(sum(len(names) for _, names in evidence.checkpoints.values()), "cosignature")
 
 
 def _rules(evidence: _Evidence) -> str:
@@ -203,7 +203,8 @@ def _rules(evidence: _Evidence) -> str:
             evidence.accounts.apply(entry)
         if evidence.problems:
             break
-    return f"{evidence.accounts.size} entries, {len(evidence.accounts.rounds)} rounds"
+    entries = counted(evidence.accounts.size, "entry", "entries")
+    return f"{entries}, {counted(len(evidence.accounts.rounds), 'round')}"
 
 
 def _plans(evidence: _Evidence) -> str:
@@ -215,7 +216,7 @@ def _plans(evidence: _Evidence) -> str:
     for file in evidence.files(bundle.PLANS):
         if file not in expected:
             evidence.found(file, "no entry approves this plan")
-    return f"{len(evidence.plans)} plans"
+    return counted(len(evidence.plans), "plan")
 
 
 def _plan(evidence: _Evidence, file: str, entry: PlanEntry) -> Plan:
@@ -250,7 +251,7 @@ def _mechanisms(evidence: _Evidence) -> str:
             if (declared.schema_digest, declared.people_cap) != (plan.table.digest(), plan.people_cap):
                 evidence.found(f"entry {entry.seq}", f"the dataset of {party} is of another table or cap than its plan")
         steps += len(entry.steps)
-    return f"{len(evidence.accounts.rounds)} reserves, {steps} steps"
+    return f"{counted(len(evidence.accounts.rounds), 'reserve')}, {counted(steps, 'step')}"
 
 
 def _releases(evidence: _Evidence) -> str:
@@ -264,7 +265,8 @@ def _releases(evidence: _Evidence) -> str:
     for file in evidence.files(bundle.RELEASES):
         if file not in expected:
             evidence.found(file, "no commit in the ledger is of this release")
-    return f"{len(expected)} commits, {len(evidence.files(bundle.RELEASES))} releases"
+    releases = counted(len(evidence.files(bundle.RELEASES)), "release")
+    return f"{counted(len(expected), 'commit')}, {releases}"
 
 
 def _release(evidence: _Evidence, commit: Commit, data: bytes) -> release.Release:
@@ -285,7 +287,7 @@ def _proofs(evidence: _Evidence) -> str:
             checkpoint, _ = evidence.checkpoints[rel.proof.size]
             path = [unbase64(part) for part in rel.proof.path]
             proofs.verify_inclusion(leaf_hash(evidence.raw[seq]), seq, checkpoint.size, path, checkpoint.root)
-    return f"{len(evidence.releases)} proofs"
+    return counted(len(evidence.releases), "proof")
 
 
 def _figures(evidence: _Evidence) -> str:
@@ -299,7 +301,7 @@ def _figures(evidence: _Evidence) -> str:
             except (ValueError, ArithmeticError, LookupError, TypeError):
                 raise IntegrityError("its figures cannot be computed from its noised sum at all") from None
         before[body["step"]] = body
-    return f"{sum(len(rel.body_.numbers) for rel in evidence.releases.values())} figures"
+    return counted(sum(len(rel.body_.numbers) for rel in evidence.releases.values()), "figure")
 
 
 def _budgets(evidence: _Evidence) -> str:
@@ -315,7 +317,7 @@ def _budgets(evidence: _Evidence) -> str:
             evidence.found(f"budget of {who}, {block}", f"cost {spent}, charged {balance.spent} of {balance.cap}")
         epsilon = {delta: accuracy.epsilon(spent, float(delta)) for delta in deltas}
         evidence.budgets.append(BudgetLine(who, block, spent, balance.cap, epsilon))
-    return f"{len(evidence.budgets)} budgets"
+    return counted(len(evidence.budgets), "budget")
 
 
 def _cost(noise: Mechanism) -> int:

@@ -83,7 +83,9 @@ def unpack(data: bytes) -> dict[str, bytes]:
     if ENTRIES not in members:
         raise IntegrityError(f"the bundle has no {ENTRIES}")
     if pack(members) != data:
-        raise IntegrityError("the archive is not the canonical one of its members")
+        raise IntegrityError(
+            "the archive is not the canonical one of its files: bytes between or around them were changed"
+        )
     return members
 
 

@@ -23,7 +23,7 @@ from .budget import decimal
 from .errors import CannotDecide, UsageError
 from .ledger import trust
 from .ledger.entries import PERSON
-from .verdict import Findings
+from .verdict import Check, Findings, Problem, counted
 
 CLEAN, VIOLATION, CANNOT_DECIDE = 0, 1, 2
 
@@ -84,17 +84,28 @@ def _document(findings: Findings) -> dict[str, Any]:
 
 
 def _show(findings: Findings, console: Console) -> None:
-    console.print(Text(f"room {findings.room or '?'}: {findings.entries} entries, root {findings.root or '?'}"))
+    console.print(
+        Text(
+            f"room {findings.room or '?'}: {counted(findings.entries, 'entry', 'entries')}, root {findings.root or '?'}"
+        )
+    )
     console.print(_checks_table(findings))
     if findings.budgets:
         console.print(_budgets_table(findings))
-    console.print(Text(f"{findings.releases} releases, {findings.numbers} published numbers matched to their entries,"
-                       f" {findings.forfeits} forfeits, {findings.open_rounds} rounds open"))  # fmt: skip
+    console.print(Text(
+        f"{counted(findings.releases, 'release')}, {counted(findings.numbers, 'published number')} matched to their "
+        f"entries, {counted(findings.forfeits, 'forfeit')}, {counted(findings.open_rounds, 'round')} open"
+    ))  # fmt: skip
     for check in findings.checks:  # last, so that nobody has to scroll for them
         for problem in check.problems:
-            console.print(Text(terminal.plain(f"{check.name}: {problem.where}: {problem.what}"), style="red"))
+            console.print(Text(terminal.plain(_said(check, problem)), style="red"))
     count = len(findings.violations)
     console.print(Text(f"VIOLATION: {count} found", style="bold red") if count else Text("clean", style="bold green"))
+
+
+def _said(check: Check, problem: Problem) -> str:
+    where = "" if problem.where == check.name else f"{problem.where}: "
+    return f"{check.name}: {where}{problem.what.removeprefix('entry: ')}"
 
 
 def _checks_table(findings: Findings) -> Table:
@@ -102,7 +113,7 @@ def _checks_table(findings: Findings) -> Table:
     for title in ("check", "", "looked at", "for a person in the data"):
         table.add_column(title, overflow="fold")
     for check in findings.checks:
-        table.add_row(check.name, Text(*_MARKS[check.state]), Text(check.looked_at), Text(check.meaning))
+        table.add_row(check.name, Text(*_MARKS[check.state]), Text(check.looked_at), Text(check.promise))
     return table
 
 

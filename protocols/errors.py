@@ -6,6 +6,7 @@
     ├── RoundEnded       the round could not finish; its budget is spent       exit 1
     │   └── PartyUnavailable   because a party did not answer or cosign
     ├── IntegrityError   a signature, a proof or a byte is not what it must be exit 3
+    │   └── Stale        a copy is older than what others hold
     └── CannotDecide     the auditor lacks what is needed to say yes or no     exit 2
 
 A message says what happened, the value and the limit; the hint names the command to try. Lower case, no full stop.
@@ -52,6 +53,10 @@ class IntegrityError(SumroomError):
     """A signature, a proof or a byte is not what it must be."""
 
     exit_code = 3
+
+
+class Stale(IntegrityError):
+    """A copy is older than what others hold: nothing may be written to it."""
 
 
 class CannotDecide(SumroomError):

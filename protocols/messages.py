@@ -4,6 +4,7 @@
     ─────────────────────────────────────────────────────────────────────────────────────────────────────────────────
     Propose  a plan           Approval or Refusal            asks its consent policy
     Reserve  a draft entry    Held or Refusal                checks its own budget over all rooms; holds the charge
+    Cancel   a round          Cancelled                      drops the hold of a draft that will not be entered
     Witness  new entries      Cosigned, Behind or Refusal    consistency proof, reducer, own rules; persists; cosigns
     Prepare  a step           MaskOffer or Refusal           makes a mask key for this one occasion
     Agree    a roster         Agreed or Refusal              keeps it as the only one of this occasion, then signs it
@@ -78,6 +79,19 @@ class Held(Frozen):
     party: Name
     round: Hex16
     signature: Base64
+
+
+class Cancel(Frozen):
+    """The draft of this round will not be entered. A party that drops its hold does not cosign the reserve any more."""
+
+    type: Literal["cancel"] = "cancel"
+    round: Hex16
+
+
+class Cancelled(Frozen):
+    type: Literal["cancelled"] = "cancelled"
+    party: Name
+    round: Hex16
 
 
 class Witness(Frozen):
@@ -170,8 +184,8 @@ class Received(Frozen):
     digest: Digest
 
 
-Request = Propose | Reserve | Witness | Prepare | Agree | Contribute | Deliver
-Reply = Approval | Refusal | Held | Cosigned | Behind | MaskOffer | Agreed | Share | Received
+Request = Propose | Reserve | Cancel | Witness | Prepare | Agree | Contribute | Deliver
+Reply = Approval | Refusal | Held | Cancelled | Cosigned | Behind | MaskOffer | Agreed | Share | Received
 
 _REQUEST: TypeAdapter[Request] = TypeAdapter(Annotated[Request, Field(discriminator="type")])
 _REPLY: TypeAdapter[Reply] = TypeAdapter(Annotated[Reply, Field(discriminator="type")])

@@ -25,6 +25,8 @@ from .statistic import Step
 
 LEAST_VARIANCE_MICRO = 9 * budget.MICRO
 LARGEST_DELTA = Fraction(1, 10**6)
+# For what a round does besides its waits: agreeing on mask keys, adding up, and having each commit cosigned.
+SPARE_S = 10
 ALWAYS = (
     "recency_days",
     "baskets",
@@ -165,6 +167,7 @@ class Plan(Frozen):
     def _sound(self) -> Self:
         self._check_trust()
         self._check_delta()
+        self._check_time()
         blocks = sorted(self.blocks.values(), key=lambda b: b.first)
         if any(a.meets(b) for a, b in pairwise(blocks)):
             raise ValueError("blocks: two blocks share a day")
@@ -217,6 +220,14 @@ class Plan(Frozen):
         largest = min(LARGEST_DELTA, Fraction(1, 10 * self.people_cap))
         if not 0 < Fraction(self.delta) <= largest:
             raise ValueError(f"delta is {self.delta}; at most 1e-6 and 1/(10 · people_cap) = {float(largest):.2g}")
+
+    def _check_time(self) -> None:
+        least = self.least_s + SPARE_S
+        if self.deadline_s < least:
+            raise ValueError(
+                f"deadline_s is {self.deadline_s}; with {len(self.steps())} steps of answer_after_s = "
+                f"{self.answer_after_s} it must be at least {least}"
+            )
 
     def _check_step(self, step: Step, mechanism: Mechanism) -> None:
         if mechanism.variance_micro < LEAST_VARIANCE_MICRO:
@@ -286,6 +297,11 @@ class Plan(Frozen):
     def mechanisms(self) -> list[tuple[str, dict[str, Any], int]]:
         """(step, mechanism, charge) in the ledger's words."""
         return [(step.name, mechanism.body(), mechanism.charge) for step, mechanism in self.steps()]
+
+    @property
+    def least_s(self) -> int:
+        """Seconds that a round waits in all: at every step the nodes answer `answer_after_s` after they are asked."""
+        return len(self.steps()) * self.answer_after_s
 
     @property
     def charge(self) -> int:

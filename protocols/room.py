@@ -12,7 +12,7 @@ from itertools import pairwise
 from typing import Annotated, Any, Self
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-from pydantic import Field, StringConstraints, ValidationError, field_validator, model_validator
+from pydantic import Field, StringConstraints, ValidationError, ValidationInfo, field_validator, model_validator
 
 from . import keys, schema
 from .errors import UsageError
@@ -47,9 +47,9 @@ class Room(Frozen):
 
     @field_validator("caps", mode="before")
     @classmethod
-    def _nano(cls, value: Any) -> Any:
+    def _nano(cls, value: Any, info: ValidationInfo) -> Any:
         if isinstance(value, dict):
-            return {n: schema.nano_field(v, f"caps.{n}") for n, v in value.items()}
+            return {n: schema.nano_field(v, f"caps.{n}", info) for n, v in value.items()}
         return value
 
     @model_validator(mode="after")
@@ -68,7 +68,7 @@ class Room(Frozen):
     def from_toml(cls, data: bytes, *, where: str) -> Room:
         """Raises UsageError naming the setting."""
         try:
-            return cls.model_validate(tomllib.loads(data.decode("utf-8")))
+            return cls.model_validate(tomllib.loads(data.decode("utf-8")), context=schema.FROM_TOML)
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as exc:
             raise UsageError(f"{where} is not TOML: {exc}") from None
         except ValidationError as exc:

@@ -6,7 +6,16 @@ import datetime as dt
 from collections import Counter
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+    ValidationInfo,
+    model_validator,
+)
 
 from .budget import nano
 from .encoding import canonical, digest
@@ -15,6 +24,7 @@ from .errors import UsageError
 OTHER = "other"
 NAME_LENGTH = 40
 SHOWN_FAULTS = 3
+FROM_TOML = {"toml": True}  # the validation context of what a person wrote; amounts in it are decimals in quotes
 
 
 def _real_day(text: str) -> str:
@@ -144,8 +154,15 @@ class Block(Frozen):
         return self.first <= other.last and other.first <= self.last
 
 
-def nano_field(value: Any, what: str) -> Any:
-    """For validators: a decimal string in nano-ρ, anything else as it is. Raises ValueError, as pydantic wants it."""
+def nano_field(value: Any, what: str, info: ValidationInfo | None = None) -> Any:
+    """For validators: a decimal string in nano-ρ, anything else as it is. Raises ValueError, as pydantic wants it.
+
+    In TOML (`info.context` is FROM_TOML) a number without quotes is refused: a float is no exact amount, and an integer
+    would be taken for billionths.
+    """
+    bare = isinstance(value, float) or (isinstance(value, int) and info is not None and info.context == FROM_TOML)
+    if bare:
+        raise ValueError(f'{what} must be a decimal in quotes, for example "0.06"')
     if not isinstance(value, str):
         return value
     try:
@@ -159,12 +176,21 @@ def day(text: str) -> dt.date:
     return dt.date.fromisoformat(text)
 
 
-def explain(exc: ValidationError, what: str) -> UsageError:
-    """The first faults of a document, by the names of its settings and never with more of a value than needed."""
+def explain(exc: ValidationError, what: str, hint: str | None = None, *, item: str = "") -> UsageError:
+    """The first faults of a document, by the names of its settings and never with more of a value than needed.
+
+    item   what one of its lists is made of: `allow.0.plan` is then "allow rule 1: plan"
+    """
     faults = exc.errors(include_url=False, include_context=False, include_input=False)
-    said = [_fault(".".join(map(str, fault["loc"])), fault["type"], fault["msg"]) for fault in faults[:SHOWN_FAULTS]]
+    said = [_placed(fault["loc"], fault["type"], fault["msg"], item) for fault in faults[:SHOWN_FAULTS]]
     more = f" (and {len(faults) - SHOWN_FAULTS} more)" if len(faults) > SHOWN_FAULTS else ""
-    return UsageError(f"{what}: {'; '.join(said)}{more}")
+    return UsageError(f"{what}: {'; '.join(said)}{more}", hint)
+
+
+def _placed(loc: tuple[int | str, ...], kind: str, message: str, item: str) -> str:
+    if item and len(loc) > 1 and isinstance(loc[1], int):
+        return f"{loc[0]} {item} {loc[1] + 1}: {_fault('.'.join(map(str, loc[2:])), kind, message)}"
+    return _fault(".".join(map(str, loc)), kind, message)
 
 
 def _fault(where: str, kind: str, message: str) -> str:

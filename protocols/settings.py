@@ -17,20 +17,23 @@ from .errors import UsageError
 from .schema import Frozen
 
 Model = TypeVar("Model", bound=Frozen)
+_NAME = "name the settings file with --config"
 
 
 def load(path: Path, model: type[Model]) -> Model:
     """The settings of a file. Raises UsageError naming the file and the setting."""
     try:
-        return model.model_validate(tomllib.loads(path.read_text("utf-8")))
+        return model.model_validate(tomllib.loads(path.read_text("utf-8")), context=schema.FROM_TOML)
     except FileNotFoundError:
         raise UsageError(f"there is no settings file {path}", "name it with --config") from None
     except OSError as exc:
-        raise UsageError(f"cannot read {path}: {exc.strerror}") from None
+        raise UsageError(f"cannot read {path}: {exc.strerror}", _NAME) from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as exc:
-        raise UsageError(f"{path} is not TOML: {exc}") from None
+        raise UsageError(
+            f"{path} is not TOML: {exc}", "is it the right file? its texts stand in quotes, in UTF-8"
+        ) from None
     except ValidationError as exc:
-        raise schema.explain(exc, str(path)) from None
+        raise schema.explain(exc, str(path), "mend it in this file, or name another with --config") from None
 
 
 def read(path: Path, name: str) -> bytes:
@@ -38,7 +41,8 @@ def read(path: Path, name: str) -> bytes:
     try:
         return path.read_bytes()
     except OSError as exc:
-        raise UsageError(f"files.{name}: cannot read {path}: {exc.strerror}") from None
+        hint = f"set files.{name} in the settings file; a relative path starts at its folder"
+        raise UsageError(f"files.{name}: cannot read {path}: {exc.strerror}", hint) from None
 
 
 def secret(path: Path, name: str) -> bytes:

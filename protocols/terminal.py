@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import TextIO
 
 import click
 import typer
@@ -13,6 +17,8 @@ from .errors import SumroomError, UsageError
 
 WIDE = 120
 INTERRUPTED = 130  # what typer makes of Ctrl-C
+# What writing fails with, once a file is open: to stdout, or to a result of another name.
+_UNWRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EPIPE}
 
 
 def run(
@@ -21,14 +27,31 @@ def run(
     arguments: Sequence[str] | None,
     status_of: Callable[[SumroomError], int] = lambda exc: exc.exit_code,
 ) -> int:
-    """Run a tool; returns the exit status. `status_of` maps an error to it."""
+    """Run a tool; returns the exit status. `status_of` maps an error to it.
+
+    A result that cannot be written is an error like any other: whoever asked has not got it.
+    """
+    try:
+        status = _run(app, name, arguments, status_of)
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except OSError as exc:
+        return _unwritten(exc, status_of)
+    except SystemExit:  # this is how rich and click end where the reader of stdout has gone
+        return _unwritten(OSError(errno.EPIPE, os.strerror(errno.EPIPE)), status_of)
+    return status
+
+
+def _run(app: typer.Typer, name: str, arguments: Sequence[str] | None, status_of: Callable[[SumroomError], int]) -> int:
     try:
         status = app(args=None if arguments is None else list(arguments), prog_name=name, standalone_mode=False)
     except SumroomError as exc:
         return _complain(exc, status_of)
     except click.ClickException as exc:
         return _complain(UsageError(exc.format_message(), f"see: {name} --help"), status_of)
-    except Exception as exc:  # noqa: BLE001 - a person gets two lines, whatever happened; the text could hold data
+    except Exception as exc:  # a person gets two lines, whatever happened; the text could hold data
+        if isinstance(exc, OSError) and exc.errno in _UNWRITABLE:
+            raise
         fault = UsageError(f"internal fault: {type(exc).__name__}", "this is a fault of the tool: please report it")
         return _complain(fault, status_of)
     if status == INTERRUPTED:
@@ -48,5 +71,26 @@ def plain(text: str) -> str:
 
 
 def _complain(exc: SumroomError, status_of: Callable[[SumroomError], int]) -> int:
-    print(plain(exc.diagnostics()), file=sys.stderr)
+    with suppress(OSError):  # the status says it all the same
+        print(plain(exc.diagnostics()), file=sys.stderr)
     return status_of(exc)
+
+
+def _unwritten(exc: OSError, status_of: Callable[[SumroomError], int]) -> int:
+    status = _complain(
+        SumroomError(f"the result could not be written: {exc.strerror or type(exc).__name__}"), status_of
+    )
+    for stream in (sys.__stdout__, sys.__stderr__):
+        _drop_the_rest(stream)
+    return status
+
+
+def _drop_the_rest(stream: TextIO | None) -> None:
+    """What a stream has not written goes nowhere: the interpreter would try once more at its end, and complain."""
+    if stream is None:
+        return
+    try:
+        stream.flush()
+    except OSError:
+        with open(os.devnull, "wb") as nowhere:
+            os.dup2(nowhere.fileno(), stream.fileno())

@@ -25,6 +25,11 @@ class Check:
     problems: tuple[Problem, ...]
     state: Literal["ok", "violation", "not reached"]
 
+    @property
+    def promise(self) -> str:
+        """The meaning where the check bears it out, and elsewhere that it does not."""
+        return self.meaning if self.state == "ok" else f"not shown: {self.meaning}"
+
 
 @dataclass(frozen=True)
 class BudgetLine:
@@ -55,3 +60,8 @@ class Findings:
     def violations(self) -> tuple[Problem, ...]:
         """Every problem of every check; none means clean."""
         return tuple(problem for check in self.checks for problem in check.problems)
+
+
+def counted(number: int, one: str, many: str = "") -> str:
+    """`1 plan`, `2 plans`, and with `many` `2 entries`."""
+    return f"{number} {one if number == 1 else many or one + 's'}"

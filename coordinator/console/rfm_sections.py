@@ -48,7 +48,7 @@ def _cohorts(plan: Plan, released: Released) -> list[Section]:
     table = Table(
         "Who they are and how many",
         [*columns, Column("95 % interval", "number"), Column("Adds up", "number")],
-        [*rows, unusable, ["Total", "All cohorts; those not in any group are left out.", "", "", _total(named)]],
+        [*rows, unusable, _total(named)],
         "Each customer counts in the first group that fits, from top to bottom. “Adds up”: the same estimates, moved "
         "as little as possible so that none is negative and cohorts and heat map have one total. The interval "
         "belongs to the estimate; the moved number has none of its own.",
@@ -62,11 +62,13 @@ def _cohorts(plan: Plan, released: Released) -> list[Section]:
     return [Section("Cohorts", lead, [drawing, table]), _cells_section(question, positions, answer["cells"])]
 
 
-def _total(named: Mapping[str, Any]) -> str:
-    """The sum of what adds up, as it is shown; nothing where a cohort has no such number."""
+def _total(named: Mapping[str, Any]) -> list[str]:
+    """The row of the sum of what adds up, as it is shown; where a cohort has no such number it says so."""
     readings = [Reading.of(figure) for figure in named.values()]
     known = [reading.consistent for reading in readings if reading is not None and reading.consistent is not None]
-    return f"{sum(known):,.0f}" if len(known) == len(readings) else ""
+    if len(known) < len(readings):
+        return ["Total", "Not given: a cohort is too noisy.", "", "", ""]
+    return ["Total", "All cohorts; those not in any group are left out.", "", "", f"{sum(known):,.0f}"]
 
 
 def _cells_section(question: rfm.Plan, positions: Mapping[str, list[int]], found: Mapping[str, Any]) -> Section:

@@ -3,8 +3,9 @@
 A reply is stored, durably, before it is sent (a party) or believed (the coordinator). So what was drawn once is sent
 again and never drawn again, and a run goes on after either side was killed.
 
-Not trusted: an attacker who can modify these files can at most make replies invalid, since each is signed and hashed,
-or, by restoring an old copy, make a party answer anew.
+A party's is not trusted: an attacker who can modify these files can at most make replies invalid, since each is signed
+and hashed, or, by restoring an old copy, make a party answer anew. The coordinator's is trusted for the sums: a large
+share is checked when it is read and added up from its file, and whoever changes it in between changes the sum.
 """
 
 from __future__ import annotations

@@ -49,7 +49,8 @@ def test_state_and_accounts_put_back_to_before_the_answer(
 def test_state_and_accounts_put_back_to_before_the_reserve(
     besiege: Besiege, stages: Stages, computed: list[str]
 ) -> None:
-    """It takes the ledger again, and is charged again; it still gets no second roster."""
+    """It says that it does not hold what it is charged; told that it was restored it takes the ledger again and is
+    charged again; it still gets no second roster."""
     siege = besiege(stages.before(messages.Reserve))
     siege.guests["alpha"].copy("older")
     draft = siege.caught["alpha"].draft
@@ -62,6 +63,9 @@ def test_state_and_accounts_put_back_to_before_the_reserve(
     siege.put_back("alpha", "older")
     old = siege.guests["alpha"].node.book.size
     assert old < siege.ledger.book.size
+    with siege.nothing_changes():
+        assert "which it does not hold" in siege.say("alpha", histories.growth(siege.ledger, old)).refusal[1]
+    siege.guests["alpha"].node.restored = True
     assert isinstance(siege.say("alpha", histories.growth(siege.ledger, old)).reply, messages.Cosigned)
     with siege.nothing_changes("agreement"):
         assert siege.say("alpha", request).refusal[0] == "round"

@@ -95,11 +95,13 @@ def test_a_sequence_number_used_twice_gets_a_signed_error_and_the_stream_goes_on
     coordinator.say(b"first")
     coordinator.hear()
     second = coordinator.say(b"second")
-    header, signature, payload = coordinator.hear()
-    seal.check_reply(header, second)
-    assert b"sequence number used before" in payload
-    coordinator.say(b"second")
-    assert coordinator.hear()[1] == signature
+    for _ in range(2):
+        header, _, payload = coordinator.hear()
+        seal.check_reply(header, second)
+        assert b"sequence number used before" in payload
+        assert party.journal.reply(second.message_id) is None  # such messages have no end: none is kept
+        coordinator.say(b"second")
+    coordinator.hear()
     coordinator.say(b"third", seq=2)
     assert coordinator.hear()[2] == b"re:third"
     assert party.calls == [b"first", b"third"]

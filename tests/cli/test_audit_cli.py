@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -31,6 +32,8 @@ def files(built, tmp_path_factory) -> SimpleNamespace:
         ("nonsense.txt", b"nonsense\n"),
         ("binary.txt", b"\xff\xfe"),
         ("cut.tar", bundle.pack(members)[:3000]),
+        ("padding.tar", bundle.pack(members)[:-1] + b"x"),
+        ("blank.tar", bundle.pack({**members, bundle.ENTRIES: b"{}\n" + members[bundle.ENTRIES]})),
     ):
         (folder / name).write_bytes(data)
     return SimpleNamespace(**{path.name.replace(".", "_"): str(path) for path in folder.iterdir()})
@@ -50,7 +53,7 @@ def test_a_clean_bundle_prints_every_check_and_budget_and_exits_0(capsys, files)
     assert out.splitlines()[-1] == "clean"
     assert "ε at δ = 0.000001" in out
     assert "all parties (per person)" in out
-    assert "2 releases, 58 published numbers matched to their entries, 1 forfeits" in out
+    assert "2 releases, 58 published numbers matched to their entries, 1 forfeit, 0 rounds open" in out
 
 
 def test_a_violation_is_named_with_its_file_and_exits_1(capsys, files) -> None:
@@ -61,6 +64,39 @@ def test_a_violation_is_named_with_its_file_and_exits_1(capsys, files) -> None:
     assert "it has another digest than its name" in joined
     assert "VIOLATION: 1 found" in joined
     assert "not reached" in joined
+
+
+def test_a_promise_is_not_made_where_its_check_found_a_violation_or_was_not_reached(capsys, files) -> None:
+    _, out, _ = run(capsys, "verify", files.changed_tar, "--policy", files.policy_txt)
+    lines = {line.split()[0]: line for line in out.splitlines() if line.strip()}
+    for check in json.loads(run(capsys, "verify", files.changed_tar, "--policy", files.policy_txt, "--json")[1])[
+        "checks"
+    ]:
+        assert ("not shown: " in lines[check["name"]]) == (check["state"] != "ok")
+        assert not check["meaning"].startswith("not shown")
+    assert "not shown: what was asked about you is written" in lines["plans"]
+
+
+@pytest.mark.parametrize(
+    ("file", "says"),
+    [
+        ("padding_tar", "archive: the archive is not the canonical one of its files: bytes between or around them"),
+        ("blank_tar", "entries: entry 0: "),
+    ],
+)
+def test_a_problem_is_told_without_a_stutter(capsys, files, file, says) -> None:
+    status, out, _ = run(capsys, "verify", getattr(files, file), "--policy", files.policy_txt)
+    joined = " ".join(out.split())
+    assert status == 1
+    assert says in joined
+    assert "archive: archive:" not in joined
+    assert "entry 0: entry:" not in joined
+
+
+def test_one_of_a_thing_is_not_told_in_the_plural(capsys, files) -> None:
+    _, out, _ = run(capsys, "verify", files.room_tar, "--policy", files.policy_txt)
+    assert re.findall(r"\b1 (?:rounds|plans|reserves|forfeits|commits|entries|checkpoints)\b", out) == []
+    assert re.search(r"\bplans +ok +1 plan ", out)
 
 
 def test_json_says_the_same_to_a_program(capsys, files) -> None:
@@ -156,3 +192,22 @@ def test_the_module_runs_as_a_program(files) -> None:
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.endswith("clean\n")
+
+
+@pytest.mark.processes
+@pytest.mark.parametrize("target", ["/dev/full", "a reader that has gone", "both streams to one that has gone"])
+@pytest.mark.parametrize("more", [[], ["--json"]], ids=["text", "json"])
+def test_a_verdict_that_cannot_be_written_is_no_verdict(files, target, more) -> None:
+    """Exit status 1 would say that a clean bundle holds a violation, 0 that somebody has read it is clean."""
+    command = [sys.executable, "-W", "error", "-m", "protocols", "verify", files.room_tar, "--policy", files.policy_txt]
+    if target == "/dev/full":
+        sink = os.open(target, os.O_WRONLY)
+    else:
+        gone, sink = os.pipe()
+        os.close(gone)
+    err = sink if target.startswith("both") else subprocess.PIPE
+    done = subprocess.run([*command, *more], cwd=ROOT, stdout=sink, stderr=err, text=True, check=False)
+    os.close(sink)
+    assert done.returncode == 2
+    if done.stderr is not None:
+        assert re.fullmatch(r"error: the result could not be written: [^\n]+\n", done.stderr)

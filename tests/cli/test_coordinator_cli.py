@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 import sqlite3
 import subprocess
@@ -63,6 +64,22 @@ def test_plan_check_for_a_person_shows_the_same_and_the_whole_digest_in_one_line
     assert f"digest {lab.plan().digest}" in out.splitlines()
 
 
+@pytest.mark.processes
+@pytest.mark.parametrize("more", [[], ["--json"]], ids=["text", "json"])
+@pytest.mark.parametrize("full", [True, False], ids=["no space", "reader gone"])
+def test_a_result_that_cannot_be_written_is_an_error_in_a_line(template: Path, more: list[str], full: bool) -> None:
+    command = [sys.executable, "-m", "coordinator", "plan", "check", str(template / "plan.toml"), *more]
+    if full:
+        sink = os.open("/dev/full", os.O_WRONLY)
+    else:
+        gone, sink = os.pipe()
+        os.close(gone)
+    done = subprocess.run(command, cwd=ROOT, stdout=sink, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(sink)
+    why = "No space left on device" if full else "Broken pipe"
+    assert (done.returncode, done.stderr) == (1, f"error: the result could not be written: {why}\n")
+
+
 def replaced(old: str, new: str) -> Callable[[str], str]:
     def change(text: str) -> str:
         assert old in text
@@ -81,6 +98,10 @@ def replaced(old: str, new: str) -> Callable[[str], str]:
         (replaced('delta = "0.000001"', 'delta = "0.00001"'), "delta is 0.00001; at most 1e-6"),
         (replaced('kind = "rfm"', 'kind = "sql"'), "there is no question 'sql'"),
         (replaced("people_cap = 5000", "people_cap = 0"), "people_cap"),
+        (
+            replaced("deadline_s = 60", "deadline_s = 13"),
+            "deadline_s is 13; with 2 steps of answer_after_s = 2 it must be",
+        ),
         (replaced("[table]", "[table"), "is not TOML"),
         (replaced('cuts = "0.006"', 'cuts = "0.3"'), "the least is 3"),
         (replaced('name = "households-2017"', 'name = "Households 2017"'), "name"),

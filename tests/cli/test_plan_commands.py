@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from coordinator import cli, control
+from coordinator import cli, control, drafts
 from protocols.errors import Refused
 from protocols.plan import Plan
 
@@ -71,6 +71,16 @@ def test_new_writes_a_plan_that_check_takes_and_says_what_to_do_next(
     status, out, _ = run(capsys, "plan", "check", out_file)
     assert status == 0
     assert f"digest {plan.digest}" in out.splitlines()
+
+
+def test_new_with_a_purpose_has_nothing_left_to_say_about_it(
+    capsys: pytest.CaptureFixture[str], quiet: Path, tmp_path: Path
+) -> None:
+    words = ["plan", "new", "--config", config_of(quiet), "--out", tmp_path / "p.toml", "--question", "rfm"]
+    status, out, _ = run(capsys, *words, "--purpose", "know the shared cohorts")
+    assert (status, out.split("; ")[1].split(",")[0]) == (0, "set table and bounds right")
+    assert Plan.from_toml((tmp_path / "p.toml").read_bytes()).purpose == "know the shared cohorts"
+    assert run(capsys, "plan", "check", tmp_path / "p.toml")[2] == ""
 
 
 def test_new_never_writes_over_a_file(capsys: pytest.CaptureFixture[str], quiet: Path) -> None:
@@ -132,6 +142,26 @@ def test_check_touches_no_file_and_says_the_same_every_time(capsys: pytest.Captu
     assert {path: path.stat().st_mtime_ns for path in quiet.rglob("*")} == before
 
 
+def test_check_says_how_long_a_round_takes_at_least(capsys: pytest.CaptureFixture[str], quiet: Path) -> None:
+    out = run(capsys, "plan", "check", quiet / "plan.toml")[1]
+    assert "a round takes 2 s at least, 2 steps of 1 s each; it ends within 60 s" in out
+
+
+@pytest.mark.parametrize("more", [[], ["--json"]], ids=["text", "json"])
+def test_check_warns_of_what_proposing_would_be_refused_for(
+    capsys: pytest.CaptureFixture[str], quiet: Path, more: list[str]
+) -> None:
+    assert run(capsys, "plan", "check", quiet / "plan.toml", *more)[2] == ""
+    replace(quiet / "plan.toml", "2031-12-31", YESTERDAY)
+    purpose = Plan.from_toml((quiet / "plan.toml").read_bytes()).purpose
+    replace(quiet / "plan.toml", purpose, drafts.PLACEHOLDER)
+    status, out, err = run(capsys, "plan", "check", quiet / "plan.toml", *more)
+    expired, placeholder = err.splitlines()
+    assert (status, bool(out)) == (0, True)
+    assert expired == f"warning: the plan was valid until {YESTERDAY}: it cannot be proposed or launched any more"
+    assert placeholder.startswith("warning: the purpose is still the draft's: say here, ")
+
+
 def test_check_does_not_obey_what_a_plan_would_have_a_terminal_do(
     capsys: pytest.CaptureFixture[str], quiet: Path
 ) -> None:
@@ -150,7 +180,7 @@ def test_status_of_a_plan_that_nobody_has_launched(capsys: pytest.CaptureFixture
     status, out, _ = run(capsys, "plan", "status", quiet / "plan.toml", "--config", config_of(quiet))
     assert status == 0
     assert out == (
-        f"plan {found['plan'][:12]} quintiles: not in the ledger yet\n"
+        f"plan {found['plan'][:16]} quintiles: not in the ledger yet\n"
         "spent ρ 0 per record; 5 more rounds fit the room's caps\n"
     )
 
@@ -245,6 +275,19 @@ def test_a_plan_that_has_run_out_has_its_state_but_is_not_proposed_or_launched(
         assert status == 1
         assert f"the plan was valid until {YESTERDAY}\nhint: set valid_until" in err
     assert not (tmp_path / "out").exists()
+
+
+def test_a_plan_with_the_purpose_of_the_draft_is_not_proposed_or_launched(
+    capsys: pytest.CaptureFixture[str], quiet: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(control, "ask", lambda *_: pytest.fail("the coordinator was asked"))
+    replace(quiet / "plan.toml", Plan.from_toml((quiet / "plan.toml").read_bytes()).purpose, drafts.PLACEHOLDER)
+    for words in (["propose"], ["launch", "--out", quiet / "out"]):
+        status, _, err = run(capsys, "plan", *words, quiet / "plan.toml", "--config", config_of(quiet))
+        assert status == 2
+        assert "the purpose is still the draft's: say here, " in err
+        assert "--purpose" in err.splitlines()[1]
+    assert not (quiet / "out").exists()
 
 
 @pytest.mark.parametrize(

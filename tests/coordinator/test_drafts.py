@@ -92,6 +92,24 @@ def test_a_question_that_there_is_not_is_named_with_those_that_there_are(questio
     assert len(caught.value.message) < 100
 
 
+@pytest.mark.parametrize("questions", COMBINATIONS[:3], ids="+".join)
+def test_the_deadline_of_a_draft_leaves_as_much_again_as_its_steps_wait(questions: list[str]) -> None:
+    plan = Plan.from_toml(drafts.draft(room(3), "p", questions).encode())
+    assert plan.least_s == len(plan.steps()) * plan.answer_after_s > 0
+    assert plan.deadline_s == 2 * plan.least_s + 120
+
+
+@pytest.mark.parametrize("purpose", ['a "quoted" \\ purpose', "what {name} costs, für alle 🛒", "x" * 400])
+def test_a_purpose_is_in_the_draft_as_it_was_given(purpose: str) -> None:
+    assert Plan.from_toml(drafts.draft(room(3), "p", ["rfm"], purpose).encode()).purpose == purpose
+
+
+@pytest.mark.parametrize("purpose", ["short", "x" * 401, "two\nlines of it", "a bell \a rings", "half \udcff a letter"])
+def test_a_purpose_that_is_none_is_refused(purpose: str) -> None:
+    with pytest.raises(UsageError, match="purpose"):
+        drafts.draft(room(3), "p", ["rfm"], purpose)
+
+
 def test_a_question_that_is_named_twice_is_refused_and_none_at_all_too() -> None:
     with pytest.raises(UsageError, match="ask each question once"):
         drafts.draft(room(3), "p", ["rfm", "rfm"])

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import shutil
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
 
+from coordinator import rounds
 from party_node import share
 from protocols import messages
+from protocols.errors import Refused, RoundEnded, Stale
 from tests.coordinator.test_rounds import ends, findings
 
 KILLED = [
@@ -50,13 +54,67 @@ def test_a_round_left_open_beyond_its_deadline_is_forfeited_and_the_next_one_is_
     assert findings(room).violations == ()
 
 
-def test_a_round_of_another_plan_left_open_is_forfeited(room: Any, lab: ModuleType) -> None:
+def test_a_round_of_another_plan_is_not_given_up_before_its_deadline(room: Any, lab: ModuleType) -> None:
     room.stopped_at(messages.Contribute)
     other = lab.plan(name="other")
     for party in room.nodes:
         lab.consent(room.base / party, other)
+    with pytest.raises(Refused, match="of plan quintiles is open for 60 s more"):
+        room.run(other)
+    assert ends(room) == ["open"]
+    room.clock.now += room.plan.deadline_s
     room.run(other)
     assert ends(room) == ["forfeited", "done"]
+
+
+def test_a_round_whose_deadline_passes_while_the_parties_are_waited_for_is_forfeited_and_not_begun_anew(
+    room: Any, lab: ModuleType
+) -> None:
+    room.stopped_at(messages.Contribute)
+    (open_,) = room.book.accounts.rounds
+    room.clock.now += room.plan.deadline_s  # decided before; the parties came after
+    with pytest.raises(RoundEnded, match="its deadline passed before everybody was back"):
+        rounds.run(room.plan, room.ledger, room.ask, go_on_with=open_)
+    assert ends(room) == ["forfeited"]
+    assert {room.spent(party) for party in lab.PARTIES} == {lab.RHO}
+
+
+@pytest.mark.parametrize(("at", "nth"), [(messages.Witness, 4), (messages.Deliver, 2)], ids=["uncosigned", "unsent"])
+def test_a_round_whose_last_release_was_committed_and_is_not_out_is_finished_at_no_cost(
+    room: Any, lab: ModuleType, at: type, nth: int
+) -> None:
+    room.stopped_at(at, nth=nth)
+    assert ends(room) == ["done"]
+    room.restart_coordinator()
+    assert rounds.unfinished(room.ledger)
+    rounds.finish(room.ledger, room.ask, 5.0)
+    assert not rounds.unfinished(room.ledger)
+    assert len(room.book.blobs("release/")) == 2
+    for node in room.nodes.values():
+        for round_ in node.book.accounts.rounds.values():
+            assert all(node.store.release(c.round, c.step) is not None for c in round_.commits)
+    assert {room.spent(party) for party in lab.PARTIES} == {lab.RHO}
+    assert findings(room).violations == ()
+
+
+def test_a_coordinator_put_back_to_an_older_copy_writes_nothing_not_even_the_end_of_its_round(
+    room: Any, tmp_path: Path
+) -> None:
+    room.stopped_at(messages.Contribute)
+    older = tmp_path / "older"
+    room.store.close()
+    shutil.copytree(room.base / "coordinator" / "state", older)
+    room.open_coordinator()
+    room.run()
+    room.store.close()
+    shutil.rmtree(room.base / "coordinator" / "state")
+    shutil.copytree(older, room.base / "coordinator" / "state")
+    room.open_coordinator()
+    before = room.book.entries()
+    for go_on in (rounds.left_open(room.plan, room.ledger), None):
+        with pytest.raises(Stale, match="it was restored from an older copy"):
+            rounds.run(room.plan, room.ledger, room.ask, go_on_with=go_on)
+    assert room.book.entries() == before
 
 
 def test_a_release_written_before_the_coordinator_was_killed_is_sent_afterwards_in_the_same_bytes(room: Any) -> None:

@@ -340,23 +340,29 @@ def test_one_more_rule_that_denies_or_asks_never_turns_a_no_into_a_yes(
     [
         ("[[deny]]", "a rule without a condition"),
         ("[[ask]]", "a rule without a condition"),
-        ('[[deny]]\nquestion = ["rfm"]', "deny.0.question: there is no such setting"),
-        ("[[ask]]\nperiod_days = 3", "ask.0.period_days: there is no such setting"),
-        ('[[deny]]\nper_round = "1"', "deny.0.per_round: there is no such setting"),
-        ('[[allow]]\nover_per_round = "1"', "allow.0.over_per_round: there is no such setting"),
-        ("[[allow]]", "allow.0.per_round: is missing; allow.0.per_period: is missing"),
-        (f"{ANYTHING}{ANYTHING}questions = []", "allow.1.questions: "),
-        (f'{ANYTHING}recipients = "beta"', "allow.0.recipients: "),
-        (f'{ANYTHING}recipients = ["Beta"]', "allow.0.recipients.0: "),
-        (f'{ANYTHING}purpose = "ab"', "allow.0.purpose: "),
-        (f'{ANYTHING}plan = "9f2c"', "allow.0.plan: "),
-        (f"{ANYTHING}period_days = 0", "allow.0.period_days: "),
-        (f'{ANYTHING}period_days = "30"', "allow.0.period_days: "),
-        (f"{ANYTHING}period_days = 36501", "allow.0.period_days: "),
-        ('[[allow]]\nper_round = "0"\nper_period = "1"', "allow.0.per_round: "),
-        ('[[allow]]\nper_round = 0.5\nper_period = "1"', "allow.0.per_round: "),
-        ('[[deny]]\nover_per_round = "0.0000000001"', "deny.0.over_per_round"),
-        ('[[deny]]\nover_per_round = "many"', "deny.0.over_per_round"),
+        ('[[deny]]\nquestion = ["rfm"]', "deny rule 1: question: there is no such setting"),
+        ("[[ask]]\nperiod_days = 3", "ask rule 1: period_days: there is no such setting"),
+        ('[[deny]]\nper_round = "1"', "deny rule 1: per_round: there is no such setting"),
+        ('[[allow]]\nover_per_round = "1"', "allow rule 1: over_per_round: there is no such setting"),
+        ("[[allow]]", "allow rule 1: per_round: is missing; allow rule 1: per_period: is missing"),
+        (f"{ANYTHING}{ANYTHING}questions = []", "allow rule 2: questions: "),
+        (f'{ANYTHING}recipients = "beta"', "allow rule 1: recipients: "),
+        (f'{ANYTHING}recipients = ["Beta"]', "allow rule 1: recipients.0: "),
+        (f'{ANYTHING}purpose = "ab"', "allow rule 1: purpose: "),
+        (f'{ANYTHING}plan = "9f2c"', "allow rule 1: plan: "),
+        (f"{ANYTHING}period_days = 0", "allow rule 1: period_days: "),
+        (f'{ANYTHING}period_days = "30"', "allow rule 1: period_days: "),
+        (f"{ANYTHING}period_days = 36501", "allow rule 1: period_days: "),
+        ('[[allow]]\nper_round = "0"\nper_period = "1"', "allow rule 1: per_round: "),
+        (
+            '[[allow]]\nper_round = 0.5\nper_period = "1"',
+            'allow rule 1: per_round must be a decimal in quotes, for example "',
+        ),
+        ('[[allow]]\nper_round = "0.5"\nper_period = 1', "allow rule 1: per_period must be a decimal in quotes"),
+        ('[[ask]]\nplan = "9f2c"\n[[ask]]', "ask rule 1: plan: must be the 64 hex digits that plan check prints"),
+        ('[[deny]]\npurpose = "*ads*"\n[[deny]]', "deny rule 2 is a rule without a condition"),
+        ('[[deny]]\nover_per_round = "0.0000000001"', "deny rule 1: over_per_round"),
+        ('[[deny]]\nover_per_round = "many"', "deny rule 1: over_per_round"),
         ("[[allows]]", "allows: there is no such setting"),
         ("[deny]", "deny: "),
         ('default = "allow"', "default: "),
@@ -369,9 +375,10 @@ def test_a_rule_that_says_nothing_or_something_unknown_is_a_usage_error_that_nam
         read(text)
     assert caught.value.message.startswith("consent.toml: ")
     assert named in caught.value.message
+    assert "a rule starts with [[deny]]" in str(caught.value.hint)
 
 
 def test_every_faulty_rule_of_several_is_named() -> None:
     faulty = "".join(itertools.repeat("[[deny]]\nwhom = 1\n", 5))
-    with pytest.raises(UsageError, match=r"deny\.0\.whom.*deny\.1\.whom.*deny\.2\.whom.*and 2 more"):
+    with pytest.raises(UsageError, match="deny rule 1: whom: .*deny rule 2: whom: .*deny rule 3: whom: .*and 2 more"):
         read(faulty)

@@ -131,3 +131,8 @@ def test_a_party_has_the_features_that_the_plan_names(tmp_path: Path) -> None:
     assert tuple(found) == plan.features.names(plan.table)
     assert {"share_fresh_ppm", "sum_opened", "alive_ppm", "value_12m_cents"} <= set(found)
     assert (found["share_fresh_ppm"][0], found["sum_opened"][0], found["usable"][0]) == (1_000_000, 4, 1)
+
+
+def test_a_schema_of_people_alone_is_enough(tmp_path: Path) -> None:
+    taken = take(csv(tmp_path / "a.csv", "anna", "anna", header="customer"), columns={"customer": {"type": "id"}})
+    assert (taken.rows, taken.people, taken.first_day) == (2, 1, "")

@@ -1,4 +1,4 @@
-"""What registering keeps: a new version, or none when nothing has changed; nothing of what was cut short."""
+"""What registering keeps: a new version each time; nothing of what was cut short."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import errno
 import json
 import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
@@ -13,6 +14,7 @@ from types import ModuleType
 import pytest
 
 from party_node import registration
+from party_node.records import check_snapshot
 from party_node.store import Dataset, Store
 from tests.party_node.registering import (
     BAD,
@@ -87,7 +89,7 @@ def test_under_twelve_months_of_history_is_a_warning_and_the_data_are_registered
     write(home, [HEADER, *(f"p{i},b{i},{days[i % 2]},1.00,0.00" for i in range(200))])
     plain = Said(home, capsys)
     as_json = Said(home, capsys, "--json")
-    assert (plain.status, as_json.status, len(versions(home))) == (0, 0, 2)
+    assert (plain.status, as_json.status, len(versions(home))) == (0, 0, 3)
     warnings = json.loads(as_json.out)["warnings"]
     assert plain.err == as_json.err == "".join(f"warning: {one}\n" for one in warnings)
     assert "warning" not in plain.out
@@ -110,40 +112,85 @@ def test_a_column_that_this_plan_does_not_ask_for_may_be_mapped_for_another(
     home: Path, lines: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     write(home, lines)
-    before = (Said(home, capsys).status, versions(home))
     settings(home, "basket = ", 'shelf = "no such column"\nbasket = ')
+    assert Said(home, capsys).status == 0
+
+
+# -- what lies inside the plan's period --------------------------------------------------------------------------------
+
+
+def days(*counts: tuple[str, int]) -> list[str]:
+    """So many people with one row each, day by day."""
+    return [HEADER, *(f"p{day}-{i},b,{day},1.00,0.00" for day, count in counts for i in range(count))]
+
+
+def test_rows_and_people_inside_the_plans_blocks_are_counted_to_the_day(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(home, days(("2016-12-31", 5), ("2017-01-01", 60), ("2017-12-31", 70), ("2018-01-01", 7)))
     said = Said(home, capsys)
-    assert said.out.startswith("nothing has changed since")
-    assert (said.status, versions(home)) == before
+    assert said.out.splitlines()[1] == "year: 130 of 142 rows, 130 people"
+    assert "inside the plan's period" not in said.err
+    assert json.loads(Said(home, capsys, "--json").out)["inside"] == {"year": {"rows": 130, "people": 130}}
+
+
+def test_under_half_of_the_rows_inside_the_period_is_a_warning(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for outside, warned in ((120, False), (121, True)):
+        write(home, days(("2016-01-01", outside), ("2017-01-01", 120)))
+        said = Said(home, capsys)
+        assert said.status == 0
+        text = "warning: 120 of 241 rows lie inside the plan's period: the others count for nothing in it\n"
+        assert (text in said.err) == warned
+        assert ("inside the plan's period" in said.err) == warned
+
+
+def test_too_few_people_inside_the_period_are_refused_and_nothing_is_kept(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(home, days(("2016-12-31", 200), ("2017-01-01", 99), ("2018-01-01", 200)))
+    before = state(home)
+    said = Said(home, capsys)
+    assert (said.status, said.out, state(home)) == (1, "", before)
+    assert said.message == (
+        "99 people with a row inside the plan's period (2017-01-01 to 2017-12-31), the least is 100"
+    )
+    assert said.hint.startswith("name files of that period in table.files, or ask the operator for a plan of another")
+    settings(home, "[table]\n", "[table]\nleast_people = 99\n")
+    assert Said(home, capsys).status == 0
+
+
+def test_the_least_is_asked_of_all_blocks_of_the_plan_together(
+    home: Path, lab: ModuleType, capsys: pytest.CaptureFixture[str]
+) -> None:
+    both = {"next": {"first": "2018-01-01", "last": "2018-12-31"}, "year": lab.YEAR}
+    (home.parent / "plan.toml").write_text(
+        lab.plan_toml(lab.plan(blocks=both, features={"as_of": "2019-01-01", "discount_depth_percent": 15}))
+    )
+    write(home, days(("2017-12-31", 60), ("2018-01-01", 60)))
+    said = Said(home, capsys)
+    assert said.status == 0
+    assert said.out.splitlines()[1:3] == ["next: 60 of 120 rows, 60 people", "year: 60 of 120 rows, 60 people"]
 
 
 # -- the same again ----------------------------------------------------------------------------------------------------
 
 
-def test_the_same_rows_again_make_no_new_version_and_leave_no_file(
+def test_the_same_rows_again_are_a_new_version_in_the_same_words(
     home: Path, lines: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    write(home, lines)
-    assert Said(home, capsys).status == 0
-    before, latest = state(home), versions(home)[-1]
-    write(home, [lines[0], *reversed(lines[1:])])
-    said = Said(home, capsys)
-    assert said.status == 0
-    assert said.out.startswith(f"nothing has changed since dataset {latest[:8]}: 1,293 rows of 201 people, ")
-    found = json.loads(Said(home, capsys, "--json").out)
-    assert (found["version"], found["fresh"]) == (latest, False)
-    assert state(home) == before
-
-
-def test_an_older_version_comes_again_as_a_new_one_and_every_version_keeps_its_file(
-    home: Path, lines: list[str], capsys: pytest.CaptureFixture[str]
-) -> None:
-    for rows in (lines, lines[:-1], lines):
+    """Or the ledger, where versions are declared, would show whether a party's data have changed."""
+    first: list[str] = []
+    for rows in (lines, lines, [lines[0], *reversed(lines[1:])], lines[:-1], lines):
         write(home, rows)
-        assert json.loads(Said(home, capsys, "--json").out)["fresh"] is True
+        said = Said(home, capsys)
+        assert (said.status, said.out[:16]) == (0, f"dataset {versions(home)[-1][:8]}")
+        first = first or said.out.splitlines()
+        assert (said.out.splitlines()[1:] == first[1:]) == (len(rows) == len(lines))
+    found = json.loads(Said(home, capsys, "--json").out)
+    assert found["version"] == versions(home)[-1]
     kept = {path.name for path in (home / "state").glob("snapshot-*")}
     assert kept == {f"snapshot-{version}.parquet" for version in versions(home)}
-    assert len(kept) == 4
+    assert len(kept) == 7
 
 
 def test_the_same_rows_for_another_cap_or_table_are_a_new_version(
@@ -160,15 +207,18 @@ def test_the_same_rows_for_another_cap_or_table_are_a_new_version(
 
 
 @pytest.mark.parametrize("spoil", [Path.unlink, lambda path: path.write_bytes(b"torn")], ids=["lost", "damaged"])
-def test_the_same_rows_again_put_a_lost_or_damaged_snapshot_back(
+def test_a_lost_or_damaged_snapshot_is_left_as_it_is_and_the_new_version_has_a_file_of_its_own(
     home: Path, lines: list[str], capsys: pytest.CaptureFixture[str], spoil: Callable[[Path], object]
 ) -> None:
     write(home, lines)
     assert Said(home, capsys).status == 0
-    before = state(home)
     spoil(home / "state" / f"snapshot-{versions(home)[-1]}.parquet")
-    assert Said(home, capsys).out.startswith("nothing has changed since ")
-    assert state(home) == before
+    assert Said(home, capsys).status == 0
+    with closing(Store(home / "state")) as store:
+        latest = store.dataset()
+    assert latest is not None
+    assert latest.version == versions(home)[-1]
+    check_snapshot(home / "state" / latest.snapshot, latest.sha256)
 
 
 # -- when it is cut short ----------------------------------------------------------------------------------------------

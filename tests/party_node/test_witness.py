@@ -16,7 +16,7 @@ from coordinator.ledger import RoomLedger
 from party_node.filter import Charge, Filter
 from party_node.witness import CLOCK_SLACK_S
 from protocols import keys, messages
-from protocols.encoding import canonical
+from protocols.encoding import canonical, parse
 from protocols.errors import IntegrityError, Refused, RoundEnded
 from protocols.ledger import notes
 from protocols.ledger.entries import decode
@@ -137,21 +137,38 @@ def elsewhere(room: Any, nano: int, now: int) -> Charge:
     return Charge("elsewhere", "0" * 32, "0" * 64, blocks, nano, now + 60)
 
 
-def test_a_reserve_whose_hold_has_lapsed_and_whose_budget_is_used_elsewhere_is_not_kept(
-    room: Any, growth: Witness
+@pytest.mark.parametrize("how", ["lapsed", "let go"])
+def test_a_reserve_that_this_party_does_not_hold_at_this_moment_is_not_kept_and_not_charged(
+    room: Any, growth: Witness, how: str
 ) -> None:
-    after = expiry_of(growth.entries[-1]) + 1
-    room.nodes["alpha"].filter.spend([elsewhere(room, 700_000_000, after)], after)
-    room.clock.now = after
-    assert "does not bear it" in refused(room, growth)
+    """Its signature is still good, but its consent no longer counts it."""
+    before = room.nodes["alpha"].book.size
+    if how == "lapsed":
+        room.clock.now = expiry_of(growth.entries[-1]) + 1
+    else:
+        round_id = messages.Cancel(round=parse(growth.entries[-1].encode(), what="entry")["round"])
+        assert isinstance(room.say("alpha", round_id), messages.Cancelled)
+    assert "which it does not hold" in refused(room, growth)
+    assert (room.spent("alpha"), room.nodes["alpha"].book.size) == (0, before)
 
 
-def test_a_reserve_whose_hold_has_lapsed_is_charged_all_the_same_where_the_budget_bears_it(
+def test_a_node_said_to_be_restored_takes_a_charge_over_that_it_has_forgotten_if_its_budget_bears_it(
     room: Any, lab: ModuleType, growth: Witness
 ) -> None:
     room.clock.now = expiry_of(growth.entries[-1]) + 1
-    assert room.spent("alpha") == 0
+    room.nodes["alpha"].restored = True
+    room.nodes["alpha"].filter.spend([elsewhere(room, 300_000_000, room.clock.now)], room.clock.now)
     assert isinstance(room.say("alpha", growth), messages.Cosigned)
+    assert room.spent("alpha") == lab.RHO + 300_000_000
+    room.nodes["beta"].restored = True
+    room.nodes["beta"].filter.spend([elsewhere(room, 700_000_000, room.clock.now)], room.clock.now)
+    assert "does not bear it" in refused(room, growth, "beta")
+
+
+def test_letting_go_does_not_take_a_spend_back(room: Any, lab: ModuleType) -> None:
+    room.run()
+    (round_id,) = room.book.accounts.rounds
+    room.say("alpha", messages.Cancel(round=round_id))
     assert room.spent("alpha") == lab.RHO
 
 

@@ -126,6 +126,7 @@ def test_every_share_carries_the_full_noise(quorum: int, collusion: int) -> None
         ({"surprise": 1}, "surprise"),
         ({"deadline_s": 0}, "deadline_s"),
         ({"answer_after_s": -1}, "answer_after_s"),
+        ({"deadline_s": 13, "answer_after_s": 2}, "with 2 steps of answer_after_s = 2 it must be at least 14"),
         ({"valid_until": "tomorrow"}, "valid_until"),
     ],
     ids=lambda value: str(value)[:50],
@@ -141,6 +142,10 @@ def test_sums_that_could_reach_two_to_the_53_are_refused() -> None:
     assert changed(**fields, people_cap=10**13).people_cap == 10**13
     with pytest.raises(UsageError, match=r"the limit is 2\^53; lower people_cap"):
         changed(**fields, people_cap=10**14)
+
+
+def test_a_deadline_is_sound_from_the_second_on_at_which_its_steps_fit() -> None:
+    assert changed(deadline_s=14, answer_after_s=2).least_s == 4
 
 
 @pytest.mark.parametrize("day", ["2018-02-30", "2018-13-01", "9999-99-99", "2018-1-2", ""])

@@ -84,9 +84,10 @@ def test_a_table_may_say_of_which_id_it_has_one_row_each() -> None:
         assert f"one_row_per is '{name}', which is no id column" in explain(caught.value, "schema").message
 
 
-def test_a_cap_is_read_from_a_decimal_in_quotes_and_everything_else_is_left_to_its_field() -> None:
+def test_a_cap_is_read_from_a_decimal_in_quotes_and_an_integer_of_no_file_is_billionths() -> None:
     assert nano_field("0.006", "caps.record") == 6_000_000
     assert nano_field(6_000_000, "caps.record") == 6_000_000
-    assert nano_field(0.006, "caps.record") == 0.006
+    with pytest.raises(ValueError, match="caps.record must be a decimal in quotes"):
+        nano_field(0.006, "caps.record")
     with pytest.raises(ValueError, match="caps.record is '6e-3', not a decimal"):
         nano_field("6e-3", "caps.record")

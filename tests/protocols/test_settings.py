@@ -34,15 +34,17 @@ def test_a_file_that_is_not_there_is_named_with_the_option_that_names_it(file: P
 
 def test_a_folder_in_place_of_the_file_is_named_with_its_fault(file: Path) -> None:
     file.mkdir()
-    with pytest.raises(UsageError, match="cannot read .*own.toml: Is a directory"):
+    with pytest.raises(UsageError, match="cannot read .*own.toml: Is a directory") as caught:
         settings.load(file, Own)
+    assert caught.value.hint == "name the settings file with --config"
 
 
 @pytest.mark.parametrize("data", [b"count = ", b"\xff\xfe"])
 def test_a_file_that_is_no_toml_is_named(file: Path, data: bytes) -> None:
     file.write_bytes(data)
-    with pytest.raises(UsageError, match="own.toml is not TOML"):
+    with pytest.raises(UsageError, match="own.toml is not TOML") as caught:
         settings.load(file, Own)
+    assert "is it the right file?" in str(caught.value.hint)
 
 
 @pytest.mark.parametrize("text", ["count = 0", 'count = "3"', "", "count = 1\nother = 2"])
@@ -53,8 +55,9 @@ def test_a_setting_that_is_wrong_is_named_with_its_file(file: Path, text: str) -
 
 
 def test_a_file_that_a_setting_names_is_read_or_named_by_its_setting(file: Path) -> None:
-    with pytest.raises(UsageError, match="files.signing_key: cannot read .*: No such file or directory"):
+    with pytest.raises(UsageError, match="files.signing_key: cannot read .*: No such file or directory") as caught:
         settings.read(file, "signing_key")
+    assert str(caught.value.hint).startswith("set files.signing_key in the settings file")
     file.write_bytes(b"key")
     assert settings.read(file, "signing_key") == b"key"
 

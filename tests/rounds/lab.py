@@ -190,7 +190,10 @@ def make(
     for party in PARTIES:
         home = base / party
         (home / "sales.csv").write_text((csv or {}).get(party) or csv_of(rows_of(party)))
-        (home / "node.toml").write_text(NODE_TOML.format(party=party, accounts=accounts.format(party=party)))
+        settings = NODE_TOML.format(party=party, accounts=accounts.format(party=party))
+        if first != YEAR["first"]:  # a room about other days: all its baskets are of the first of them
+            settings = settings.replace('bought_on = "bought_on"', f"bought_on = \"'{first}'\"")
+        (home / "node.toml").write_text(settings)
         status = cli.main(["register", "--config", str(home / "node.toml"), "--plan", str(agreed), "--json"])
         assert status == 0
     return base
@@ -280,7 +283,10 @@ class Room:
         return answers
 
     def run(self, agreed: Plan | None = None) -> list[Release]:
-        return rounds.run(agreed or self.plan, self.ledger, self.ask)
+        return self._run(agreed or self.plan, self.ask)
+
+    def _run(self, agreed: Plan, ask: Any) -> list[Release]:
+        return rounds.run(agreed, self.ledger, ask, go_on_with=rounds.left_open(agreed, self.ledger))
 
     def stopped_at(self, kind: type, agreed: Plan | None = None, *, nth: int = 1) -> dict[str, Any]:
         """Run a round up to its nth batch of these requests, and there kill the coordinator; a new one takes its place.
@@ -300,7 +306,7 @@ class Room:
             return self.ask(requests, timeout)
 
         try:
-            rounds.run(agreed or self.plan, self.ledger, ask)
+            self._run(agreed or self.plan, ask)
         except (Stop, sqlite3.ProgrammingError):
             self.open_coordinator()
             return caught

@@ -51,7 +51,7 @@ def test_a_node_killed_while_it_contributes_forfeits_the_round_and_the_plan_can_
     assert journey.states()[-1] == "forfeited"
     assert tool("coordinator", "export", "--config", journey.config, "--out", journey.place / "killed").returncode == 0
     status, said = journey.verify("killed")
-    assert (status, "1 forfeits" in said) == (0, True), said
+    assert (status, "1 forfeit" in said) == (0, True), said
     entries = bundle.unpack((journey.place / "killed" / "room.tar").read_bytes())[bundle.ENTRIES]
     assert b'"reason":"party-unavailable"' in entries
     journey.start(VICTIM)

@@ -123,7 +123,7 @@ class Desk:
         path, plan = self.room.another(name)
         assert self.operator("plan", "propose", path).status == 1
         for company in COMPANIES:
-            done = self.party(company, "requests", "approve", plan.digest[:12], "--yes", "--rounds", rounds)
+            done = self.party(company, "requests", "approve", plan.digest[:16], "--yes", "--rounds", rounds)
             assert done.status == 0, done.err
         return path
 
@@ -182,19 +182,19 @@ def test_a_plan_is_proposed_decided_on_by_hand_and_launched_once(desk: Desk) -> 
         assert f"{company}: no rule allows plan {plan.digest}: a person must decide" in asked.out
     assert asked.err == (
         f"error: not approved by {', '.join(COMPANIES)}\n"
-        f"hint: a party decides with: sumroom-party requests show {plan.digest[:12]} --config node.toml\n"
+        f"hint: a party decides with: sumroom-party requests show {plan.digest[:16]} --config node.toml\n"
     )
     refused = desk.launch(path, "early")
     assert refused.status == 1
     assert "the plan is not approved: " in refused.err
     for company in COMPANIES[:-1]:
-        shown = desk.party(company, "requests", "approve", plan.digest[:12], "--yes", "--rounds", 2)
+        shown = desk.party(company, "requests", "approve", plan.digest[:16], "--yes", "--rounds", 2)
         assert (shown.status, "approved: plan" in shown.out) == (0, True)
     assert f"not approved by {COMPANIES[-1]}\n" in desk.operator("plan", "propose", path).err
-    assert desk.party(COMPANIES[-1], "requests", "deny", plan.digest[:12], "--yes").status == 0
+    assert desk.party(COMPANIES[-1], "requests", "deny", plan.digest[:16], "--yes").status == 0
     assert f"a person has denied plan {plan.digest}" in desk.operator("plan", "propose", path).out
     assert desk.state_of(path) == []
-    assert desk.party(COMPANIES[-1], "requests", "approve", plan.digest[:12], "--yes", "--rounds", 2).status == 0
+    assert desk.party(COMPANIES[-1], "requests", "approve", plan.digest[:16], "--yes", "--rounds", 2).status == 0
     asked = desk.operator("plan", "propose", path, "--json")
     assert asked.status == 0
     assert json.loads(asked.out) == {"plan": plan.digest, "parties": dict.fromkeys(COMPANIES, "approved")}

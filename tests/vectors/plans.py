@@ -59,6 +59,7 @@ def plan_vectors() -> Files:
         "bad-quorum": {**rfm, "quorum": 2},
         "bad-collusion": {**rfm, "collusion": 1},
         "bad-delta": {**rfm, "delta": "0.00001"},
+        "bad-deadline-too-short": {**rfm, "answer_after_s": 26},
         "bad-rho-too-low": {**rfm, "rho": 17_999_999},
         "bad-blocks-overlap": changed(rfm, "blocks", "q2", "first", to="2017-03-31"),
         "bad-no-such-day": changed(rfm, "blocks", "q2", "last", to="2017-06-31"),
