@@ -75,7 +75,7 @@ def stages(tmp_path_factory: pytest.TempPathFactory) -> Stages:
     return Stages(tmp_path_factory.mktemp("stages"))
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(scope="module", autouse=True)
 def at_once() -> Iterator[None]:
     """Shares leave at once: the plan's second, at which they would, is tested elsewhere."""
     with pytest.MonkeyPatch.context() as patch:
