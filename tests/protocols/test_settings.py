@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
-from protocols import settings
+from protocols import schema, settings
 from protocols.errors import UsageError
 from protocols.schema import Frozen, Positive
 
@@ -76,3 +77,15 @@ def test_a_secret_of_its_owner_alone_is_read(file: Path, mode: int) -> None:
     file.write_bytes(b"key")
     file.chmod(mode)
     assert settings.secret(file, "signing_key") == b"key"
+
+
+def test_a_rule_is_numbered_as_people_count() -> None:
+    class Rule(Frozen):
+        plan: int
+
+    class Rules(Frozen):
+        allow: list[Rule]
+
+    with pytest.raises(ValidationError) as caught:
+        Rules.model_validate({"allow": [{"plan": 1}, {"plan": "x"}]})
+    assert "f: allow rule 2: plan: " in schema.explain(caught.value, "f", item="rule").message
