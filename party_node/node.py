@@ -174,23 +174,27 @@ class Node:
 
     def _check_consent(self, plan: Plan, but: str) -> None:
         self._consent = consent_of(self.config)
+        self._check_by(self._consent, plan, but)
 
+    def _check_by(self, consent: Consent, plan: Plan, but: str) -> None:
         def used(digest: str | None, days: int | None) -> int:
             return self.filter.used_by(self.room.room, self.now, plan=digest, days=days, but=but)
 
-        check_consent(self._consent, self._decision(plan), plan, used)
+        check_consent(consent, self._decision(plan), plan, used)
 
     def _check_still_consented(self, plan: Plan, but: str) -> None:
         """Asked at each step of a round: who takes consent back stops what is under way. `but`: this round.
 
-        A policy that is being written at this moment must not cost a round: the last one that could be read holds.
+        A policy that is being written at this moment must not cost a round: the last one that could be read holds, and
+        with it what a person has decided, up to now.
         """
         try:
-            self._check_consent(plan, but)
+            self._consent = consent_of(self.config)
         except UsageError as exc:
             if self._consent is None:
                 raise
             log.error("%s; the policy read last holds for the round under way", exc.message)
+        self._check_by(self._consent, plan, but)
 
     def _decision(self, plan: Plan) -> Decision | None:
         try:

@@ -98,14 +98,16 @@ def approve(
 
 @app.command()
 def deny(config: ConfigOption, plan: PlanArgument, yes: YesOption = False) -> None:
-    """Deny a plan, or take an approval back: no further round of it is answered."""
-    with _desk(config) as desk:
+    """Deny a plan, or take an approval back: nothing of it is answered any more, a round under way included."""
+    with _desk(config, denying=True) as desk:
         waiting = desk.find(plan, yes)
         found = waiting.plan
         if not yes:
             desk.show(waiting, terminal.console())
         _sure(yes, f"deny {found.name}, plan {found.digest[:SHORT]}?")
         desk.requests.decide(Decision(found.digest, 0), int(time.time()))
+        if desk.unread is not None:
+            print(terminal.plain(f"warning: {desk.unread.message}"), file=sys.stderr)
     print(f"denied: plan {found.digest[:SHORT]}")
 
 
@@ -140,13 +142,14 @@ def _more(rounds: int) -> str:
 
 @dataclass(frozen=True)
 class _Desk:
-    """What a person needs who decides: the requests, the policy, and this party's accounts."""
+    """What a person needs who decides: the requests, the policy (`unread`: why not), and this party's accounts."""
 
     config: Config
     requests: Requests
     filter: Filter
     consent: Consent
     accounts: Accounts | None
+    unread: UsageError | None = None
 
     def used_by(self, plan: str | None, days: int | None, *, spent_only: bool = False) -> int:
         now = int(time.time())
@@ -158,7 +161,10 @@ class _Desk:
 
     def find(self, start: str, yes: bool) -> Waiting:
         """The plan to decide on. Raises UsageError where `start` could be another's: unseen, a start can be forged."""
-        waiting, least = self.requests.find(start), SHORT if yes else TYPED
+        try:
+            waiting, least = self.requests.find(start), SHORT if yes else TYPED
+        except UsageError as exc:
+            raise self.unread or exc from None
         if len(start) < least:
             what = f"to decide on a plan{' with --yes' if yes else ''} it takes {least} digits of its digest"
             raise UsageError(f"{what}, these are {len(start)}", "sumroom-party requests list")
@@ -198,9 +204,15 @@ class _Desk:
 
 
 @contextmanager
-def _desk(path: Path) -> Iterator[_Desk]:
-    config = Config.load(path)
-    consent = consent_of(config)
+def _desk(path: Path, *, denying: bool = False) -> Iterator[_Desk]:
+    """`denying`: a consent policy that cannot be read does not stand in the way of a no."""
+    config, unread = Config.load(path), None
+    try:
+        consent = consent_of(config)
+    except UsageError as exc:
+        if not denying:
+            raise
+        consent, unread = Consent(default="deny"), exc
     accounts, book = None, config.path("state") / "ledger.db"
     if book.exists():
         with closing(Logbook(book)) as opened:
@@ -209,7 +221,7 @@ def _desk(path: Path) -> Iterator[_Desk]:
         closing(open_requests(config)) as requests,
         closing(Filter(config.path("accounts"), config.settings.budget.record)) as filter_,
     ):
-        yield _Desk(config, requests, filter_, consent, accounts)
+        yield _Desk(config, requests, filter_, consent, accounts, unread)
 
 
 def _row(desk: _Desk, waiting: Waiting) -> dict[str, Any]:

@@ -291,3 +291,13 @@ def test_a_decision_changed_in_the_file_is_shown_as_what_it_is(requests: Any, do
 def test_help_is_there_for_every_command(capsys: pytest.CaptureFixture[str], words: list[str]) -> None:
     assert cli.main(["requests", *words]) == 0
     assert "Usage" in capsys.readouterr().out
+
+
+def test_a_no_needs_no_policy_that_can_be_read_and_a_yes_does(requests: Any, asking: Any) -> None:
+    (asking.base / "alpha" / "consent.toml").write_text("[")
+    status, _, err = requests(asking, "approve", asking.plan.digest, "--yes")
+    assert (status, "is not TOML" in err) == (2, True)
+    status, out, err = requests(asking, "deny", asking.plan.digest, "--yes")
+    assert (status, out) == (0, f"denied: plan {asking.plan.digest[:16]}\n")
+    assert err.startswith("warning: ")
+    assert "is not TOML" in err
