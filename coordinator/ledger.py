@@ -79,11 +79,28 @@ class RoomLedger:
         3. each line is verified before it is kept
         Raises RoundEnded when fewer cosigned than the new entries need; asking again later loses nothing.
         """
+        refused, silent = self._hear(ask, parties, timeout)
+        size = self.book.size
+        self._check_enough(size, [*refused, *silent])
+        return self.book.checkpoint(size)
+
+    def check_newest(self, ask: Ask, parties: Sequence[str], timeout: float, least: int) -> None:
+        """Ask before anything is written: raise Stale where a party holds more entries than there are here.
+
+        Raises PartyUnavailable when fewer than `least` say how far theirs go. What they refuse to cosign as it is does
+        not matter here: with what is written next they may (a reserve that lapsed, once it is forfeited).
+        """
+        _, silent = self._hear(ask, parties, timeout)
+        if len(parties) - len(silent) < least:
+            raise PartyUnavailable("nobody knows whether this ledger is the newest" + _because(silent))
+
+    def _hear(self, ask: Ask, parties: Sequence[str], timeout: float) -> tuple[list[str], list[str]]:
+        """(1) to (3) of `countersign`; who refused and who said nothing of use, and why. Raises Stale."""
         # (1)
         self.book.sign_checkpoint(self.room.origin, self.signing)
         size = self.book.size
         start = dict.fromkeys(parties, 0) | {p: n for p, n in self._cosigned_sizes().items() if p in parties}
-        said: list[str] = []
+        refused, silent = list[str](), list[str]()
         for _ in range(2):
             requests = {party: self._growth(old, size) for party, old in start.items()}
             start = {}
@@ -94,13 +111,12 @@ class RoomLedger:
                     case Behind():  # (2)
                         start[party] = self._known(party, answer.reply.size)
                     case Refusal():
-                        said.append(f"{party}: {answer.reply.reason}")
+                        refused.append(f"{party}: {answer.reply.reason}")
                     case _:
-                        said.append(f"{party}: {answer.missing or 'another answer than asked for'}")
+                        silent.append(f"{party}: {answer.missing or 'another answer than asked for'}")
             if not start:
                 break
-        self._check_enough(size, said)
-        return self.book.checkpoint(size)
+        return refused, silent
 
     def cosigned(self, size: int) -> str:
         """The note of the checkpoint of this size with the cosignatures it has."""

@@ -72,7 +72,7 @@ def run(
     Stale when a party's copy of the ledger is ahead of this one.
     An interrupt leaves the round open: whoever runs the plan again within its deadline goes on with it.
     """
-    round_ = _begun(plan, ledger, ask, progress) if go_on_with is None else _opened(plan, go_on_with, ledger)
+    round_ = _begun(plan, ledger, ask, progress) if go_on_with is None else _opened(plan, go_on_with, ledger, ask)
     # (4)
     try:
         if go_on_with is not None:
@@ -83,8 +83,6 @@ def run(
             noised, survivors = _contribute(round_, step.step, step.nonce, ledger, ask)
             progress(f"{step.step}: releasing")
             _release(round_, step.step, step.nonce, noised, survivors, ledger, ask)
-    except Stale:  # nothing may be written to this copy, the end of a round least of all
-        raise
     except SumroomError as exc:
         raise _ended(round_, exc, ledger, ask) from None
     except Exception:  # a fault of ours: it would be there again
@@ -101,8 +99,8 @@ def _begun(plan: Plan, ledger: RoomLedger, ask: Ask, progress: Progress) -> _Rou
     _check_clocks(ledger, approvals)
     # (2)
     try:
-        if ledger.book.size:  # before anything is written: a party that is ahead says so
-            ledger.countersign(ask, _everybody(ledger), APPROVAL_TIMEOUT_S)
+        if ledger.book.size:
+            ledger.check_newest(ask, _everybody(ledger), APPROVAL_TIMEOUT_S, len(ledger.room.parties))
         ledger.open_room()
         for left in ledger.open_rounds():
             _check_over(left, ledger)
@@ -122,13 +120,17 @@ def seconds_left(round_: Round, plan: Plan, now: int) -> int:
 
 
 def end(plan: Plan, round_id: str, ledger: RoomLedger, ask: Ask) -> None:
-    """Forfeit a round of this plan that was left open and whose deadline has passed."""
+    """Forfeit a round of this plan that was left open and whose deadline has passed.
+
+    Raises Stale, or PartyUnavailable while fewer than a quorum are here; then nothing is written.
+    """
+    ledger.check_newest(ask, _everybody(ledger), FORFEIT_TIMEOUT_S, ledger.room.cosign_quorum)
     reserve = ledger.book.accounts.rounds[round_id].reserve
     _forfeit(_Round(plan, reserve, time.monotonic()), PartyUnavailable("the deadline has passed"), ledger, ask)
 
 
 def finish(ledger: RoomLedger, ask: Ask, timeout: float) -> None:
-    """Have everybody cosign what there is, sign what was committed, and hand it to who has not got it yet."""
+    """Have everybody cosign what there is, sign what was committed, hand it to who has not got it yet."""
     ledger.countersign(ask, _everybody(ledger), timeout)
     release.publish_missing(ledger)
     _deliver(ledger, ask, timeout)
@@ -151,7 +153,8 @@ def left_open(plan: Plan, ledger: RoomLedger) -> str | None:
     return None
 
 
-def _opened(plan: Plan, round_id: str, ledger: RoomLedger) -> _Round:
+def _opened(plan: Plan, round_id: str, ledger: RoomLedger, ask: Ask) -> _Round:
+    ledger.check_newest(ask, _everybody(ledger), APPROVAL_TIMEOUT_S, len(ledger.room.parties))
     round_ = ledger.book.accounts.rounds[round_id]
     ends = time.monotonic() + seconds_left(round_, plan, ledger.now)
     answers, released = release.answers(ledger, round_), release.published(ledger, round_)
@@ -231,8 +234,6 @@ def _reserve(plan: Plan, ledger: RoomLedger, ask: Ask) -> _Round:
     round_ = _Round(plan, reserve, began + plan.deadline_s)
     try:
         ledger.countersign(ask, _everybody(ledger), max(1.0, round_.left))
-    except Stale:
-        raise
     except SumroomError as exc:
         raise _ended(round_, exc, ledger, ask) from None
     return round_
@@ -347,8 +348,10 @@ def _deliver(ledger: RoomLedger, ask: Ask, timeout: float) -> None:
 # -- how a round ends early --------------------------------------------------------------------------------------------
 
 
-def _ended(round_: _Round, cause: SumroomError, ledger: RoomLedger, ask: Ask) -> RoundEnded:
+def _ended(round_: _Round, cause: SumroomError, ledger: RoomLedger, ask: Ask) -> SumroomError:
     """What the operator is told when a round ends early: forfeited, or all committed and only the rest is missing."""
+    if isinstance(cause, Stale):  # nothing may be written to this copy, the end of a round least of all
+        return cause
     if _forfeit(round_, cause, ledger, ask):
         return RoundEnded(
             f"round {round_.id[:8]} is forfeited: {cause.message}",

@@ -27,12 +27,13 @@ def serve(settings: Config, say: Callable[[str], None]) -> None:
         where = f"{settings.settings.host}:{listening.port}"
         commands = control.Commands(settings.path("state"), {"health": lambda: _health(listening, where)})
         say(f"{settings.room.room}: listening on {where}; Ctrl-C ends it")
+        tend = _Tending(listening, say)
         try:
             while True:
                 try:
                     asked, answer, close = commands.jobs.get(timeout=0.5)
                 except queue.Empty:
-                    _tend(listening, say)
+                    tend()
                     continue
                 try:
                     control.carry_out(asked, answer, lambda a, s: carry_out(listening, a, _heard_by(s)))
@@ -42,14 +43,21 @@ def serve(settings: Config, say: Callable[[str], None]) -> None:
             commands.close()
 
 
-def _tend(listening: Listening, say: Callable[[str], None]) -> None:
-    """What nobody asks for: rounds that an earlier process left open. What goes wrong is said, and tried again."""
-    try:
-        listening.tend(lambda text: say(f"open round: {text}"))
-    except Stale:  # nothing may be written any more
-        raise
-    except SumroomError as exc:
-        say(exc.diagnostics())
+class _Tending:
+    """What nobody asks for: rounds that an earlier process left open. What goes wrong is tried again, and said once."""
+
+    def __init__(self, listening: Listening, say: Callable[[str], None]) -> None:
+        self._listening, self._say, self._last = listening, say, ""
+
+    def __call__(self) -> None:
+        try:
+            self._listening.tend(lambda text: self._say(f"open round: {text}"))
+        except Stale:  # nothing may be written any more
+            raise
+        except SumroomError as exc:
+            if exc.diagnostics() != self._last:
+                self._last = exc.diagnostics()
+                self._say(self._last)
 
 
 def carry_out(listening: Listening, asked: Answer, progress: Callable[[str], None]) -> dict[str, Any]:

@@ -101,6 +101,7 @@ def test_a_coordinator_put_back_to_an_older_copy_writes_nothing_not_even_the_end
     room: Any, tmp_path: Path
 ) -> None:
     room.stopped_at(messages.Contribute)
+    (open_,) = room.book.accounts.rounds
     older = tmp_path / "older"
     room.store.close()
     shutil.copytree(room.base / "coordinator" / "state", older)
@@ -110,11 +111,43 @@ def test_a_coordinator_put_back_to_an_older_copy_writes_nothing_not_even_the_end
     shutil.rmtree(room.base / "coordinator" / "state")
     shutil.copytree(older, room.base / "coordinator" / "state")
     room.open_coordinator()
-    before = room.book.entries()
-    for go_on in (rounds.left_open(room.plan, room.ledger), None):
-        with pytest.raises(Stale, match="it was restored from an older copy"):
-            rounds.run(room.plan, room.ledger, room.ask, go_on_with=go_on)
+    before, notes = room.book.entries(), room.book.checkpoints()
+    for late in (0, room.plan.deadline_s, 10_000):
+        room.clock.now += late
+        for go_on in (open_, None):
+            with pytest.raises(Stale, match="it was restored from an older copy"):
+                rounds.run(room.plan, room.ledger, room.ask, go_on_with=go_on)
+        with pytest.raises(Stale):
+            rounds.end(room.plan, open_, room.ledger, room.ask)
     assert room.book.entries() == before
+    assert [size for size, _ in room.book.checkpoints()] == [size for size, _ in notes]
+
+
+def test_a_reserve_that_nobody_cosigned_before_its_holds_lapsed_does_not_block_the_room(
+    room: Any, lab: ModuleType
+) -> None:
+    """No party cosigns it any more as it is; forfeited, it is cosigned by all and charged to nobody."""
+    room.stopped_at(messages.Witness, nth=2)
+    (lapsed,) = room.book.accounts.rounds.values()
+    room.clock.now = lapsed.reserve.expires + 1
+    assert len(room.run()) == 2
+    assert ends(room) == ["forfeited", "done"]
+    assert {room.spent(party) for party in lab.PARTIES} == {lab.RHO}
+    assert findings(room).violations == ()
+
+
+def test_an_open_round_is_ended_by_a_quorum_and_not_by_fewer_who_might_not_know_the_newest_entries(room: Any) -> None:
+    room.stopped_at(messages.Contribute)
+    (open_,) = room.book.accounts.rounds
+    room.clock.now += room.plan.deadline_s
+    room.away = {"alpha", "beta"}
+    with pytest.raises(RoundEnded, match="nobody knows whether this ledger is the newest"):
+        rounds.end(room.plan, open_, room.ledger, room.ask)
+    assert ends(room) == ["open"]
+    room.away = {"alpha"}
+    rounds.end(room.plan, open_, room.ledger, room.ask)
+    assert ends(room) == ["forfeited"]
+    assert room.ledger.cosigned_size() == room.book.size
 
 
 def test_a_release_written_before_the_coordinator_was_killed_is_sent_afterwards_in_the_same_bytes(room: Any) -> None:
