@@ -9,7 +9,6 @@ node answers nothing without a spend. A spend is never removed.
 from __future__ import annotations
 
 import logging
-import os
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -17,12 +16,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from protocols.budget import decimal
-from protocols.errors import IntegrityError, Refused, UsageError
+from protocols.errors import Refused
 from protocols.schema import Block
+
+from .database import opened
 
 log = logging.getLogger("sumroom.party")
 DAY_S = 86_400
-_PERMISSION = "is there room and permission? its owner is whoever started the node"
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS charge(
@@ -55,23 +55,7 @@ class Filter:
     """`cap`: the most nano-ρ that any one day may lose. Several processes may use one file."""
 
     def __init__(self, path: Path, cap: int) -> None:
-        self.cap = cap
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
-        except OSError as exc:
-            raise UsageError(f"files.accounts: cannot open {path}: {exc.strerror}", _PERMISSION) from None
-        self._db = sqlite3.connect(path, isolation_level=None, timeout=30, check_same_thread=False)
-        try:
-            self._db.execute("PRAGMA journal_mode=WAL")
-            self._db.execute("PRAGMA synchronous=FULL")
-            self._db.executescript(_SCHEMA)
-        except sqlite3.OperationalError as exc:
-            self._db.close()
-            raise UsageError(f"files.accounts: cannot use {path}: {exc}", _PERMISSION) from None
-        except sqlite3.DatabaseError as exc:
-            self._db.close()
-            raise IntegrityError(f"the accounts file {path} is damaged or is none: {exc}") from None
+        self.cap, self._db = cap, opened(path, _SCHEMA)
 
     def close(self) -> None:
         self._db.close()

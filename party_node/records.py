@@ -121,7 +121,7 @@ def count_inside(path: Path, blocks: Sequence[Block]) -> Inside:
     """The rows of a snapshot that lie in any of the blocks, both ends included; a row without a day lies in none."""
     days = " OR ".join(f"{BOUGHT_ON} BETWEEN DATE '{block.first}' AND DATE '{block.last}'" for block in blocks)
     query = f"SELECT count(*), count(DISTINCT {PERSON}) FROM read_parquet({literal(exactly(path))}) WHERE {days}"
-    with duckdb.connect() as con:
+    with duckdb.connect(config={"autoload_known_extensions": "false"}) as con:
         return Inside(*con.execute(query).fetchall()[0])
 
 

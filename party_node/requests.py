@@ -9,7 +9,6 @@ has no key, can at most hide requests and the latest decisions; what was decided
 
 from __future__ import annotations
 
-import os
 import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,15 +18,16 @@ from typing import Any
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from protocols import keys
-from protocols.errors import IntegrityError, Refused, SumroomError, UsageError
+from protocols.errors import IntegrityError, Refused, UsageError
 from protocols.plan import Plan
 
 from .config import Config
+from .database import fault, opened
 from .policy import Decision
 
 MOST_WAITING = 64  # beyond it the oldest that nobody decided on goes: a coordinator cannot fill a party's disk
 SHORT = 16  # hex digits of a digest that are too many for somebody to make a second plan start with
-_PERMISSION = "is there room and permission? then try again"
+_AWAY = "move it away: what was decided goes with it, and plans are asked for again"
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS request(
@@ -67,19 +67,7 @@ class Requests:
 
     def __init__(self, path: Path, *, room: str, party: str, signing: Ed25519PrivateKey) -> None:
         self._path, self._room, self._party, self._signing = path, room, party, signing
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
-        except OSError as exc:
-            raise UsageError(f"cannot open {path}: {exc.strerror}", _PERMISSION) from None
-        self._db = sqlite3.connect(path, isolation_level=None, timeout=30, check_same_thread=False)
-        try:
-            self._db.execute("PRAGMA journal_mode=WAL")
-            self._db.execute("PRAGMA synchronous=FULL")
-            self._db.executescript(_SCHEMA)
-        except sqlite3.DatabaseError as exc:
-            self._db.close()
-            raise _fault(path, exc) from None
+        self._db = opened(path, _SCHEMA, _AWAY)
 
     def close(self) -> None:
         self._db.close()
@@ -149,11 +137,4 @@ class Requests:
         try:
             return self._db.execute(statement, values).fetchall()
         except sqlite3.DatabaseError as exc:
-            raise _fault(self._path, exc) from None
-
-
-def _fault(path: Path, exc: sqlite3.DatabaseError) -> SumroomError:
-    if isinstance(exc, sqlite3.OperationalError):  # a full disk, a folder that cannot be written to
-        return UsageError(f"cannot use {path}: {exc}", _PERMISSION)
-    what = f"{path} is damaged or is none of a node's: {exc}"
-    return IntegrityError(what, "move it away: what was decided goes with it, and plans are asked for again")
+            raise fault(self._path, exc, _AWAY) from None

@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import fcntl
 import json
-import os
-import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from protocols.encoding import canonical, digest
-from protocols.errors import IntegrityError, Refused
+from protocols.errors import Refused
+
+from .database import opened
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS plan(digest TEXT PRIMARY KEY, body BLOB NOT NULL, approved INTEGER NOT NULL) STRICT;
@@ -68,24 +68,17 @@ class Store:
         except OSError:
             self._lease.close()
             raise Refused(f"another process of this node is using {state}", "stop it first") from None
-        try:
-            self._open(state)
-        except sqlite3.DatabaseError as exc:
-            self._lease.close()
-            raise IntegrityError(f"{state / 'node.db'} is damaged or is no node's: {exc}") from None
-
-    def _open(self, state: Path) -> None:
-        os.close(os.open(state / "node.db", os.O_CREAT | os.O_RDWR, 0o600))
-        self._db = sqlite3.connect(state / "node.db", isolation_level=None, timeout=30, check_same_thread=False)
-        for pragma in ("journal_mode=WAL", "synchronous=FULL"):
-            self._db.execute(f"PRAGMA {pragma}")
         triggers = "".join(
             f"CREATE TRIGGER IF NOT EXISTS {table}_no_{verb} BEFORE {verb} ON {table} "
             "BEGIN SELECT RAISE(ABORT, 'append-only'); END;\n"
             for table in _APPEND_ONLY
             for verb in ("UPDATE", "DELETE")
         )
-        self._db.executescript(_SCHEMA + triggers)
+        try:
+            self._db = opened(state / "node.db", _SCHEMA + triggers)
+        except BaseException:
+            self._lease.close()
+            raise
 
     def close(self) -> None:
         self._db.close()
