@@ -5,6 +5,8 @@
     v    variance of one party's noise, in millionths
     h    max(1, quorum − collusion): shares of noise that are certain to be there and unknown to the attackers
 
+A person known to several parties costs more (`person_charge`), whatever h is.
+
 No floats here. ε for people's eyes is in `accuracy.py`.
 """
 
@@ -46,6 +48,19 @@ def honest_shares(quorum: int, collusion: int) -> int:
     return max(1, quorum - collusion)
 
 
+def recovery_threshold(adders: int, collusion: int) -> int:
+    """t: the fewest shares that a release may be made of, and the fewest adders that must agree to anything about it.
+
+    The least t ≤ N with t > (N + c)/2 and t > 2N/3, for N adders of which c may collude, 0 ≤ c < N. Why: two sets of t
+    among N share at least 2t − N > c parties, so at least one honest one; and an honest party signs one set of
+    survivors, and cosigns one history, only. With three adders or fewer it is all of them: nothing can be recovered.
+    Source: Bonawitz et al. 2017, "Practical Secure Aggregation", section 4.3 and Theorem 6.5 (active attackers).
+    """
+    if not 0 <= collusion < adders:
+        raise UsageError(f"{collusion} of {adders} adders cannot collude; it must be 0 to {adders - 1}")
+    return max((adders + collusion) // 2 + 1, 2 * adders // 3 + 1)
+
+
 def variance_for(rho_nano: int, sensitivity_sq: int, honest: int) -> int:
     """The least variance of one party's noise, in millionths, whose charge does not exceed `rho_nano`."""
     if rho_nano <= 0 or sensitivity_sq <= 0 or honest <= 0:
@@ -58,6 +73,18 @@ def charge_for(sensitivity_sq: int, variance_micro: int, honest: int) -> int:
     if sensitivity_sq <= 0 or variance_micro <= 0 or honest <= 0:
         raise UsageError("sensitivity, variance and honest shares must all be positive")
     return _ceil_div(sensitivity_sq * NANO * MICRO, 2 * honest * variance_micro)
+
+
+def person_charge(sensitivity_sq: int, variance_micro: int, adders: int) -> int:
+    """Nano-ρ of one release for one person known to any number of the parties that add noise: N · ⌈Δ²/(2v)⌉.
+
+    Why: a release is the sum of what the survivors S sent. A coalition takes off what its own members sent, and is left
+    with the sum of the honest survivors S_h: noise of variance |S_h| v, moved by at most m Δ by a person known to m ≤
+    |S_h| of them. So ρ = m² Δ² / (2 |S_h| v) ≤ |S_h| Δ² / (2v) ≤ N Δ² / (2v), whoever colludes and whoever survives.
+    The bound is reached where a person is known to all parties and nobody colludes. No share is counted on but those
+    that hide this person, so h is not in it; where h is 1 it is N times the record's charge.
+    """
+    return adders * charge_for(sensitivity_sq, variance_micro, 1)
 
 
 def _ceil_div(a: int, b: int) -> int:

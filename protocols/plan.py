@@ -62,6 +62,11 @@ class Mechanism(Frozen):
         honest = budget.honest_shares(self.quorum, self.collusion)
         return budget.charge_for(self.sensitivity_sq, self.variance_micro, honest)
 
+    @property
+    def charge_person(self) -> int:
+        """Nano-ρ for one person known to every party, or to any of them (`budget.person_charge`)."""
+        return budget.person_charge(self.sensitivity_sq, self.variance_micro, len(self.adders))
+
 
 def _above_zero(text: str) -> str:
     if not Fraction(text):
@@ -206,15 +211,15 @@ class Plan(Frozen):
                 f"collusion is {self.collusion}; with {n} parties it must be 1 to {n - 1}, since the parties read "
                 "the releases"
             )
-        if budget.honest_shares(self.quorum, self.collusion) != 1:
-            raise ValueError(
-                f"collusion must be at least quorum − 1 = {self.quorum - 1}: what a person known to every party is "
-                "charged counts on the full noise in each share"
-            )
         if n == 1 and self.collusion:
             raise ValueError("collusion must be 0 where there is one party only")
-        if n <= 3 and self.quorum != n:
-            raise ValueError(f"quorum must be {n}: with three parties or fewer nothing can be recovered")
+        least = budget.recovery_threshold(n, self.collusion)
+        if self.quorum < least:
+            raise ValueError(
+                f"quorum is {self.quorum}; with {n} parties of which {self.collusion} may collude it must be at least "
+                f"{least}: two sets of survivors must share an honest party"
+                + ("; with three parties or fewer nothing can be recovered" if n <= 3 else "")
+            )
 
     def _check_delta(self) -> None:
         largest = min(LARGEST_DELTA, Fraction(1, 10 * self.people_cap))
@@ -310,8 +315,8 @@ class Plan(Frozen):
 
     @property
     def charge_person(self) -> int:
-        """Nano-ρ for a person known to every party: every party's noise is counted on alone, so charges add up."""
-        return self.charge * len(self.parties)
+        """Nano-ρ of the whole plan for one person known to every party, or to any of them."""
+        return sum(mechanism.charge_person for _, mechanism in self.steps())
 
     def _each_step(self) -> Iterator[tuple[Step, Mechanism]]:
         honest = budget.honest_shares(self.quorum, self.collusion)

@@ -110,7 +110,7 @@ def compose(plan: Plan, *, round_id: str, step: str, nonce: str, noised: Integer
         survivors=survivors,
         mechanism=mechanism,
         charge_record=mechanism.charge,
-        charge_person=mechanism.charge * len(mechanism.adders),
+        charge_person=mechanism.charge_person,
         noised=[int(x) for x in noised],
         answer=question.answer(noised, noise, earlier),
         state=state,

@@ -19,7 +19,7 @@ from typing import Literal
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from ..budget import charge_for, decimal, honest_shares
+from ..budget import charge_for, decimal, honest_shares, recovery_threshold
 from ..errors import IntegrityError, Refused
 from ..keys import check, public_key
 from .entries import (
@@ -375,10 +375,13 @@ def _check_mechanism(step: str, mechanism: Mechanism, charge: int) -> None:
         raise Refused(
             f"step {step}: collusion {mechanism.collusion}, not {least} to {adders - 1} with {adders} parties"
         )
+    threshold = recovery_threshold(adders, mechanism.collusion)
+    if mechanism.quorum < threshold:
+        raise Refused(
+            f"step {step}: a quorum of {mechanism.quorum}; with {adders} parties of which {mechanism.collusion} may"
+            f" collude it must be at least {threshold}"
+        )
     honest = honest_shares(mechanism.quorum, mechanism.collusion)
-    if honest != 1:
-        # Why: N times the record's charge bounds the person's only while every share alone carries the full noise.
-        raise Refused(f"step {step}: collusion {mechanism.collusion} counts on {honest} honest shares; it may on one")
     cost = charge_for(mechanism.sensitivity_sq, mechanism.variance_micro, honest)
     if charge != cost:
         raise Refused(f"step {step} is charged {charge}, but costs {cost} (nano-ρ)")

@@ -167,8 +167,8 @@ def test_a_purpose_cannot_reach_the_terminal_as_anything_but_words_on_one_line(
 
 def _with(lab: ModuleType, count: int, collusion: int) -> Any:
     parties = ["alpha", "beta", "delta", "gamma"][:count]
-    quorum = min(count, collusion + 1)
-    return lab.plan(parties=parties, recipients=parties, collusion=collusion, quorum=quorum)
+    questions = [{**lab.QUESTION, "rho": {"cuts": 6_000_000, "cohorts": 12_000_000}}]
+    return lab.plan(parties=parties, recipients=parties, collusion=collusion, quorum=count, questions=questions)
 
 
 @pytest.mark.parametrize(

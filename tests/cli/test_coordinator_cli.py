@@ -93,7 +93,7 @@ def replaced(old: str, new: str) -> Callable[[str], str]:
     [
         (replaced('rho = "0.088"', 'rho = "0.017"'), "the steps cost 0.018, the plan allows 0.017"),
         (replaced('rho = "0.088"', "rho = 0.088"), "must be a decimal in quotes"),
-        (replaced("quorum = 3", "quorum = 2"), "quorum must be 3"),
+        (replaced("quorum = 3", "quorum = 2"), "quorum is 2; with 3 parties"),
         (replaced("collusion = 2", "collusion = 0"), "collusion is 0"),
         (replaced('delta = "0.000001"', 'delta = "0.00001"'), "delta is 0.00001; at most 1e-6"),
         (replaced('kind = "rfm"', 'kind = "sql"'), "there is no question 'sql'"),

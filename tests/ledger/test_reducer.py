@@ -163,6 +163,12 @@ def test_a_quorum_is_no_larger_than_those_who_add_noise(room, refuse, built) -> 
     refuse(room.accounts(), room.reserve(5, steps=with_mechanism(room, built, quorum=4)), "quorum of 4 among 3")
 
 
+def test_a_quorum_is_so_large_that_two_sets_of_survivors_share_an_honest_party(room, refuse, built) -> None:
+    least = "a quorum of 2; with 3 parties of which 2 may collude it must be at least 3"
+    refuse(room.accounts(), room.reserve(5, steps=with_mechanism(room, built, quorum=2)), least)
+    room.accounts(room.reserve(5, steps=with_mechanism(room, built, collusion=1)))
+
+
 @pytest.mark.parametrize("collusion", [0, 3])
 def test_collusion_is_one_to_all_others(room, refuse, built, collusion) -> None:
     refuse(room.accounts(), room.reserve(5, steps=with_mechanism(room, built, collusion=collusion)), "collusion")

@@ -61,15 +61,20 @@ def test_a_step_that_there_is_not_is_refused() -> None:
         PLAN.step("cuts")
 
 
-@pytest.mark.parametrize(("quorum", "collusion"), [(5, 4), (4, 3), (4, 4)])
-def test_every_share_carries_the_full_noise(quorum: int, collusion: int) -> None:
-    """So that one person known to all N parties costs N times the charge: (NΔ)²/(2·N·v) = N·Δ²/(2v)."""
+@pytest.mark.parametrize(("quorum", "collusion", "honest"), [(5, 4, 1), (5, 3, 2), (5, 1, 4), (4, 1, 3)])
+def test_noise_is_planned_for_the_quorum_and_a_person_is_charged_for_each_share_alone(
+    quorum: int, collusion: int, honest: int
+) -> None:
+    """So that one person known to all N parties costs what they lose: (NΔ)²/(2·N·v) = N·Δ²/(2v)."""
     plan = changed(parties=FIVE, recipients=FIVE, quorum=quorum, collusion=collusion)
-    for step, mechanism in plan.steps():
+    for (step, mechanism), rho in zip(plan.steps(), (6_000_000, 12_000_000), strict=True):
         n, bound, v = 5, step.statistic.bound_sq, mechanism.variance_micro
-        everywhere = -(-(n * n * bound * 10**15) // (2 * n * v))
-        assert everywhere <= n * mechanism.charge
-    assert plan.charge_person == 5 * plan.charge
+        assert v == -(-bound * 10**15 // (2 * honest * rho))
+        assert -(-(n * n * bound * 10**15) // (2 * n * v)) <= mechanism.charge_person
+        assert mechanism.charge_person <= n * honest * mechanism.charge
+    assert plan.charge <= 18_000_000
+    assert plan.charge_person == sum(m.charge_person for _, m in plan.steps())
+    assert plan.charge_person > 5 * (honest - 1) * plan.charge
 
 
 # -- what it cannot be -------------------------------------------------------------------------------------------------
@@ -84,9 +89,10 @@ def test_every_share_carries_the_full_noise(quorum: int, collusion: int) -> None
         ({"parties": ["Grocer"]}, "parties"),
         ({"recipients": []}, "recipients"),
         ({"quorum": 4}, "larger than the number of parties"),
-        ({"quorum": 2}, "quorum must be 3"),
+        ({"quorum": 2}, "quorum is 2; .* must be at least 3: .* with three parties or fewer nothing can be recovered"),
+        ({"parties": FIVE, "recipients": FIVE, "quorum": 3, "collusion": 1}, "quorum is 3; .* must be at least 4: "),
+        ({"parties": FIVE, "recipients": FIVE, "quorum": 4, "collusion": 3}, "quorum is 4; .* must be at least 5: "),
         ({"collusion": 0}, "collusion is 0"),
-        ({"collusion": 1}, "collusion"),
         ({"collusion": 3}, "collusion is 3"),
         (
             {"parties": ["grocer"], "recipients": ["grocer"], "quorum": 1},

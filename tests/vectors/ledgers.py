@@ -40,7 +40,7 @@ def entry_vectors(bodies: list[bytes]) -> Files:
         "bad-dataset-signature": {**dataset, "people_cap": 4999},
         "bad-hold-signature": changed(reserve, "holds", "alpha", to=other),
         "bad-charge": changed(reserve, "steps", 0, "charge", to=reserve["steps"][0]["charge"] - 1),
-        "bad-collusion-counts-on-two": changed(reserve, "steps", 0, "mechanism", "collusion", to=1),
+        "bad-quorum-below-the-threshold": changed(reserve, "steps", 0, "mechanism", "quorum", to=2),
         "bad-nonce-twice": changed(reserve, "steps", 1, "nonce", to=reserve["steps"][0]["nonce"]),
         "bad-step-twice": changed(reserve, "steps", 1, "step", to=reserve["steps"][0]["step"]),
         "bad-variance-spelling": changed(reserve, "steps", 0, "mechanism", "variance", to="250.0"),

@@ -57,7 +57,7 @@ def plan_vectors() -> Files:
         "bad-parties-not-sorted": {**rfm, "parties": ["beta", "alpha", "gamma"]},
         "bad-recipient-outside": {**rfm, "recipients": ["delta"]},
         "bad-quorum": {**rfm, "quorum": 2},
-        "bad-collusion": {**rfm, "collusion": 1},
+        "bad-collusion": {**rfm, "collusion": 0},
         "bad-delta": {**rfm, "delta": "0.00001"},
         "bad-deadline-too-short": {**rfm, "answer_after_s": 26},
         "bad-rho-too-low": {**rfm, "rho": 17_999_999},
