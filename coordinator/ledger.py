@@ -10,8 +10,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from protocols import keys
 from protocols.errors import IntegrityError, PartyUnavailable, Stale
 from protocols.ledger import notes
+from protocols.ledger.cosigners import check_cosigners
 from protocols.ledger.entries import Entry, build, decode
-from protocols.ledger.reducer import check_cosigners
 from protocols.logbook import Logbook
 from protocols.messages import Behind, Cosigned, Refusal, Witness
 from protocols.room import Room
@@ -62,7 +62,7 @@ class RoomLedger:
         for size, note in self.book.checkpoints():
             if size > entry:
                 try:
-                    check_cosigners(self._signers(note), new, self.book.accounts.genesis)
+                    check_cosigners(self._signers(note), new, self.book.accounts)
                 except IntegrityError:
                     continue
                 return note
@@ -161,7 +161,7 @@ class RoomLedger:
             entries = [decode(data) for data in self.book.entries(self.cosigned_size(), size)]
             signed = self._signers(self.book.checkpoint(size))
             try:
-                check_cosigners(signed, entries, self.book.accounts.genesis)
+                check_cosigners(signed, entries, self.book.accounts)
             except IntegrityError as exc:
                 raise PartyUnavailable(f"the ledger is not cosigned: {exc.message}" + _because(said)) from None
 
@@ -172,7 +172,7 @@ class RoomLedger:
                 continue
             new = [decode(data) for data in self.book.entries(self._covered, at)]
             try:
-                check_cosigners(self._signers(note), new, self.book.accounts.genesis)
+                check_cosigners(self._signers(note), new, self.book.accounts)
             except IntegrityError:
                 continue
             self._covered = at

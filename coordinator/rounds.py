@@ -223,7 +223,7 @@ def _check_clocks(ledger: RoomLedger, approvals: Mapping[str, messages.Approval]
 def _reserve(plan: Plan, ledger: RoomLedger, ask: Ask) -> _Round:
     began = time.monotonic()
     draft = _draft(plan, ledger)
-    ledger.book.accounts.check_caps(draft["charge"])
+    ledger.book.accounts.check_caps(draft["charge"], plan.charge_person)
     answers = ask(dict.fromkeys(plan.parties, messages.Reserve(draft=draft)), APPROVAL_TIMEOUT_S)
     holds = {p: a.reply.signature for p, a in answers.items() if isinstance(a.reply, messages.Held)}
     if len(holds) < len(plan.parties):

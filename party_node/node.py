@@ -162,7 +162,7 @@ class Node:
         if draft.round in self.book.accounts.rounds:
             raise Refused(f"round {draft.round[:8]} is in the ledger already")
         # (3) the room's caps first: a hold for what can never be reserved would only block what can
-        self.book.accounts.check_caps(draft.charge)
+        self.book.accounts.check_caps(draft.charge, plan.charge_person)
         self.filter.hold(witness.charge_of(draft, self.room, self.party), self.now)
         signature = keys.sign(self.signing, "hold", signed_body(draft, self.room.room))
         return messages.Held(party=self.party, round=draft.round, signature=signature)

@@ -10,9 +10,10 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from protocols import keys
 from protocols.errors import IntegrityError, Refused
 from protocols.ledger import notes
+from protocols.ledger.cosigners import check_cosigners
 from protocols.ledger.entries import Entry, Genesis, Reserve, decode
 from protocols.ledger.notes import Checkpoint, VerifierKey
-from protocols.ledger.reducer import Accounts, check_cosigners
+from protocols.ledger.reducer import Accounts
 from protocols.logbook import Logbook
 from protocols.messages import Behind, Cosigned, Witness
 from protocols.room import Room
@@ -93,14 +94,14 @@ def charge_of(reserve: Reserve, room: Room, party: str) -> Charge:
 def check_covered(note: str, *, room: Room, book: Logbook, entry: int) -> Checkpoint:
     """Raise IntegrityError unless `note` is a checkpoint of this very copy that covers `entry` and is well cosigned.
 
-    Well cosigned: by every party where `entry` is a reserve, by every survivor it names where it is a commit.
+    Well cosigned: by every party where `entry` is a reserve, by enough of the survivors it names where it is a commit.
     """
     checkpoint, signed = notes.open_note(note, log_key(room), cosigner_keys(room).values())
     if checkpoint.size > book.size or checkpoint.root != book.root(checkpoint.size):
         raise IntegrityError("the checkpoint is not one of this party's copy of the ledger")
     if checkpoint.size <= entry:
         raise IntegrityError(f"the checkpoint does not cover entry {entry}")
-    check_cosigners([*signed], [decode(data) for data in book.entries(entry, entry + 1)], book.accounts.genesis)
+    check_cosigners([*signed], [decode(data) for data in book.entries(entry, entry + 1)], book.accounts)
     return checkpoint
 
 

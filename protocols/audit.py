@@ -4,8 +4,8 @@
      2 entries        every entry is canonical and of a known type
      3 identity       keys and origin of the genesis are those of the policy
      4 checkpoints    every checkpoint is signed, strictly, and its root is the entries' root
-     5 cosignatures   what is new in each checkpoint has the cosigners it needs; the last covers everything
-     6 rules          the reducer allows every entry, in order; all signatures in the entries verify
+     5 rules          the reducer allows every entry, in order; all signatures in the entries verify
+     6 cosignatures   what is new in each checkpoint has the cosigners it needs; the last covers everything
      7 plans          every plan is here, under its digest, for these parties and blocks
      8 mechanisms     every reserve holds exactly the steps, noise and charges of its plan
      9 releases       commits and releases match one to one, in every field; the coordinator signed
@@ -31,11 +31,12 @@ from .encoding import digest
 from .errors import CannotDecide, IntegrityError, SumroomError
 from .keys import public_key, unbase64
 from .ledger import notes, proofs
+from .ledger.cosigners import check_cosigners
 from .ledger.entries import LIFETIME, PERSON, Commit, Dataset, Entry, Forfeit, Genesis, Mechanism, Reserve, decode
 from .ledger.entries import Plan as PlanEntry
 from .ledger.notes import Checkpoint
 from .ledger.records import check_recorded
-from .ledger.reducer import Accounts, check_cosigners
+from .ledger.reducer import Accounts
 from .ledger.tree import Tree, leaf_hash
 from .ledger.trust import TrustPolicy
 from .plan import Plan
@@ -184,19 +185,6 @@ def _checkpoint(evidence: _Evidence, name: str) -> None:
     evidence.checkpoints[checkpoint.size] = checkpoint, frozenset(signed) - {evidence.policy.log.name}
 
 
-def _cosignatures(evidence: _Evidence) -> str:
-    covered = 0
-    for size, (_, names) in sorted(evidence.checkpoints.items()):
-        with evidence.at(bundle.checkpoint_name(size)):
-            check_cosigners(names, evidence.entries[covered:size], evidence.genesis)
-            if not evidence.policy.quorum.satisfied(names):
-                raise IntegrityError(f"the policy's own quorum, {evidence.policy.quorum.name}, has not cosigned")
-        covered = size
-    if covered < len(evidence.entries):
-        evidence.found(f"entry {covered}", "no checkpoint covers this entry and those after it")
-    return counted(sum(len(names) for _, names in evidence.checkpoints.values()), "cosignature")
-
-
 def _rules(evidence: _Evidence) -> str:
     for seq, entry in enumerate(evidence.entries):
         with evidence.at(f"entry {seq}"):
@@ -205,6 +193,19 @@ def _rules(evidence: _Evidence) -> str:
             break
     entries = counted(evidence.accounts.size, "entry", "entries")
     return f"{entries}, {counted(len(evidence.accounts.rounds), 'round')}"
+
+
+def _cosignatures(evidence: _Evidence) -> str:
+    covered = 0
+    for size, (_, names) in sorted(evidence.checkpoints.items()):
+        with evidence.at(bundle.checkpoint_name(size)):
+            check_cosigners(names, evidence.entries[covered:size], evidence.accounts)
+            if not evidence.policy.quorum.satisfied(names):
+                raise IntegrityError(f"the policy's own quorum, {evidence.policy.quorum.name}, has not cosigned")
+        covered = size
+    if covered < len(evidence.entries):
+        evidence.found(f"entry {covered}", "no checkpoint covers this entry and those after it")
+    return counted(sum(len(names) for _, names in evidence.checkpoints.values()), "cosignature")
 
 
 def _plans(evidence: _Evidence) -> str:
@@ -308,11 +309,12 @@ def _budgets(evidence: _Evidence) -> str:
     """Sums anew, from the mechanisms alone and not from what the entries say was charged."""
     costs: Counter[tuple[str, str]] = Counter()
     for entry in evidence.each(Reserve):
-        cost = sum(_cost(step.mechanism) for step in entry.steps)
+        cost, person = (sum(each(step.mechanism) for step in entry.steps) for each in (_cost, _person_cost))
         costs.update({(party, block): cost for party in entry.charge for block in entry.blocks})
+        costs.update({(PERSON, block): person for block in entry.blocks})
     deltas = sorted({plan.delta for plan in evidence.plans.values()}, reverse=True)
     for (who, block), balance in evidence.accounts.balances().items():
-        spent = sum(n for (party, b), n in costs.items() if who in (party, PERSON) and block in (b, LIFETIME))
+        spent = sum(n for (party, b), n in costs.items() if who == party and block in (b, LIFETIME))
         if spent != balance.spent or spent > balance.cap:
             evidence.found(f"budget of {who}, {block}", f"cost {spent}, charged {balance.spent} of {balance.cap}")
         epsilon = {delta: accuracy.epsilon(spent, float(delta)) for delta in deltas}
@@ -325,6 +327,10 @@ def _cost(noise: Mechanism) -> int:
     return budget.charge_for(noise.sensitivity_sq, noise.variance_micro, honest)
 
 
+def _person_cost(noise: Mechanism) -> int:
+    return budget.person_charge(noise.sensitivity_sq, noise.variance_micro, len(noise.adders))
+
+
 def _file(rel: release.Release) -> str:
     return bundle.release_name(rel.body_.round, rel.body_.step)
 
@@ -334,8 +340,13 @@ _CHECKS: tuple[tuple[str, tuple[str, ...], str, Callable[[_Evidence], str]], ...
     ("entries", ("archive",), "every line of the history can be read and is of a known kind", _entries),
     ("identity", ("entries",), "the history is that of the companies you were told of", _identity),
     ("checkpoints", ("entries",), "this is the history that was signed; nothing was changed since", _checkpoints),
-    ("cosignatures", ("identity", "checkpoints"), "no company and no operator could write it alone", _cosignatures),
     ("rules", ("entries",), "every use was agreed and paid for beforehand, and nothing was paid back", _rules),
+    (
+        "cosignatures",
+        ("identity", "checkpoints", "rules"),
+        "no company and no operator could write it alone",
+        _cosignatures,
+    ),
     ("plans", ("rules",), "what was asked about you is written down in full", _plans),
     ("mechanisms", ("plans",), "the noise that hides you is the noise that was agreed", _mechanisms),
     ("releases", ("rules",), "every release here was paid for, and none on record is missing", _releases),

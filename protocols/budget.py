@@ -81,8 +81,8 @@ def person_charge(sensitivity_sq: int, variance_micro: int, adders: int) -> int:
     Why: a release is the sum of what the survivors S sent. A coalition takes off what its own members sent, and is left
     with the sum of the honest survivors S_h: noise of variance |S_h| v, moved by at most m Δ by a person known to m ≤
     |S_h| of them. So ρ = m² Δ² / (2 |S_h| v) ≤ |S_h| Δ² / (2v) ≤ N Δ² / (2v), whoever colludes and whoever survives.
-    The bound is reached where a person is known to all parties and nobody colludes. No share is counted on but those
-    that hide this person, so h is not in it; where h is 1 it is N times the record's charge.
+    The bound is reached where a person is known to all parties and nobody colludes. It is also what N shares tell one
+    by one, so it holds where no mask does. h is not in it; where h is 1 it is N times the record's charge.
     """
     return adders * charge_for(sensitivity_sq, variance_micro, 1)
 

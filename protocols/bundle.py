@@ -19,8 +19,8 @@ from collections.abc import Mapping, Sequence
 
 from .errors import CannotDecide, IntegrityError, UsageError
 from .ledger import notes
+from .ledger.cosigners import check_cosigners
 from .ledger.entries import Entry, decode
-from .ledger.reducer import check_cosigners
 from .logbook import Logbook
 
 ENTRIES = "ledger/entries"
@@ -121,7 +121,7 @@ def _is_complete(note: str, new: Sequence[Entry], log: Logbook) -> bool:
     genesis = log.accounts.genesis
     _, signed = notes.open_note(note, genesis.log_key(), genesis.witness_keys().values())
     try:
-        check_cosigners(signed.keys(), new, genesis)
+        check_cosigners(signed.keys(), new, log.accounts)
     except IntegrityError:
         return False
     return True

@@ -49,7 +49,7 @@ def cost(plan: Plan, label: Callable[[str], str]) -> Table:
     parts: dict[str, list[int]] = {}
     for step, mechanism in plan.steps():
         record, person = parts.setdefault(label(step.name), [0, 0])
-        parts[label(step.name)] = [record + mechanism.charge, person + mechanism.charge * len(mechanism.adders)]
+        parts[label(step.name)] = [record + mechanism.charge, person + mechanism.charge_person]
     rows = [[name, decimal(record), "", decimal(person), ""] for name, (record, person) in parts.items()]
     whole = [decimal(plan.charge), _epsilon(plan.charge, plan.delta), decimal(plan.charge_person)]
     rows.append(["This plan, once", *whole, _epsilon(plan.charge_person, plan.delta)])

@@ -152,7 +152,7 @@ def open_note(
 
     Strict: every line must be by a key named here and verify, no key signs twice, the ledger's signature must be there
     and the origin be its name. Raises IntegrityError. Whether the cosigners suffice, the caller must decide
-    (`reducer.check_cosigners`).
+    (`cosigners.check_cosigners`).
     """
     # (0) the three lines and the signature lines
     checkpoint, lines = split(note)

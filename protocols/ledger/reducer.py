@@ -4,7 +4,7 @@ Coordinator, every party's node and the auditor run exactly this over the same e
 integers in nano-ρ. There is no clock, no file and no float here; time is what the entries say.
 
     spent by a party in a block    = Σ of its charges there, over all reserves
-    spent by a person in a block   = Σ over the parties (the same person may be known to all of them)
+    spent by a person in a block   = Σ of what the steps cost one person known to all parties (`budget.person_charge`)
     lifetime                       = Σ over the blocks
 
 Whatever is reserved is spent: no rule gives anything back.
@@ -12,20 +12,19 @@ Whatever is reserved is spent: no rule gives anything back.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Literal
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from ..budget import charge_for, decimal, honest_shares, recovery_threshold
-from ..errors import IntegrityError, Refused
+from ..budget import charge_for, decimal, honest_shares, person_charge, recovery_threshold
+from ..errors import Refused
 from ..keys import check, public_key
 from .entries import (
     LIFETIME,
     PERSON,
-    STRONG,
     Commit,
     Dataset,
     Entry,
@@ -132,15 +131,13 @@ class Accounts:
         who     a party, for one person's records there; or PERSON, for one person at all parties together
         block   a block; or LIFETIME, for all of them together
         """
-        caps, parties, blocks = self.genesis.caps, [who], [block]
+        caps = self.genesis.caps
         if who == PERSON:
-            parties = list(self.genesis.parties)
             cap = caps.lifetime_person if block == LIFETIME else caps.person[block]
         else:
             cap = caps.lifetime_record[who] if block == LIFETIME else caps.record[who][block]
-        if block == LIFETIME:
-            blocks = list(self.genesis.blocks)
-        return Balance(cap, sum(self._spent.get((p, b), 0) for p in parties for b in blocks))
+        blocks = list(self.genesis.blocks) if block == LIFETIME else [block]
+        return Balance(cap, sum(self._spent.get((who, b), 0) for b in blocks))
 
     def balances(self) -> dict[tuple[str, str], Balance]:
         """Every balance by (who, block): each party's blocks and lifetime, then those of a person at all parties."""
@@ -230,11 +227,12 @@ class Accounts:
         # (3), (4), (5), (6)
         self._check_charged(entry)
         self._check_datasets(entry)
-        self.check_caps(entry.charge)
+        person = sum(_person_cost(step.mechanism) for step in entry.steps)
+        self.check_caps(entry.charge, person)
         self._check_holds(entry)
-        for party, row in entry.charge.items():
+        for who, row in {**entry.charge, PERSON: dict.fromkeys(entry.blocks, person)}.items():
             for block, amount in row.items():
-                self._spent[party, block] = self._spent.get((party, block), 0) + amount
+                self._spent[who, block] = self._spent.get((who, block), 0) + amount
         self._nonces.update(step.nonce for step in entry.steps)
         self._rounds[entry.round] = Round(entry)
 
@@ -310,17 +308,20 @@ class Accounts:
             if missing:
                 raise Refused(f"the dataset of {party} does not cover {_list(missing)}")
 
-    def check_caps(self, charge: Mapping[str, Mapping[str, int]]) -> None:
-        """Raise Refused when a reserve with this charge, party → block → nano-ρ, would pass a cap. Changes nothing."""
+    def check_caps(self, charge: Mapping[str, Mapping[str, int]], person: int) -> None:
+        """Raise Refused when a reserve would pass a cap. Changes nothing.
+
+        charge  party → block → nano-ρ, for one person's records there
+        person  nano-ρ in each of these blocks, for one person known to every party
+        """
         for party, row in charge.items():
             for block, amount in row.items():
                 _check_fits(self.balance(party, block), amount, f"the record budget of {party} in {block}")
             _check_fits(self.balance(party, LIFETIME), sum(row.values()), f"the lifetime record budget of {party}")
-        for block in {block for row in charge.values() for block in row}:
-            together = sum(row.get(block, 0) for row in charge.values())
-            _check_fits(self.balance(PERSON, block), together, f"the person budget in {block}")
-        everything = sum(sum(row.values()) for row in charge.values())
-        _check_fits(self.balance(PERSON, LIFETIME), everything, "the lifetime person budget")
+        blocks = sorted({block for row in charge.values() for block in row})
+        for block in blocks:
+            _check_fits(self.balance(PERSON, block), person, f"the person budget in {block}")
+        _check_fits(self.balance(PERSON, LIFETIME), person * len(blocks), "the lifetime person budget")
 
     def _check_holds(self, entry: Reserve) -> None:
         if set(entry.holds) != set(entry.charge):
@@ -333,32 +334,6 @@ class Accounts:
 def state_of(round_: Round) -> str:
     """The digest that a round's next step starts from: of its last release, or of its plan before the first."""
     return round_.commits[-1].digest if round_.commits else round_.reserve.plan
-
-
-def cosigners_needed(entries: Iterable[Entry], genesis: Genesis) -> tuple[frozenset[str], int]:
-    """Who must be among the cosigners of a checkpoint with these new entries, and how many they must be at least.
-
-    A genesis, dataset, plan or reserve among them needs every party. A commit needs every survivor it names: each has
-    then seen the one release of the step that there is. A forfeit needs the quorum only, because a round must be able
-    to end without the party that was lost in it.
-    """
-    named: set[str] = set()
-    for entry in entries:
-        if isinstance(entry, STRONG):
-            return frozenset(genesis.parties), len(genesis.parties)
-        if isinstance(entry, Commit):
-            named.update(entry.survivors)
-    return frozenset(named), max(genesis.cosign_quorum, len(named))
-
-
-def check_cosigners(names: Collection[str], entries: Iterable[Entry], genesis: Genesis) -> None:
-    """Raise IntegrityError unless the parties among `names` may together carry these new entries."""
-    present = set(names) & set(genesis.parties)
-    named, least = cosigners_needed(entries, genesis)
-    if named - present:
-        raise IntegrityError(f"the cosignature of {_list(named - present)} is missing; these entries need it")
-    if len(present) < least:
-        raise IntegrityError(f"{len(present)} cosignatures of parties, fewer than the quorum of {least}")
 
 
 def _check_mechanism(step: str, mechanism: Mechanism, charge: int) -> None:
@@ -385,6 +360,10 @@ def _check_mechanism(step: str, mechanism: Mechanism, charge: int) -> None:
     cost = charge_for(mechanism.sensitivity_sq, mechanism.variance_micro, honest)
     if charge != cost:
         raise Refused(f"step {step} is charged {charge}, but costs {cost} (nano-ρ)")
+
+
+def _person_cost(mechanism: Mechanism) -> int:
+    return person_charge(mechanism.sensitivity_sq, mechanism.variance_micro, len(mechanism.adders))
 
 
 def _check_fits(balance: Balance, amount: int, what: str) -> None:

@@ -1,4 +1,4 @@
-"""A room of three parties, its keys and its plan, and every entry it may write: where tests of the ledger start."""
+"""A room, of three parties unless said, its keys, its plan, all entries it may write: where tests of ledgers start."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from protocols.logbook import Logbook
 from protocols.plan import Plan
 
 PARTIES = ("alpha", "beta", "gamma")
+FIVE = ("alpha", "beta", "delta", "epsilon", "gamma")
 ROOM, ORIGIN = "demo-room", "room.example/demo"
 BLOCKS = {
     "q1": {"first": "2017-01-01", "last": "2017-03-31"},
@@ -69,15 +70,16 @@ def hex16(label: str) -> str:
 class Room:
     """Makes entries that the rules allow, unless a test changes a field. Times count up from START."""
 
-    def __init__(self) -> None:
-        self.plan = Plan.from_bytes(canonical(PLAN))
+    def __init__(self, parties: tuple[str, ...] = PARTIES, caps: dict[str, Any] | None = None, **plan: Any) -> None:
+        self.parties, self.caps = parties, caps or {}
+        self.plan = Plan.from_bytes(canonical({**PLAN, "parties": parties, "recipients": parties, **plan}))
         self.coordinator = key("coordinator")
 
     def genesis(self, **changes: Any) -> entries.Entry:
         caps = {
-            "record": {party: dict.fromkeys(BLOCKS, 60_000_000) for party in PARTIES},
+            "record": {party: dict.fromkeys(BLOCKS, 60_000_000) for party in self.parties},
             "person": dict.fromkeys(BLOCKS, 180_000_000),
-            "lifetime_record": dict.fromkeys(PARTIES, 150_000_000),
+            "lifetime_record": dict.fromkeys(self.parties, 150_000_000),
             "lifetime_person": 450_000_000,
         }
         body = {
@@ -89,9 +91,9 @@ class Room:
             "unit": "person×party×block",
             "accountant": "zcdp",
             "coordinator": {"key": keys.public_text(self.coordinator)},
-            "parties": {party: {"key": keys.public_text(key(party))} for party in PARTIES},
+            "parties": {party: {"key": keys.public_text(key(party))} for party in self.parties},
             "blocks": BLOCKS,
-            "caps": {**caps, **changes.pop("caps", {})},
+            "caps": {**caps, **self.caps, **changes.pop("caps", {})},
             "cosign_quorum": 2,
         }
         return entries.build({**body, **changes})
@@ -125,8 +127,8 @@ class Room:
                 "seq": seq,
                 "time": START + seq,
                 "plan": plan,
-                "parties": list(PARTIES),
-                "approvals": {party: keys.sign(key(party), "approval", body) for party in PARTIES},
+                "parties": list(self.parties),
+                "approvals": {party: keys.sign(key(party), "approval", body) for party in self.parties},
                 **changes,
             }
         )
@@ -151,8 +153,8 @@ class Room:
             "plan": self.plan.digest,
             "steps": steps,
             "blocks": blocks,
-            "charge": {party: dict.fromkeys(blocks, whole) for party in PARTIES},
-            "datasets": {party: hex16(f"data of {party}") for party in PARTIES},
+            "charge": {party: dict.fromkeys(blocks, whole) for party in self.parties},
+            "datasets": {party: hex16(f"data of {party}") for party in self.parties},
             "expires": START + seq + 60,
             "holds": {},
             **changes,
@@ -172,9 +174,9 @@ class Room:
             "round": hex16(label),
             "step": step,
             "digest": digest(f"{label}/{step}".encode()),
-            "recipients": list(PARTIES),
+            "recipients": list(self.parties),
             "numbers": ["/size"],
-            "survivors": list(PARTIES),
+            "survivors": list(self.parties),
         }
         return entries.build({**body, **changes})
 
@@ -189,9 +191,9 @@ class Room:
         return entries.build({**body, **changes})
 
     def opening(self) -> list[entries.Entry]:
-        """Genesis, three datasets, the plan: five entries after which rounds may be reserved."""
-        datasets = [self.dataset(seq, party) for seq, party in enumerate(PARTIES, 1)]
-        return [self.genesis(), *datasets, self.plan_entry(4)]
+        """Genesis, a dataset of each party, the plan: five entries for three; then rounds may be reserved."""
+        datasets = [self.dataset(seq, party) for seq, party in enumerate(self.parties, 1)]
+        return [self.genesis(), *datasets, self.plan_entry(1 + len(datasets))]
 
     def accounts(self, *more: entries.Entry) -> Accounts:
         accounts = Accounts()
@@ -200,19 +202,19 @@ class Room:
         return accounts
 
     def policy(self) -> TrustPolicy:
-        witnesses = {party: notes.cosigner_key(party, key(party).public_key()) for party in PARTIES}
+        witnesses = {party: notes.cosigner_key(party, key(party).public_key()) for party in self.parties}
         log = notes.log_key(ORIGIN, self.coordinator.public_key())
-        return TrustPolicy(log, witnesses, Quorum("parties", {"parties": Group(2, PARTIES)}))
+        return TrustPolicy(log, witnesses, Quorum("parties", {"parties": Group(2, self.parties)}))
 
-    def cosigned(self, log: Logbook, by: tuple[str, ...] = PARTIES) -> int:
-        """Sign a checkpoint over everything, let parties cosign it, return its size."""
+    def cosigned(self, log: Logbook, by: tuple[str, ...] | None = None) -> int:
+        """Sign a checkpoint over everything, let parties (all, unless said) cosign it, return its size."""
         checkpoint, _ = notes.split(log.sign_checkpoint(ORIGIN, self.coordinator))
-        for party in by:
+        for party in by or self.parties:
             log.add_cosignature(checkpoint.size, party, notes.cosign(checkpoint, party, key(party), START))
         return checkpoint.size
 
-    def bodies(self, label: str = "one") -> list[release.Body]:
-        """What the two steps of a round would release, from made-up noised sums."""
+    def bodies(self, label: str = "one", survivors: tuple[str, ...] | None = None) -> list[release.Body]:
+        """What the two steps of a round would release, from made-up noised sums of all parties, or of `survivors`."""
         answers: dict[str, Any] = {}
         found = []
         for step, _ in self.plan.steps():
@@ -222,7 +224,7 @@ class Room:
                 step=step.name,
                 nonce=hex16(f"{label}/{step.name}"),
                 noised=np.full(len(step.statistic.slots), 4000, dtype=np.int64),
-                survivors=list(PARTIES),
+                survivors=list(survivors or self.parties),
                 earlier=dict(answers),
                 salt=hashlib.sha256(f"{label}/{step.name}".encode()).digest(),
             )
@@ -231,7 +233,7 @@ class Room:
         return found
 
     def commit_of(self, seq: int, label: str, body: release.Body) -> entries.Entry:
-        return self.commit(seq, label, body.step, digest=body.digest, numbers=body.numbers)
+        return self.commit(seq, label, body.step, digest=body.digest, numbers=body.numbers, survivors=body.survivors)
 
     def whole(self, path: Path) -> dict[str, bytes]:
         """The members of a bundle: a round with both its releases, and a round that was forfeited."""
@@ -249,9 +251,9 @@ class Room:
         members[bundle.plan_name(self.plan.digest)] = self.plan.canonical
         return {**members, **{f"{bundle.RELEASES}{rel.name}.json": rel.to_bytes() for rel in releases}}
 
-    def _released(self, log: Logbook, body: release.Body) -> release.Release:
+    def _released(self, log: Logbook, body: release.Body, by: tuple[str, ...] | None = None) -> release.Release:
         entry = log.append([lambda seq: self.commit_of(seq, "one", body)])
-        size = self.cosigned(log)
+        size = self.cosigned(log, by)
         path = [keys.base64_text(part) for part in log.inclusion(entry, size)]
         return release.sign(body, self.coordinator, entry, release.Proof(size=size, path=path))
 

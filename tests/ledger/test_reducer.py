@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from protocols.budget import micro
 from protocols.errors import IntegrityError, Refused
 from protocols.ledger.entries import LIFETIME, PERSON, build
-from protocols.ledger.reducer import Accounts, Balance, check_cosigners, cosigners_needed
+from protocols.ledger.reducer import Accounts, Balance
 
 COST = 18_000_000  # what the example plan costs a record, in each block
 
@@ -355,25 +355,6 @@ def test_views_cannot_be_written_to(room) -> None:
     for view in (accounts.plans, accounts.datasets, accounts.rounds):
         with pytest.raises(TypeError):
             view["x"] = None
-
-
-def test_cosigners_are_all_for_what_spends_and_the_quorum_for_what_ends(room) -> None:
-    genesis = room.genesis()
-    everybody = frozenset(genesis.parties)
-    for strong in (genesis, room.dataset(1, "alpha"), room.plan_entry(1), room.reserve(1)):
-        assert cosigners_needed([room.commit(0), strong, room.forfeit(2)], genesis) == (everybody, 3)
-        with pytest.raises(IntegrityError, match="gamma is missing"):
-            check_cosigners({"alpha", "beta", "stranger"}, [strong], genesis)
-        check_cosigners(everybody, [strong], genesis)
-    survivors = frozenset(room.commit(0).survivors)
-    assert cosigners_needed([room.commit(0), room.forfeit(1)], genesis) == (survivors, max(2, len(survivors)))
-    with pytest.raises(IntegrityError, match="is missing"):
-        check_cosigners(survivors - {"alpha"}, [room.commit(0)], genesis)
-    for weak in ([room.forfeit(1)], []):
-        assert cosigners_needed(weak, genesis) == (frozenset(), 2)
-        check_cosigners({"alpha", "gamma"}, weak, genesis)
-        with pytest.raises(IntegrityError, match="1 cosignatures of parties, fewer than the quorum of 2"):
-            check_cosigners({"alpha", "stranger"}, weak, genesis)
 
 
 @settings(max_examples=60, deadline=None)
