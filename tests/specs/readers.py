@@ -23,7 +23,7 @@ from protocols.statistic import Noise, Step, tally
 from tests.vectors import rooms, shares
 
 VECTORS = Path(__file__).resolve().parents[1] / "vectors"
-ASKED = {"rfm": "good-rfm", "segments": "good-segments-of-three"}
+ASKED = {"rfm": "good-rfm", "five": "good-rfm-of-five", "segments": "good-segments-of-three"}
 
 
 def golden(name: str) -> bytes:
@@ -57,12 +57,13 @@ def room() -> Any:
 # -- one reader a format -----------------------------------------------------------------------------------------------
 
 
-def read_entry(_: str, data: bytes) -> None:
+def read_entry(name: str, data: bytes) -> None:
     """Decoded, encoded again, and taken in by the rules at its place."""
     entry = entries.decode(data)
     assert entries.encode(entry) == data
     accounts = Accounts()
-    good = [name for name in files("good") if name.startswith("ledger-entry/")]
+    series = "ledger-entry/good-five-" if "-five" in name else "ledger-entry/good-0"
+    good = [name for name in files("good") if name.startswith(series)]
     for before in good[:-1] if entry.type == "forfeit@v1" else good[: entry.seq]:
         accounts.apply(entries.decode(golden(before)))
     accounts.apply(entry)
@@ -80,32 +81,32 @@ def read_checkpoint(name: str, data: bytes) -> None:
     assert notes.assemble(checkpoint, lines[0], lines[1:]) == text
 
 
-def read_bundle(_: str, data: bytes) -> None:
+def read_bundle(name: str, data: bytes) -> None:
     """Unpacked, packed again, and audited."""
     members = bundle.unpack(data)
     assert bundle.pack(members) == data
-    _audit(members)
+    _audit(name, members)
 
 
-def _audit(members: dict[str, bytes]) -> None:
-    for problem in audit.verify(bundle.pack(members), rooms.ROOM.policy()).violations:
+def _audit(name: str, members: dict[str, bytes]) -> None:
+    for problem in audit.verify(bundle.pack(members), rooms.room_of(name).policy()).violations:
         raise IntegrityError(problem.what)
 
 
-def read_release(_: str, data: bytes) -> None:
+def read_release(vector: str, data: bytes) -> None:
     """Read, computed again, and in the place of the good release of its step in its bundle."""
     made = release.read(data)
     assert made.to_bytes() == data
     release.check_signature(made, coordinator())
-    name = "rfm" if made.body_.step.startswith("rfm") else "segments"
-    members = bundle.unpack(golden(f"bundle/{'good-room' if name == 'rfm' else 'good-segments'}.tar"))
+    name = "segments" if made.body_.step.startswith("seg") else "five" if "-five" in vector else "rfm"
+    members = bundle.unpack(golden(f"bundle/{'good-room' if name == 'rfm' else f'good-{name}'}.tar"))
     agreed = plan.Plan.from_bytes(golden(f"plan/{ASKED[name]}.json"))
     steps = [step.name for step, _ in agreed.steps()]
     before = steps[: steps.index(made.body_.step)] if made.body_.step in steps else []
     assert isinstance(made.body_.numbers, list)
     earlier = {step: parse(golden(f"release/good-{step}.json"))["body"] for step in before}
     release.recompute(made.body_.body(), agreed, earlier)
-    _audit({**members, f"{bundle.RELEASES}{made.name}.json": data})
+    _audit(vector, {**members, f"{bundle.RELEASES}{made.name}.json": data})
 
 
 def read_plan(_: str, data: bytes) -> None:

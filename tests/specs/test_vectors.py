@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import struct
+from fractions import Fraction
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -49,12 +51,43 @@ def test_there_are_good_and_bad_vectors_of_every_format() -> None:
         assert {name.split("/")[0] for name in files(start)} == set(READ)
 
 
-@pytest.mark.parametrize(("name", "sizes"), [("good-room", (10, 2, 1)), ("good-segments", (13, 7, 0))])
+@pytest.mark.parametrize(
+    ("name", "sizes"), [("good-room", (10, 2, 1)), ("good-segments", (13, 7, 0)), ("good-five", (10, 2, 0))]
+)
 def test_the_auditor_finds_nothing_wrong_with_a_good_bundle(name: str, sizes: tuple[int, ...]) -> None:
-    findings = audit.verify(golden(f"bundle/{name}.tar"), rooms.ROOM.policy())
+    findings = audit.verify(golden(f"bundle/{name}.tar"), rooms.room_of(name).policy())
     assert findings.violations == ()
     assert all(check.state == "ok" for check in findings.checks)
     assert (findings.entries, findings.releases, findings.forfeits) == sizes
+
+
+@pytest.mark.parametrize(
+    ("asked", "reserve", "fewest"), [("good-rfm", "good-05", 3), ("good-rfm-of-five", "good-five-07", 4)]
+)
+def test_threshold_noise_and_both_charges_are_what_the_pages_say(asked: str, reserve: str, fewest: int) -> None:
+    """Plan 7 and 9, ledger entry 11 and 12, release's `charge_person`: in fractions, with nothing of the product."""
+    plan = parse(golden(f"plan/{asked}.json"))
+    entry = parse(golden(f"ledger-entry/{reserve}-reserve.json"))
+    n, c, quorum = len(plan["parties"]), plan["collusion"], plan["quorum"]
+    t = next(t for t in range(n + 1) if Fraction(t) > Fraction(n + c, 2) and Fraction(t) > Fraction(2 * n, 3))
+    assert t == fewest <= quorum
+    rho, record, person = plan["questions"][0]["rho"], [], []
+    for step, squared in zip(entry["steps"], (3, 5), strict=True):
+        h, v = max(1, quorum - c), Fraction(step["mechanism"]["variance"])
+        least = Fraction(squared * 10**9, 2 * h * rho[step["step"].removeprefix("rfm-")])
+        assert 0 <= v - least < Fraction(1, 10**6)
+        assert (step["mechanism"]["quorum"], step["mechanism"]["collusion"]) == (quorum, c)
+        assert step["charge"] == math.ceil(Fraction(squared * 10**9) / (2 * h * v))
+        record.append(step["charge"])
+        person.append(n * math.ceil(Fraction(squared * 10**9) / (2 * v)))
+    assert {amount for row in entry["charge"].values() for amount in row.values()} == {sum(record)}
+    release = parse(golden(f"release/{'good-five' if n == 5 else 'good'}-rfm-cuts.json"))["body"]
+    assert (release["charge_record"], release["charge_person"]) == (record[0], person[0])
+    name = "good-five" if n == 5 else "good-room"
+    budgets = audit.verify(golden(f"bundle/{name}.tar"), rooms.room_of(name).policy()).budgets
+    rounds = 1 if n == 5 else 2
+    spent = {line.who: line.spent for line in budgets if line.block == "q1"}
+    assert spent == {**dict.fromkeys(plan["parties"], rounds * sum(record)), "person": rounds * sum(person)}
 
 
 def test_masks_of_the_good_shares_vanish_in_their_sum() -> None:

@@ -12,10 +12,11 @@ from dataclasses import replace
 from typing import Any
 
 from protocols import bundle, keys
+from protocols.budget import micro
 from protocols.encoding import parse
 from protocols.ledger import entries, notes
 from tests.ledger import builder as b
-from tests.vectors.rooms import ROOM
+from tests.vectors.rooms import FIVE, ROOM, cosigned_by_three
 from tests.vectors.spoiled import Files, as_json, changed, without
 
 
@@ -48,6 +49,20 @@ def entry_vectors(bodies: list[bytes]) -> Files:
         "bad-digest-upper-case": {**commit, "digest": commit["digest"].upper()},
     }
     return as_json({**good, **_bad_spellings(bodies[-1]), **bad})
+
+
+def entry_vectors_of_five(members: Files) -> Files:
+    """Five parties of which one may collude: three honest shares are counted on for a record, one for a person."""
+    bodies = bundle.split_entries(members[bundle.ENTRIES])
+    good = {f"good-five-{seq:02d}-{parse(body)['type'].split('@')[0]}": body for seq, body in enumerate(bodies)}
+    first, second = FIVE.steps("two")
+    few = {**first["mechanism"], "quorum": 3}
+    cost = b.cost(few["sensitivity_sq"], micro(few["variance"]), few["quorum"], few["collusion"])
+    bad = {
+        "bad-five-quorum-below-the-threshold": [{**first, "mechanism": few, "charge": cost}, second],
+        "bad-five-person-cap": [first, second],
+    }
+    return as_json({**good, **{name: FIVE.reserve(10, "two", steps=steps).body() for name, steps in bad.items()}})
 
 
 def _bad_spellings(raw: bytes) -> dict[str, Any]:
@@ -146,7 +161,7 @@ def _cut(line: str) -> str:
     return f"{head} {keys.base64_text(keys.unbase64(payload)[:-1])}\n"
 
 
-def bundle_vectors(members: Files, segments: Files) -> Files:
+def bundle_vectors(members: Files, segments: Files, five: Files) -> Files:
     genesis = bundle.split_entries(members[bundle.ENTRIES])[:1]
     small: Files = b.signed_members(ROOM, genesis, {1: b.PARTIES})
     data = bundle.pack(small)
@@ -154,6 +169,8 @@ def bundle_vectors(members: Files, segments: Files) -> Files:
     files = {
         "good-room": bundle.pack(members),
         "good-segments": bundle.pack(segments),
+        "good-five": bundle.pack(five),
+        "bad-five-cosigned-by-three": bundle.pack(cosigned_by_three(five)),
         "good-genesis": data,
         "bad-no-archive": bytes(10_240),
         "bad-cut-short": data[:1024],

@@ -7,6 +7,7 @@ from typing import Any
 from protocols.encoding import canonical
 from tests.ledger import builder as b
 from tests.vectors.questions import SEGMENTS_PLAN
+from tests.vectors.rooms import FIVE
 from tests.vectors.spoiled import Files, as_json, changed, without
 
 SEGMENTS = {
@@ -43,6 +44,7 @@ def plan_vectors() -> Files:
     question = rfm["questions"][0]
     files = {
         "good-rfm": rfm,
+        "good-rfm-of-five": FIVE.plan.body(),
         "good-segments": segments,
         "good-segments-of-three": SEGMENTS_PLAN,
         "bad-unknown-field": {**rfm, "note": "x"},
@@ -57,6 +59,7 @@ def plan_vectors() -> Files:
         "bad-parties-not-sorted": {**rfm, "parties": ["beta", "alpha", "gamma"]},
         "bad-recipient-outside": {**rfm, "recipients": ["delta"]},
         "bad-quorum": {**rfm, "quorum": 2},
+        "bad-quorum-below-the-threshold": {**FIVE.plan.body(), "quorum": 3},
         "bad-collusion": {**rfm, "collusion": 0},
         "bad-delta": {**rfm, "delta": "0.00001"},
         "bad-deadline-too-short": {**rfm, "answer_after_s": 26},

@@ -19,7 +19,7 @@ if __name__ == "__main__":
 
 from protocols import bundle
 from tests.vectors import headers, ledgers, misread, plans, questions, releases, shares
-from tests.vectors.rooms import ROOM, asked, whole
+from tests.vectors.rooms import ROOM, asked, of_five, whole
 from tests.vectors.spoiled import Files
 
 
@@ -27,12 +27,12 @@ def vectors() -> Files:
     """`<format>/<file>` → bytes."""
     members, asked_questions = whole(), questions.question_vectors()
     segments = asked(questions.plan_of("segments"), asked_questions["good-segments.json"])
-    bodies = bundle.split_entries(members[bundle.ENTRIES])
+    bodies, five = bundle.split_entries(members[bundle.ENTRIES]), of_five()
     formats = {
-        "ledger-entry": ledgers.entry_vectors(bodies),
+        "ledger-entry": {**ledgers.entry_vectors(bodies), **ledgers.entry_vectors_of_five(five)},
         "checkpoint": ledgers.checkpoint_vectors(members),
-        "bundle": ledgers.bundle_vectors(members, segments),
-        "release": releases.release_vectors(members, segments),
+        "bundle": ledgers.bundle_vectors(members, segments, five),
+        "release": {**releases.release_vectors(members, segments), **releases.release_vectors_of_five(five)},
         "plan": plans.plan_vectors(),
         "question": {**asked_questions, **misread.misread_vectors()},
         "share": shares.share_vectors(ROOM.plan, members[bundle.checkpoint_name(6)].decode()),

@@ -51,6 +51,15 @@ def release_vectors(members: Files, segments: Files) -> Files:
     return as_json({**good, **bad, **_bad_states(parse(good["good-seg-over"]), parse(good["good-seg-coarse"]))})
 
 
+def release_vectors_of_five(members: Files) -> Files:
+    """Four of five shares arrived; what a person is charged is more than five times a record's charge."""
+    (raw,) = (data for name, data in members.items() if name.endswith("-rfm-cuts.json"))
+    document = parse(raw)
+    body = document["body"]
+    low = {**body, "charge_person": 5 * body["charge_record"]}
+    return as_json({"good-five-rfm-cuts": raw, "bad-five-person-as-five-records": _signed(document, low)})
+
+
 def _bad_states(over: dict[str, Any], coarse: dict[str, Any]) -> dict[str, Any]:
     """Releases of steps that the next one starts from, whose state is not one that their plan allows."""
     body, split = over["body"], coarse["body"]

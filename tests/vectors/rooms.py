@@ -1,4 +1,4 @@
-"""The room of three parties that all vectors are of. Its keys come from fixed seeds, its times and salts are fixed."""
+"""The rooms that the vectors are of: three parties, and five. Keys come from fixed seeds, times and salts are fixed."""
 
 from __future__ import annotations
 
@@ -17,6 +17,8 @@ from tests.ledger import builder
 from tests.vectors.spoiled import Files
 
 ROOM = builder.Room()
+LOST, CAP = "gamma", 400_000_000
+SURVIVORS = tuple(party for party in builder.FIVE if party != LOST)
 
 
 def whole() -> Files:
@@ -68,3 +70,46 @@ class Asked(builder.Room):
 def asked(plan: Plan, question: bytes) -> Files:
     with tempfile.TemporaryDirectory() as folder:
         return Asked(plan, question).whole(Path(folder) / "ledger.db")
+
+
+class OfFive(builder.Room):
+    """Five parties of which one may collude: a release needs four shares, and four of them to cosign its commit.
+
+    One round is released without gamma, which is lost before its first share. A second one would pass the cap of a
+    person, though five times what it charges a record would not.
+    """
+
+    def __init__(self) -> None:
+        caps = {"person": dict.fromkeys(builder.BLOCKS, CAP), "lifetime_person": 2 * CAP}
+        super().__init__(builder.FIVE, caps, collusion=1, quorum=4)
+
+    def whole(self, path: Path) -> Files:
+        with Logbook(path) as log:
+            log.append(self.opening())
+            self.cosigned(log)
+            log.append([self.reserve(7)])
+            self.cosigned(log)
+            releases = [self._released(log, body, SURVIVORS) for body in self.bodies("one", SURVIVORS)]
+            members: Files = bundle.ledger_members(log)
+        members[bundle.plan_name(self.plan.digest)] = self.plan.canonical
+        return {**members, **{f"{bundle.RELEASES}{made.name}.json": made.to_bytes() for made in releases}}
+
+
+FIVE = OfFive()
+
+
+def of_five() -> Files:
+    with tempfile.TemporaryDirectory() as folder:
+        return FIVE.whole(Path(folder) / "ledger.db")
+
+
+def cosigned_by_three(members: Files) -> Files:
+    """The same, but that only three of the four survivors have cosigned the last commit."""
+    bodies = bundle.split_entries(members[bundle.ENTRIES])
+    by = {7: builder.FIVE, 8: builder.FIVE, 9: SURVIVORS, 10: SURVIVORS[:3]}
+    return {**members, **builder.signed_members(FIVE, bodies, by)}
+
+
+def room_of(name: str) -> builder.Room:
+    """Which of the two rooms a vector is of."""
+    return FIVE if "-five" in name else ROOM
