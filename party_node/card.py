@@ -17,7 +17,7 @@ from rich.text import Text
 
 from protocols import forecast, terminal
 from protocols.accuracy import epsilon
-from protocols.budget import decimal
+from protocols.budget import decimal, honest_shares
 from protocols.ledger.entries import LIFETIME, PERSON
 from protocols.ledger.reducer import Accounts
 from protocols.plan import Plan
@@ -49,9 +49,12 @@ def budgets(plan: Plan, room: Room, party: str, accounts: Accounts | None, own_u
     lines = [Line("one record here, in all your rooms", own_used, plan.charge, own_cap)]
     n, blocks = len(plan.parties), [*sorted(plan.blocks), LIFETIME]
     spent = len(plan.blocks)
-    for who, each, whose in ((party, 1, "one record here"), (PERSON, n, f"one person at all {n} parties")):
+    for who, once, whose in (
+        (party, plan.charge, "one record here"),
+        (PERSON, plan.charge_person, f"one person at all {n} parties"),
+    ):
         for block in blocks:
-            cost = plan.charge * each * (spent if block == LIFETIME else 1)
+            cost = once * (spent if block == LIFETIME else 1)
             if accounts is not None and accounts.size:
                 balance = accounts.balance(who, block)
                 before, cap = balance.spent, balance.cap
@@ -154,6 +157,14 @@ def warnings(plan: Plan, lines: Sequence[Line] = ()) -> list[str]:
     elif 1 < n <= plan.collusion + 1:
         said.insert(
             -2, f"the other {n - 1} parties together could subtract their parts: your own full noise is there for that"
+        )
+    honest = honest_shares(plan.quorum, plan.collusion)
+    if honest > 1:
+        said.insert(
+            -2,
+            f"your own noise is a part of what the cost above counts on, one of {honest}: the masks, and {honest - 1} "
+            f"others who keep theirs to themselves, stand for the rest; if more than {plan.collusion} work together, "
+            f"it is up to {honest} times the cost",
         )
     said.append("a round ends when one party is lost in it, however many take part")
     return said

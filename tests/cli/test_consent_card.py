@@ -190,6 +190,17 @@ def test_the_card_says_what_masks_do_not_do_among_so_few(
     assert "a round ends when one party is lost in it, however many take part" in sentences
 
 
+@pytest.mark.parametrize(("count", "collusion", "honest"), [(3, 2, 1), (3, 1, 2), (4, 1, 3), (4, 3, 1), (1, 0, 1)])
+def test_the_card_says_where_the_cost_counts_on_the_noise_of_others(
+    lab: ModuleType, count: int, collusion: int, honest: int
+) -> None:
+    told = [one for one in card.warnings(_with(lab, count, collusion)) if "your own noise is a part" in one]
+    assert len(told) == (honest > 1)
+    for one in told:
+        assert f"one of {honest}: the masks, and {honest - 1} others" in one
+        assert one.endswith(f"if more than {collusion} work together, it is up to {honest} times the cost")
+
+
 def test_the_card_says_how_much_surer_somebody_may_become(lab: ModuleType) -> None:
     """e^ε, ε of one record: 4.60 for ρ 0.4 at δ 10⁻⁶."""
     said = card.warnings(lab.plan())[0]
