@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from coordinator.console import budget_tables
 from party_node import card, cli
 from protocols import keys, messages
 from protocols.accuracy import epsilon
@@ -199,6 +200,25 @@ def test_the_card_says_where_the_cost_counts_on_the_noise_of_others(
     for one in told:
         assert f"one of {honest}: the masks, and {honest - 1} others" in one
         assert one.endswith(f"if more than {collusion} work together, it is up to {honest} times the cost")
+
+
+def test_the_card_and_the_report_show_a_person_each_share_alone(lab: ModuleType, asking: Any) -> None:
+    """Three parties, two honest shares: a record costs 0.018, a person at all parties 3 · 2 · 0.018."""
+    plan, room = _with(lab, 3, 1), asking.ledger.room
+    lines = {line.what: line.cost for line in card.budgets(plan, room, "alpha", None, 0, 1)}
+    assert lines == {
+        "one record here, in all your rooms": 18_000_000,
+        "one record here, year": 18_000_000,
+        "one record here, all blocks": 18_000_000,
+        "one person at all 3 parties, year": 108_000_000,
+        "one person at all 3 parties, all blocks": 108_000_000,
+    }
+    *parts, whole = budget_tables.cost(plan, str).rows
+    assert [(name, record, person) for name, record, _, person, _ in parts] == [
+        ("rfm-cuts", "0.006", "0.036"),
+        ("rfm-cohorts", "0.012", "0.072"),
+    ]
+    assert (whole[1], whole[3]) == ("0.018", "0.108")
 
 
 def test_the_card_says_how_much_surer_somebody_may_become(lab: ModuleType) -> None:

@@ -56,6 +56,32 @@ def test_a_whole_round_leaves_a_bundle_without_a_violation_and_two_releases(
     assert {room.spent(party) for party in room.nodes} == {lab.RHO}
 
 
+def test_a_round_that_counts_on_two_honest_shares_charges_a_person_for_each_share_alone(
+    room: Any, lab: ModuleType, verify: Callable[[], Findings]
+) -> None:
+    """By each node, the ledger, the release and the auditor: 3 · 2 · 0.018 where 3 · 0.018 was held by the parties."""
+    questions = [{**lab.QUESTION, "rho": {"cuts": 6_000_000, "cohorts": 12_000_000}}]
+    plan = lab.plan(collusion=1, questions=questions)
+    for party in room.nodes:
+        lab.consent(room.base / party, plan)
+    signed = room.run(plan)
+    assert [one.body_.charge_record for one in signed] == [6_000_000, 12_000_000]
+    assert [one.body_.charge_person for one in signed] == [36_000_000, 72_000_000]
+    found = verify()
+    assert found.violations == ()
+    spent = {(line.who, line.block): line.spent for line in found.budgets if line.spent}
+    blocks = [*plan.blocks, "lifetime"]
+    each = {**dict.fromkeys(room.nodes, 18_000_000), "person": 108_000_000}
+    assert spent == {
+        (who, block): amount * (len(plan.blocks) if block == "lifetime" else 1)
+        for who, amount in each.items()
+        for block in blocks
+    }
+    for node in room.nodes.values():
+        assert node.book.accounts.balances() == room.book.accounts.balances()
+    assert {room.spent(party) for party in room.nodes} == {18_000_000}
+
+
 def test_every_party_ends_with_the_same_ledger_and_the_same_releases(room: Any) -> None:
     signed = room.run()
     for node in room.nodes.values():
