@@ -120,7 +120,7 @@ class Listening:
                 run_server_app(flower.app, self._hub, run_id, config, plan=plan.digest)
             finally:
                 self._journal.forget(run_id)
-        self._unsure = False
+        self._unsure = rounds.unfinished(ledger)  # a party that was away at the end has not got the last release
         latest = [r.reserve.round for r in ledger.book.accounts.rounds.values() if r.reserve.plan == plan.digest][-1]
         return Launched(go_on or latest, fresh=True)
 
