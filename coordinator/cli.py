@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import sys
 from collections.abc import Sequence
 from types import FrameType
 
@@ -39,9 +38,9 @@ def serve(config: ConfigOption) -> None:
 
     signal.signal(signal.SIGTERM, stop)
     try:
-        listen(Config.load(config), lambda line: print(line, file=sys.stderr, flush=True))
+        listen(Config.load(config), terminal.say)
     except KeyboardInterrupt:
-        print("stopped", file=sys.stderr)
+        terminal.say("stopped")
 
 
 @app.command()

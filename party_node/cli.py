@@ -105,7 +105,7 @@ def start(
         on_event=_told,
     )
     pulse = Pulse(settings.path("state"), settings.settings.coordinator, lambda: attendant.connected)
-    print(f"{settings.party}: dialling {settings.settings.coordinator}; Ctrl-C ends it", file=sys.stderr, flush=True)
+    terminal.say(f"{settings.party}: dialling {settings.settings.coordinator}; Ctrl-C ends it")
     # A consent policy that cannot be read is found out now, not in a round.
     consent_of(settings)
     try:
@@ -174,7 +174,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _told(event: str) -> None:
     """What an operator wants to see without asking for it."""
     if event.startswith(_SHOWN):
-        print(terminal.plain(event), file=sys.stderr, flush=True)
+        terminal.say(event)
 
 
 async def _until_stopped(runs: Sequence[Callable[[asyncio.Event], Awaitable[None]]], then: Callable[[], None]) -> None:

@@ -70,6 +70,12 @@ def plain(text: str) -> str:
     return "".join(char if char.isprintable() or char == "\n" else "\ufffd" for char in text)
 
 
+def say(text: str) -> None:
+    """A line of progress on stderr. Where it cannot be written, to a log on a full disk say, the work goes on."""
+    with suppress(OSError):
+        print(plain(text), file=sys.stderr, flush=True)
+
+
 def _complain(exc: SumroomError, status_of: Callable[[SumroomError], int]) -> int:
     with suppress(OSError):  # the status says it all the same
         print(plain(exc.diagnostics()), file=sys.stderr)

@@ -65,6 +65,17 @@ def test_an_interrupt_inside_is_an_error(capsys: pytest.CaptureFixture[str]) -> 
     assert capsys.readouterr().err == "error: interrupted\n"
 
 
+def test_progress_that_cannot_be_written_stops_nothing(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with open("/dev/full", "w", encoding="utf-8") as full, monkeypatch.context() as patch:
+        patch.setattr("sys.stderr", full)
+        terminal.say("connected")
+        terminal._drop_the_rest(full)
+    terminal.say("conn\x1b[2Jected")
+    assert capsys.readouterr().err == "conn\ufffd[2Jected\n"
+
+
 def test_what_a_full_stream_has_not_written_is_dropped_and_what_a_good_one_has_is_kept(tmp_path: Path) -> None:
     with open("/dev/full", "w", encoding="utf-8") as full:
         full.write("lost")
