@@ -25,7 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from ..errors import IntegrityError, UsageError
+from ..errors import IntegrityError, SumroomError, UsageError
 
 SPOOL = 1 << 20
 _STEP = 1 << 23
@@ -112,7 +112,8 @@ class Journal:
     """Replies by message id, and sequence numbers by (run, sender). Safe for any number of threads of one process.
 
     With a path, `<path>` is the database, `<path>.d` the payloads, and `<path>.lock` keeps a second process out;
-    without, all is in memory and lost. Raises UsageError when another process has it, IntegrityError when damaged.
+    without, all is in memory and lost. Raises UsageError when another process has it, IntegrityError when damaged;
+    every method SumroomError where the disk is full or fails, and then nothing was changed.
     """
 
     def __init__(self, path: Path | str | None = None) -> None:
@@ -149,7 +150,7 @@ class Journal:
 
     def keep_latest(self, runs: int) -> None:
         """Forget all but the runs of which a message was claimed last for the first time."""
-        with self._lock:
+        with self._lock, _plain_errors():
             old = self._db.execute("SELECT run FROM begun ORDER BY number DESC LIMIT -1 OFFSET ?", (runs,)).fetchall()
         for (run,) in old:
             self.forget(int(run))
@@ -181,7 +182,7 @@ class Journal:
 
     def reply(self, message_id: str) -> Stored | None:
         """The reply to `message_id`, or None. Raises IntegrityError when its file is gone."""
-        with self._lock:
+        with self._lock, _plain_errors():
             row = self._db.execute("SELECT sealed, payload FROM reply WHERE message_id=?", (message_id,)).fetchone()
         if row is None:
             return None
@@ -213,7 +214,7 @@ class Journal:
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
-        with self._lock:
+        with self._lock, _plain_errors():
             self._db.execute("BEGIN IMMEDIATE")
             try:
                 yield self._db
@@ -223,7 +224,7 @@ class Journal:
             self._db.execute("COMMIT")
 
     def _same(self, message_id: str, sealed: bytes) -> bool:
-        with self._lock:
+        with self._lock, _plain_errors():
             row = self._db.execute("SELECT sealed FROM reply WHERE message_id=?", (message_id,)).fetchone()
         if row is not None and row[0] != sealed:
             raise IntegrityError("a second, different reply to the same message")
@@ -261,6 +262,15 @@ class Journal:
         for path in self._directory.iterdir():
             if path.name not in kept:
                 path.unlink()
+
+
+@contextmanager
+def _plain_errors() -> Iterator[None]:
+    """A full or failing disk in our words: whoever uses the journal goes on, and says it to its operator."""
+    try:
+        yield
+    except sqlite3.OperationalError as exc:
+        raise SumroomError(f"the journal cannot be used now: {exc}", "nothing was changed; see to the disk") from None
 
 
 def _map(file: IO[bytes]) -> memoryview:

@@ -190,6 +190,31 @@ def test_a_full_disk_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.M
     journal.close()
 
 
+def test_a_full_disk_is_said_in_words_and_once_there_is_room_it_goes_on(tmp_path: Path) -> None:
+    """The limit on a file's size stands for the disk. What else than our own errors got out would end a coordinator."""
+    script = """
+import resource, sys
+from protocols.carrier.journal import Journal
+from protocols.errors import SumroomError
+journal = Journal(sys.argv[1])
+journal.put_reply("e" * 64, 2, b"sealed", [b"small"])
+works = [lambda: journal.claim(1, 1, "a", "f" * 64), lambda: journal.put_reply("f" * 64, 1, b"sealed", [b"small"]),
+         lambda: journal.forget(2)]
+resource.setrlimit(resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))
+for work in works:
+    try:
+        work()
+        sys.exit("done")
+    except SumroomError as exc:
+        assert exc.message.startswith("the journal cannot be used now: "), exc.message
+resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+assert journal.reply("f" * 64) is None
+for work in works:
+    work()
+"""
+    subprocess.run([sys.executable, "-c", script, str(tmp_path / "j.db")], cwd=ROOT, check=True)
+
+
 @pytest.mark.parametrize("payload", [b"", b"small", LARGE])
 def test_what_is_taken_from_an_inbox_is_all_that_was_written_and_leaves_no_file(
     journal: Journal, tmp_path: Path, payload: bytes
