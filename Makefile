@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: install demo compose-demo test check proto lock bench-round bench-segments mutants guards clean
+.PHONY: install demo compose-demo test check proto lock bench-round bench-segments torture-round mutants guards clean
 
 install: .venv/installed
 
@@ -47,6 +47,10 @@ bench-round: install
 # QUICK=1: fewer runs. What it prints, and what it printed last: docs/benchmarks.md.
 bench-segments: install
 	$(BIN)/python tests/benchmarks/bench_segments.py
+
+# Rounds of real processes under kill -9, bad networks and full disks. QUICK=1: few rounds. See docs/torture.md.
+torture-round: install
+	$(BIN)/python -m tests.torture.run $(TORTURE)
 
 # Break a copy of the product on purpose, one patch at a time: the tests must notice. QUICK=1: fewer tests a patch.
 mutants: install

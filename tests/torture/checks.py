@@ -12,7 +12,7 @@ import re
 import sqlite3
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -79,6 +79,20 @@ def rounds_of(copy: Copy) -> dict[str, Ended]:
     return found
 
 
+def covered_by(mine: Copy, parties: Sequence[str]) -> int:
+    """How many entries are under a checkpoint that carries them: of everybody where one spends or admits, of the
+    survivors that a commit names, of a majority where a round was forfeited."""
+    covered = 0
+    for size in mine.checkpoints:
+        new = [json.loads(body) for body in mine.entries[covered:size]]
+        needed = {
+            party for entry in new for party in entry.get("survivors", parties if entry["type"] != "forfeit@v1" else [])
+        }
+        if needed <= mine.cosigned[size] and len(mine.cosigned[size]) > len(parties) // 2:
+            covered = size
+    return covered
+
+
 def restless(room: Room) -> str:
     """What is still to come before the room is at rest; nothing once it is."""
     if dead := room.dead():
@@ -96,8 +110,8 @@ def restless(room: Room) -> str:
         # Who was away when a round was forfeited hears of it when it is asked next: the others have cosigned it.
         if any(json.loads(body)["type"] != "forfeit@v1" for body in missing_entries):
             return f"the copy of {party} is behind"
-    if mine.entries and len(mine.cosigned[len(mine.entries)]) <= len(room.parties) // 2:
-        return "the last entry is not cosigned by a quorum"
+    if (covered := covered_by(mine, room.parties)) < len(mine.entries):
+        return f"entry {covered} is not cosigned by all that it needs"
     for party in room.parties:
         if missing_ := set(_releases(room)) - set(_delivered(room, party)):
             return f"{party} has not got {len(missing_)} releases"
@@ -224,10 +238,10 @@ def logs(room: Room) -> Iterator[str]:
             if TROUBLE.search(line):
                 yield f"log of {name}: {line[:160]}"
     for name in room.names:
-        ends: dict[int, str] = {}
         for event in room.events[name]:
             if event["what"] == "ended" and event["status"]:
                 yield f"{name} ended with status {event['status']}"
+    yield from (f"{name} ended, and nobody had ended it" for name in room.fallen)
 
 
 def _sum(vectors: Iterable[list[int]]) -> list[int]:

@@ -1,4 +1,4 @@
-"""What is done to a room while it runs a round. Each is a generator: up to its `yield` before the round, then during it.
+"""What is done to a room while it runs a round: each a generator, up to its `yield` before the round, then during it.
 
 A fault ends when it has made everything good again that the keeper does not: the keeper starts again who is dead.
 """
@@ -106,13 +106,41 @@ def kill_coordinator(scene: Scene) -> Iterator[None]:
 
 
 def kill_both(scene: Scene) -> Iterator[None]:
-    """A party and the coordinator die in the same round, each at a point of its own."""
+    """A party and the coordinator die in the same round, each at a point of its own, and are back at once."""
     name = scene.party()
+    scene.point = None
     scene.order(PARTY_POINTS, name, "kill")
     scene.order(COORDINATOR_POINTS, COORDINATOR, "kill")
     yield
-    scene.until_carried_out(name)
-    scene.until_carried_out(COORDINATOR)
+    _while_it_lasts(scene, (name, COORDINATOR))
+
+
+def kill_again(scene: Scene) -> Iterator[None]:
+    """A process dies at a point, comes back, and dies once more at another."""
+    name = scene.random.choice((scene.party(), COORDINATOR, COORDINATOR))
+    points = COORDINATOR_POINTS if name == COORDINATOR else PARTY_POINTS
+    scene.order(points, name, "kill")
+    yield
+    if scene.until_carried_out(name):
+        scene.point = None
+        scene.order(points, name, "kill")
+        scene.room.start(name)
+        _while_it_lasts(scene, (name,))
+
+
+def _while_it_lasts(scene: Scene, names: tuple[str, ...]) -> None:
+    """Start again who dies, until all orders are carried out, or the round cannot last any longer."""
+    ends = time.monotonic() + 6.0
+    while any(map(scene.room.ordered, names)) and time.monotonic() < ends:
+        for name in scene.room.dead():
+            time.sleep(scene.random.choice((0.0, 0.3)))
+            scene.room.start(name)
+        time.sleep(0.02)
+        if scene.launch.over and scene.launch.outcome[0] != "gone":
+            break
+    for name in names:
+        if scene.room.take_back(name):
+            scene.say(f"({name} did not reach it)")
 
 
 def kill_somewhen(scene: Scene) -> Iterator[None]:
@@ -140,7 +168,7 @@ def terminate(scene: Scene) -> Iterator[None]:
     scene.say(name)
     yield
     scene.at_random()
-    scene.room.members[name].killed = "here"
+    scene.room.members[name].killed = True
     scene.room.signal(name, signal.SIGTERM)
     ends = time.monotonic() + 10
     while scene.room.alive(name) and time.monotonic() < ends:
@@ -280,6 +308,7 @@ FAULTS: dict[str, tuple[Fault, int]] = {
     "kill-party": (kill_party, 22),
     "kill-coordinator": (kill_coordinator, 20),
     "kill-both": (kill_both, 4),
+    "kill-again": (kill_again, 5),
     "kill-somewhen": (kill_somewhen, 8),
     "kill-all": (kill_all, 4),
     "terminate": (terminate, 4),

@@ -25,7 +25,7 @@ from typing import Any
 from tests.torture.proxy import Loop, Proxy
 from tests.torture.room import Made
 
-HERE = Path(__file__).resolve().parent
+ROOT = Path(__file__).resolve().parents[2]
 COORDINATOR = "coordinator"
 WAIT_S = 20.0  # for the parties, before a launch gives up
 
@@ -35,11 +35,12 @@ class Nest:
 
     def __enter__(self) -> Nest:
         self._process = subprocess.Popen(
-            [sys.executable, str(HERE / "role.py")],
+            [sys.executable, "-m", "tests.torture.role"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            cwd=HERE.parents[1],
+            cwd=ROOT,
+            env={**os.environ, "OPENBLAS_NUM_THREADS": "1"},  # a process of several threads must not fork
             start_new_session=True,
         )
         assert self._said() == "ready\n", "the processes cannot be started"
@@ -63,14 +64,13 @@ class Nest:
 
 @dataclass
 class Member:
-    """One process. killed: by whom it ended, when that is known here."""
+    """One process. killed: it was told from here to end."""
 
     name: str
     pid: int
     handle: int
     log: Path
-    read: int = 0
-    killed: str = ""
+    killed: bool = False
 
     @property
     def alive(self) -> bool:
@@ -105,6 +105,7 @@ class Room:
         self._events_read: dict[str, int] = {}
         self.events: dict[str, list[dict[str, Any]]] = {name: [] for name in self.names}
         self._logs_read: dict[str, int] = {}
+        self.fallen: list[str] = []  # who ended, and nobody had ended it
 
     def __enter__(self) -> Room:
         for name in (COORDINATOR, *self.parties):
@@ -126,6 +127,10 @@ class Room:
         if (old := self.members.get(name)) is not None:
             assert not old.alive, f"{name} runs"
             os.close(old.handle)
+            self.hear()
+            mine = [event for event in self.events[name] if event["pid"] == old.pid]
+            if not old.killed and mine[-1].get("do") != "kill":
+                self.fallen.append(name)
         through = {"https_proxy": f"http://127.0.0.1:{self.made.ports[name]}"} if name == self.parties[-1] else {}
         settings = ["--config", str(self.made.settings(name))]
         log = self.place / "logs" / f"{name}.log"
@@ -145,7 +150,7 @@ class Room:
         """Send a signal; after SIGKILL the process is gone when this returns."""
         member = self.members[name]
         if how == signal.SIGKILL:
-            member.killed = member.killed or "here"
+            member.killed = True
         with contextlib.suppress(ProcessLookupError):
             signal.pidfd_send_signal(member.handle, how)
         if how == signal.SIGKILL:

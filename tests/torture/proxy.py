@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
-from collections.abc import Callable, Coroutine
+from collections.abc import Coroutine
 from typing import Any
 
 PIECE = 1 << 14
@@ -26,8 +26,16 @@ class Loop:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.do(self._end())
         self.loop.call_soon_threadsafe(self.loop.stop)
         self._thread.join(5)
+        self.loop.close()
+
+    async def _end(self) -> None:
+        rest = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in rest:
+            task.cancel()
+        await asyncio.gather(*rest, return_exceptions=True)
 
     def do(self, work: Coroutine[Any, Any, Any]) -> Any:
         return asyncio.run_coroutine_threadsafe(work, self.loop).result(10)
@@ -42,10 +50,9 @@ class Proxy:
 
     def __init__(self, loop: Loop, port: int, target: int, *, connect: bool = False) -> None:
         self._loop, self._port, self._target, self._connect = loop, port, target, connect
-        self.delay, self.rate = 0.0, None
+        self.delay: float = 0.0
+        self.rate: int | None = None
         self.stalled = self.refused = False
-        self.delay: float
-        self.rate: int | None
         self._open: set[asyncio.StreamWriter] = set()
         self._server = loop.do(self._listen())
 
@@ -109,10 +116,3 @@ class Proxy:
         finally:
             with contextlib.suppress(OSError):
                 writer.close()
-
-
-def flapping(proxy: Proxy, times: int, sleep: Callable[[], None]) -> None:
-    """Break the connections again and again, with a pause after each."""
-    for _ in range(times):
-        proxy.cut()
-        sleep()

@@ -36,9 +36,11 @@ def table(lines: list[Line]) -> str:
             count["violations"] += len(line.violations)
             count["longest"] = max(count["longest"], round(line.seconds))
     head = ("fault", "rounds", *OUTCOMES, "longest s", "violations")
-    rows = [head]
+    rows: list[tuple[str, ...]] = [head]
     for name in [*sorted(counts.keys() - {"all"}), "all"]:
         count = counts.get(name, Counter())
         figures = [count[key] for key in ("rounds", *OUTCOMES, "longest", "violations")]
         rows.append((name, *map(str, figures)))
-    return "\n".join("".join(cell.ljust(18) if i == 0 else cell.rjust(11) for i, cell in enumerate(row)) for row in rows)
+    return "\n".join(
+        "".join(cell.ljust(18) if i == 0 else cell.rjust(11) for i, cell in enumerate(row)) for row in rows
+    )

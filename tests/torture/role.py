@@ -1,6 +1,6 @@
 """The product's own commands as processes that can be told to die at a point. Started once; forks a process when asked.
 
-    role.py        reads one JSON line each for a process to start (`Birth`), answers with its number
+    python -m tests.torture.role        one line of JSON in: a process to start; one line out: its number
 
 The product has no switches for tests: here its functions are wrapped from outside (`points.py`). At every point the
 process looks for an order, a file of its name in the room's folder `orders`, and does it once:
@@ -26,16 +26,12 @@ import resource
 import signal
 import sys
 import time
+import traceback
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 from typing import Any
-
-ROOT = Path(__file__).resolve().parents[2]
-if __name__ == "__main__":
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # a process of several threads must not fork
-    sys.path.insert(0, str(ROOT))
 
 from tests.torture.points import POINTS, Point
 
@@ -284,9 +280,7 @@ def main() -> None:
             try:
                 ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG: without us nothing stays behind
                 status = live(json.loads(line))
-            except BaseException:
-                import traceback
-
+            except Exception:  # noqa: BLE001 - for the log, where the checks find it
                 traceback.print_exc()
             finally:
                 sys.stderr.flush()

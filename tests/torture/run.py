@@ -119,8 +119,7 @@ class Run:
 
 def rounds_end(room: Room, scene: Scene, name: str) -> Iterator[str]:
     """Run one round, do the fault to it, start again who died. Yields what kept it from coming to rest."""
-    keep(room)
-    if not until(lambda: not checks.restless(room), BACK_S):
+    if not until(lambda: kept(room) and not checks.restless(room), BACK_S):
         yield f"before the round: {checks.restless(room)}"
         return
     scene.before = set(checks.rounds_of(checks.copy_of(room, COORDINATOR)))
@@ -131,19 +130,20 @@ def rounds_end(room: Room, scene: Scene, name: str) -> Iterator[str]:
         pass
     for each in room.names:
         room.take_back(each)
-    keep(room)
-    if not until(lambda: keep(room) or scene.launch.over, LAUNCH_S + 5):
+    if not until(lambda: kept(room) and scene.launch.over, LAUNCH_S + 5):
         yield "the launch does not come back"
     if scene.launch.outcome[0] == "gone" and "kill" not in name and COORDINATOR not in " ".join(scene.said):
         yield f"the coordinator did not answer the launch: {scene.launch.outcome[1]}"
-    if not until(lambda: keep(room) or not checks.restless(room), REST_S, 0.1):
+    if not until(lambda: kept(room) and not checks.restless(room), REST_S, 0.1):
         yield f"not at rest after {REST_S:g} s: {checks.restless(room)}"
 
 
-def keep(room: Room) -> None:
-    """Start again who is dead."""
-    for name in room.dead():
+def kept(room: Room) -> bool:
+    """Whether everybody runs; who did not is started again."""
+    dead = room.dead()
+    for name in dead:
         room.start(name)
+    return not dead
 
 
 def what_became(room: Room, scene: Scene) -> tuple[str, list[str]]:
@@ -155,8 +155,11 @@ def what_became(room: Room, scene: Scene) -> tuple[str, list[str]]:
     kind, text = scene.launch.outcome
     if kind == "done" and outcome != "released":
         found.append(f"the launch said that the round is done, and it is {outcome}")
-    if kind == "error" and outcome == "released" and "are not all out" not in text:
+    fair = ("are not all out", "the coordinator was stopped", "cannot be used now")
+    if kind == "error" and outcome == "released" and not any(each in text for each in fair):
         found.append(f"the launch said {text!r}, and the round is released")
+    if "internal fault" in text:
+        found.append(f"the launch said {text!r}")
     if scene.released and outcome != "released":
         found.append(f"nothing kept the round from its release, and it is {outcome}: {text}")
     if kind == "error" and outcome != "released":
@@ -176,7 +179,7 @@ def at_the_end(room: Room) -> Iterator[str]:
             yield f"{words[1]} ends with {done.returncode}: {done.stderr.strip()[-200:]}"
     for name in room.names:
         if room.alive(name):
-            room.members[name].killed = "here"
+            room.members[name].killed = True
             room.signal(name, signal.SIGTERM)
     if not until(lambda: len(room.dead()) == len(room.names), 15):
         yield f"{', '.join(set(room.names) - set(room.dead()))} did not end within 15 s of SIGTERM"
@@ -189,7 +192,9 @@ def at_the_end(room: Room) -> Iterator[str]:
 def wanted(arguments: Sequence[str] | None) -> Wanted:
     quick = os.environ.get("QUICK") == "1"
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seed", type=int, default=int(time.time()), help="repeats the choices of a run, not its times")
+    parser.add_argument(
+        "--seed", type=int, default=int(time.time()), help="repeats the choices of a run, not its times"
+    )
     parser.add_argument("--rounds", type=int, default=14 if quick else 320)
     parser.add_argument("--minutes", type=float, default=1.3 if quick else 40.0, help="begin no round after so many")
     parser.add_argument("--only", choices=list(FAULTS), default="", help="this fault in every round")
