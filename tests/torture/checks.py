@@ -112,8 +112,11 @@ def restless(room: Room) -> str:
             return f"the copy of {party} is behind"
     if (covered := covered_by(mine, room.parties)) < len(mine.entries):
         return f"entry {covered} is not cosigned by all that it needs"
+    committed = {(r.id, step) for r in rounds_of(mine).values() for step in r.commits}
+    if missing_ := committed - set(_releases(room)):
+        return f"{len(missing_)} committed releases are not signed"
     for party in room.parties:
-        if missing_ := set(_releases(room)) - set(_delivered(room, party)):
+        if missing_ := committed - set(_delivered(room, party)):
             return f"{party} has not got {len(missing_)} releases"
     return ""
 
@@ -271,11 +274,14 @@ def _delivered(room: Room, party: str) -> dict[Key, bytes]:
 
 
 def _read(path: Path) -> sqlite3.Connection:
+    why = ""
     for _ in range(50):
+        db = sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=10)
         try:
-            db = sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=10)
             db.execute("SELECT 1 FROM sqlite_master")
             return db
-        except sqlite3.OperationalError:  # its process is just starting
+        except sqlite3.OperationalError as exc:  # its process is just starting
+            db.close()
+            why = str(exc)
             time.sleep(0.1)
-    raise AssertionError(f"{path} cannot be read")
+    raise AssertionError(f"{path.parent.parent.name}/{path.name} cannot be read: {why}")

@@ -14,7 +14,7 @@ from random import Random
 from tests.torture.points import COORDINATOR as COORDINATOR_POINTS
 from tests.torture.points import PARTY as PARTY_POINTS
 from tests.torture.points import Point
-from tests.torture.processes import COORDINATOR, Launch, Room
+from tests.torture.processes import COORDINATOR, Launch, Room, until
 
 ROUND_S = 3.0  # about what a round takes that nothing is done to
 
@@ -123,6 +123,7 @@ def kill_again(scene: Scene) -> Iterator[None]:
     yield
     if scene.until_carried_out(name):
         scene.point = None
+        until(lambda: not scene.room.alive(name), 5.0)
         scene.order(points, name, "kill")
         scene.room.start(name)
         _while_it_lasts(scene, (name,))

@@ -10,6 +10,7 @@ import argparse
 import os
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -88,7 +89,7 @@ class Run:
                     if self.over:
                         break
                     self.one_round(room)
-                self.add(n, "end of the room", "", "", 0.0, tuple(at_the_end(room)))
+                self.add(n, "end of the room", "", "", 0.0, tuple(_caught(at_the_end(room))))
             if self.violations > before or self.wanted.keep:
                 kept = self.place / f"kept-{number}"
                 shutil.copytree(place, kept, ignore=shutil.ignore_patterns("control.sock", "ballast"))
@@ -102,7 +103,7 @@ class Run:
         name = random.choices(names, [FAULTS[each][1] for each in names])[0]
         scene = Scene(room, random, point=self.wanted.point or None)
         began = time.monotonic()
-        violations = list(rounds_end(room, scene, name))
+        violations = list(_caught(rounds_end(room, scene, name)))
         if not violations:
             outcome, found = what_became(room, scene)
         else:
@@ -136,6 +137,15 @@ def rounds_end(room: Room, scene: Scene, name: str) -> Iterator[str]:
         yield f"the coordinator did not answer the launch: {scene.launch.outcome[1]}"
     if not until(lambda: kept(room) and not checks.restless(room), REST_S, 0.1):
         yield f"not at rest after {REST_S:g} s: {checks.restless(room)}"
+        yield from checks.logs(room)
+
+
+def _caught(found: Iterator[str]) -> Iterator[str]:
+    """The violations, and what kept the checks from going on: that is one too."""
+    try:
+        yield from found
+    except (AssertionError, OSError, sqlite3.Error) as exc:
+        yield f"cannot go on: {type(exc).__name__}: {exc}"
 
 
 def kept(room: Room) -> bool:
@@ -195,14 +205,15 @@ def wanted(arguments: Sequence[str] | None) -> Wanted:
     parser.add_argument(
         "--seed", type=int, default=int(time.time()), help="repeats the choices of a run, not its times"
     )
-    parser.add_argument("--rounds", type=int, default=14 if quick else 320)
+    parser.add_argument("--rounds", type=int, default=14 if quick else 320, help="how many in all")
     parser.add_argument("--minutes", type=float, default=1.3 if quick else 40.0, help="begin no round after so many")
     parser.add_argument("--only", choices=list(FAULTS), default="", help="this fault in every round")
-    parser.add_argument("--point", choices=list(POINTS), default="", help="kill, stop or fill here in every round")
+    parser.add_argument(
+        "--point", choices=list(POINTS), default="", metavar="POINT", help="of points.py: there, every time"
+    )
     parser.add_argument("--sizes", default="3,5,7" if quick else "3,5,3,7,3,10", help="parties of the rooms, in turn")
-    parser.add_argument("--rounds-a-room", type=int, default=5 if quick else 20)
+    parser.add_argument("--rounds-a-room", type=int, default=5 if quick else 20, help="then a new one")
     parser.add_argument("--keep", action="store_true", help="keep every room's folder")
-    parser.add_argument("--place", type=Path, help="where the rooms are made, below it a folder of their own")
     told = parser.parse_args(arguments)
     sizes = tuple(int(text) for text in told.sizes.split(","))
     return Wanted(told.seed, told.rounds, told.minutes, told.only, told.point, sizes, told.rounds_a_room, told.keep)
