@@ -15,12 +15,18 @@ import rfc8785
 from .errors import IntegrityError
 
 MAX_INT = 2**53 - 1
+_WRITER = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", ":"), check_circular=False)
 
 
 def canonical(value: Any) -> bytes:
-    """The one encoding of `value`. Raises IntegrityError for floats, large integers and foreign types."""
-    _refuse_floats(value)
+    """The one encoding of `value`. Raises IntegrityError for floats, large integers and foreign types.
+
+    Why not always by rfc8785, which is many times slower: where the names in maps are ASCII, as ours are, sorting them
+    by code point and by UTF-16 unit is the same, and JSON as Python writes it without white space is canonical.
+    """
     try:
+        if _has_plain_names(value):
+            return _WRITER.encode(value).encode("utf-8")
         return rfc8785.dumps(value)
     except (rfc8785.CanonicalizationError, RecursionError, UnicodeError) as exc:
         raise IntegrityError(f"value has no canonical form: {exc}") from None
@@ -50,13 +56,26 @@ def _no_float(text: str) -> Any:
     raise ValueError(f"not an integer: {text[:20]}")
 
 
-def _refuse_floats(value: Any) -> None:
-    stack = [value]
+def _has_plain_names(value: Any) -> bool:
+    """Whether all names in maps are ASCII. Raises IntegrityError for what is not allowed in a value."""
+    stack, plain = [value], True
     while stack:
         item = stack.pop()
-        if isinstance(item, float):
-            raise IntegrityError("a float has no place in what is hashed or signed")
-        if isinstance(item, dict):
+        if isinstance(item, str | bool) or item is None:
+            continue
+        if isinstance(item, int):
+            if not -MAX_INT <= item <= MAX_INT:
+                raise IntegrityError(f"value has no canonical form: {item} is outside ±(2^53 − 1)")
+        elif isinstance(item, dict):
+            for name in item:
+                if not isinstance(name, str):
+                    raise IntegrityError("value has no canonical form: a name in a map that is no text")
+                plain = plain and name.isascii()
             stack.extend(item.values())
         elif isinstance(item, list | tuple):
             stack.extend(item)
+        elif isinstance(item, float):
+            raise IntegrityError("a float has no place in what is hashed or signed")
+        else:
+            raise IntegrityError(f"value has no canonical form: a {type(item).__name__}")
+    return plain

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import string
 from typing import Any
 
 import pytest
+import rfc8785
+from hypothesis import given
+from hypothesis import strategies as st
 
 from protocols.encoding import MAX_INT, canonical, digest, parse
 from protocols.errors import IntegrityError
@@ -41,6 +45,29 @@ def test_a_value_nested_too_deep_to_be_walked_is_an_integrity_error_both_ways() 
 def test_members_stand_in_the_order_of_their_utf_16_code_units() -> None:
     """RFC 8785 section 3.2.3: an astral letter begins with a surrogate, and so comes before U+FB33."""
     assert canonical({"\ufb33": 1, "😀": 2, "a": MAX_INT}) == '{"a":9007199254740991,"😀":2,"\ufb33":1}'.encode()
+
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers(-MAX_INT, MAX_INT) | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text() | st.text(string.printable), inner),
+)
+
+
+@given(VALUES)
+def test_every_value_is_written_as_the_library_for_rfc_8785_writes_it(value: Any) -> None:
+    try:
+        expected = rfc8785.dumps(value)
+    except (rfc8785.CanonicalizationError, UnicodeError):
+        with pytest.raises(IntegrityError):
+            canonical(value)
+    else:
+        assert canonical(value) == expected
+
+
+def test_every_character_is_written_as_the_library_for_rfc_8785_writes_it() -> None:
+    for first in range(0, 0x110000, 0x1000):
+        letters = "".join(chr(code) for code in range(first, first + 0x1000) if not 0xD800 <= code < 0xE000)
+        assert canonical({"a": letters}) == rfc8785.dumps({"a": letters})
 
 
 @pytest.mark.parametrize("data", [b"", b"\xff", b"[1", b"1.0", b"1e3", b"NaN", b"-Infinity", b'{"a":0.5}'])
