@@ -1,7 +1,7 @@
 """Identities: an Ed25519 key per party and for the coordinator, and what each signature is for.
 
 Every signature names its purpose, so that a signature given for one thing can never serve for another. X25519 keys for
-masks live for one attempt of one step (`masking.py`), in the memory of one process, and are on no disk.
+masks are made for one step and follow from a secret that is forgotten with its round (`masking.py`).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from .encoding import canonical
 from .errors import IntegrityError, UsageError
 
-Purpose = Literal["approval", "dataset", "hold", "mask-key", "agreement", "share", "release", "decision"]
+Purpose = Literal["approval", "dataset", "hold", "mask-key", "agreement", "share", "survivors", "release", "decision"]
 
 
 def sign(key: Ed25519PrivateKey, purpose: Purpose, body: Any) -> str:

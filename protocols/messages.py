@@ -6,10 +6,14 @@
     Reserve  a draft entry    Held or Refusal                checks its own budget over all rooms; holds the charge
     Cancel   a round          Cancelled                      drops the hold of a draft that will not be entered
     Witness  new entries      Cosigned, Behind or Refusal    consistency proof, reducer, own rules; persists; cosigns
-    Prepare  a step           MaskOffer or Refusal           makes a mask key for this one occasion
+    Prepare  a step           MaskOffer or Refusal           computes, bounds, adds noise, keeps it with fresh mask keys
     Agree    a roster         Agreed or Refusal              keeps it as the only one of this occasion, then signs it
-    Contribute  a roster      Share or Refusal               computes, bounds, adds noise, masks, journals, answers
+    Contribute  agreements    Share or Refusal               masks what it drew, keeps the share, answers
+    Settle   survivors        Settled or Refusal             keeps them as the only ones of this occasion, then signs
+    Unmask   signatures       Unmasked or Refusal            gives out one piece for each party: of its seed or its key
     Deliver  a release        Received or Refusal            checks signature, proof and figures; keeps it
+
+Settle and Unmask are for plans whose quorum is below the number of parties (`recovery.py`).
 
 A Refusal speaks of public state only. Anything that goes wrong with the data is not a refusal: the node sends its noise
 over zeros and tells its own operator.
@@ -121,8 +125,11 @@ class Behind(Frozen):
 
 
 class Prepare(Frozen):
+    """`checkpoint`: one over the round's reserve, cosigned by every party. Earlier steps' releases came by Deliver."""
+
     type: Literal["prepare"] = "prepare"
     occasion: Occasion
+    checkpoint: str
 
 
 class MaskOffer(Frozen):
@@ -140,24 +147,25 @@ class Agree(Frozen):
 
 
 class Agreed(Frozen):
-    """`signature`: over the occasion and the roster's digest. A party gives one for each occasion, ever."""
+    """`signature`: over the occasion and the roster's digest. A party gives one for each occasion, ever.
+
+    `boxes`: other party of the roster → the pieces of this party's secrets, sealed for it. Empty where no party may be
+    lost.
+    """
 
     type: Literal["agreed"] = "agreed"
     party: Name
     signature: Base64
+    boxes: dict[Name, Base64]
 
 
 class Contribute(Frozen):
-    """`agreements`: party → the signature of its Agreed, for this very roster.
-
-    `checkpoint`: one over the round's reserve, cosigned by every party. Earlier steps' releases came by Deliver.
-    """
+    """`agreements`: party → the signature of its Agreed, for this very roster. These parties mask with one another."""
 
     type: Literal["contribute"] = "contribute"
     occasion: Occasion
     roster: dict[Name, MaskKey]
     agreements: dict[Name, Base64]
-    checkpoint: str
 
 
 class Share(Frozen):
@@ -168,6 +176,43 @@ class Share(Frozen):
     occasion: Occasion
     payload: Digest
     signature: Base64
+
+
+class Settle(Frozen):
+    """Whose shares have come. Every one of them is asked."""
+
+    type: Literal["settle"] = "settle"
+    occasion: Occasion
+    survivors: list[Name]
+
+
+class Settled(Frozen):
+    """`signature`: over the occasion, those who masked, and the survivors. A party gives one for an occasion, ever."""
+
+    type: Literal["settled"] = "settled"
+    party: Name
+    signature: Base64
+
+
+class Unmask(Frozen):
+    """`signatures`: of so many survivors that no others can be settled.
+
+    `boxes`: dealer → what it sealed for the party that is asked.
+    """
+
+    type: Literal["unmask"] = "unmask"
+    occasion: Occasion
+    survivors: list[Name]
+    signatures: dict[Name, Base64]
+    boxes: dict[Name, Base64]
+
+
+class Unmasked(Frozen):
+    """`pieces`: party of the group → 32 bytes: of its seed where it survived, of its key where it is lost."""
+
+    type: Literal["unmasked"] = "unmasked"
+    party: Name
+    pieces: dict[Name, Base64]
 
 
 class Deliver(Frozen):
@@ -184,12 +229,25 @@ class Received(Frozen):
     digest: Digest
 
 
-Request = Propose | Reserve | Cancel | Witness | Prepare | Agree | Contribute | Deliver
-Reply = Approval | Refusal | Held | Cancelled | Cosigned | Behind | MaskOffer | Agreed | Share | Received
+Request = Propose | Reserve | Cancel | Witness | Prepare | Agree | Contribute | Settle | Unmask | Deliver
+Reply = (
+    Approval
+    | Refusal
+    | Held
+    | Cancelled
+    | Cosigned
+    | Behind
+    | MaskOffer
+    | Agreed
+    | Share
+    | Settled
+    | Unmasked
+    | Received
+)
 
 _REQUEST: TypeAdapter[Request] = TypeAdapter(Annotated[Request, Field(discriminator="type")])
 _REPLY: TypeAdapter[Reply] = TypeAdapter(Annotated[Reply, Field(discriminator="type")])
-_T = TypeVar("_T")
+_T = TypeVar("_T", bound=Frozen)
 
 
 def encode(message: Request | Reply) -> bytes:
@@ -207,10 +265,14 @@ def read_reply(data: bytes) -> Reply:
 
 
 def _read(adapter: TypeAdapter[_T], data: bytes, what: str) -> _T:
+    value = parse(data, what=what)
     try:
-        return adapter.validate_python(parse(data, what=what))
+        message = adapter.validate_python(value)
     except ValidationError as exc:
         raise IntegrityError(schema.explain(exc, what).message) from None
+    if message.body() != value:  # a null where a field is left out: one message, one string of bytes
+        raise IntegrityError(f"{what} spells out what it leaves out")
+    return message
 
 
 def share_body(party: str, occasion: Occasion, payload: str) -> dict[str, object]:

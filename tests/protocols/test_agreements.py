@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from protocols import masking
 from protocols.errors import IntegrityError
@@ -17,11 +16,8 @@ IDENTITIES = {party: builder.key(party).public_key() for party in builder.PARTIE
 
 
 def roster(label: str = "") -> dict[str, masking.MaskKey]:
-    found = {}
-    for at, party in enumerate(builder.PARTIES, 1):
-        private = X25519PrivateKey.from_private_bytes((label + party).encode().ljust(31) + bytes([at]))
-        found[party] = masking.offer(private, builder.key(party), party, OCCASION)
-    return found
+    roots = {party: (label + party).encode().ljust(32) for party in builder.PARTIES}
+    return {p: masking.Secrets(roots[p], OCCASION, False).offer(builder.key(p), p) for p in builder.PARTIES}
 
 
 def agreements(shown: dict[str, masking.MaskKey], occasion: masking.Occasion = OCCASION) -> dict[str, str]:

@@ -2,72 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+import hashlib
+from dataclasses import replace
 from itertools import combinations
 
 import numpy as np
 import pytest
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
-from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from numpy.typing import NDArray
 from scipy.stats import chi2
 
-from protocols import keys
-from protocols.errors import IntegrityError
-from protocols.masking import MaskKey, Occasion, Words, _seed, add_up, check_roster, mask, offer
+from protocols.masking import PRIME, Occasion, Secrets, Streams, add_up, mask
+from tests.protocols.circles import OCCASION, OTHER, circle, fresh, public_of
 
 MODEST = settings(deadline=None, derandomize=True, max_examples=25)
 SLOTS = 64
-NAMES = ("aldi", "boots", "coop", "dm", "edeka", "fnac")
-OCCASION = Occasion(
-    room="lab", plan="0" * 64, round="1" * 32, step="rfm-cuts", nonce="2" * 32, state="3" * 64, attempt=1
-)
-OTHER = {
-    "room": "lab2",
-    "plan": "4" * 64,
-    "round": "5" * 32,
-    "step": "rfm-cohorts",
-    "nonce": "6" * 32,
-    "state": "7" * 64,
-    "attempt": 2,
-}
-# Points of small order on Curve25519 (RFC 7748, section 6.1; Bernstein's list): with each the secret is zero.
-LOW_ORDER = [
-    bytes(32),
-    (1).to_bytes(32, "little"),
-    bytes.fromhex("e0eb7a7c3b41b8ae1656e3faf19fc46ada098deb9c32b1fd866205165f49b800"),
-    bytes.fromhex("5f9c95bca3508c24b1d0b1559c83ef5b04445cc4581c8e86d8224eddd09f1157"),
-    (2**255 - 20).to_bytes(32, "little"),
-    (2**255 - 19).to_bytes(32, "little"),
-    (2**255 - 18).to_bytes(32, "little"),
-]
-
-
-@dataclass(frozen=True)
-class Circle:
-    signing: dict[str, Ed25519PrivateKey]
-    private: dict[str, X25519PrivateKey]
-    roster: dict[str, MaskKey]
-    occasion: Occasion
-
-    @property
-    def identities(self) -> dict[str, Ed25519PublicKey]:
-        return {party: key.public_key() for party, key in self.signing.items()}
-
-    def mask(self, party: str, values: NDArray[np.int64]) -> Words:
-        return mask(values, party, self.private[party], self.roster, self.occasion)
-
-    def check(self) -> None:
-        check_roster(self.roster, self.identities, self.occasion)
-
-
-def circle(count: int, occasion: Occasion = OCCASION) -> Circle:
-    signing = {party: Ed25519PrivateKey.generate() for party in NAMES[:count]}
-    private = {party: X25519PrivateKey.generate() for party in NAMES[:count]}
-    roster = {party: offer(private[party], signing[party], party, occasion) for party in NAMES[:count]}
-    return Circle(signing, private, roster, occasion)
 
 
 # -- masks cancel ------------------------------------------------------------------------------------------------------
@@ -85,7 +35,7 @@ def test_masks_cancel_exactly_in_the_sum_of_all_parties(count: int) -> None:
     def check(values: list[list[int]]) -> None:
         exact = [sum(column) for column in zip(*values, strict=True)]
         words = {p: parties.mask(p, np.array(v, dtype=np.int64)) for p, v in zip(parties.roster, values, strict=True)}
-        assert add_up(words).tolist() == exact
+        assert add_up(words).view(np.int64).tolist() == exact
 
     check()
 
@@ -127,110 +77,137 @@ def test_a_masked_share_looks_uniform_and_unlike_any_other_pair_or_slot() -> Non
 # -- only for this occasion and this roster ----------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("kind", ["pair", "own"])
 @pytest.mark.parametrize("field", sorted(Occasion.model_fields))
-def test_every_field_of_the_occasion_changes_the_whole_stream(field: str) -> None:
-    parties = circle(2)
-    elsewhere = replace(parties, occasion=OCCASION.model_copy(update={field: OTHER[field]}))
-    zeros = np.zeros(SLOTS, dtype=np.int64)
-    here, there = parties.mask("aldi", zeros), elsewhere.mask("aldi", zeros)
-    assert np.count_nonzero(here != there) == SLOTS
-    mixed = add_up({"aldi": there, "boots": parties.mask("boots", zeros)})
-    assert np.count_nonzero(mixed) == SLOTS  # parties shown different occasions give noise, not a sum
+def test_every_field_of_the_occasion_changes_the_whole_stream(field: str, kind: str) -> None:
+    """The same secret, the same group: only the occasion differs."""
+    parties, streams = circle(2, recoverable=True), []
+    own = parties.secrets["aldi"]
+    for occasion in (OCCASION, OCCASION.model_copy(update={field: OTHER[field]})):
+        made, seed = Streams(parties.roster, occasion, SLOTS), own.seed
+        assert seed is not None
+        words = made.of_pair(own.mask, "aldi", "boots") if kind == "pair" else made.of_seed(seed, "aldi")
+        streams.append(words.copy())
+    assert np.count_nonzero(streams[0] != streams[1]) == SLOTS
 
 
+@pytest.mark.parametrize("recoverable", [False, True])
 @pytest.mark.parametrize("field", sorted(Occasion.model_fields))
-def test_a_mask_key_signed_for_another_occasion_is_refused(field: str) -> None:
-    elsewhere = replace(circle(3), occasion=OCCASION.model_copy(update={field: OTHER[field]}))
-    with pytest.raises(IntegrityError, match="mask-key signature of aldi does not verify"):
-        elsewhere.check()
+def test_parties_that_are_shown_different_occasions_give_noise(field: str, recoverable: bool) -> None:
+    parties = circle(2, recoverable=recoverable)
+    elsewhere, zeros = parties.elsewhere(**{field: OTHER[field]}), np.zeros(SLOTS, dtype=np.int64)
+    mixed = add_up({"aldi": elsewhere.mask("aldi", zeros), "boots": parties.mask("boots", zeros)})
+    assert np.count_nonzero(mixed) == SLOTS
 
 
-def test_a_pairs_secret_depends_on_the_keys_of_everybody_in_the_roster() -> None:
-    """Only the third party's key differs between what two parties are shown: their own stream does not cancel."""
+def test_a_pairs_stream_depends_on_the_keys_of_everybody_in_the_group() -> None:
+    """Only the third party's key differs, or it is missing, between what two are shown: their stream differs."""
     parties = circle(3)
-    entry = offer(X25519PrivateKey.generate(), parties.signing["coop"], "coop", OCCASION)
-    rosters = [parties.roster, {**parties.roster, "coop": entry}, {p: parties.roster[p] for p in ("aldi", "boots")}]
-    seeds = [
-        {_seed(parties.private[me], me, peer, roster, OCCASION) for me, peer in (("aldi", "boots"), ("boots", "aldi"))}
-        for roster in rosters
+    entry = fresh().offer(parties.signing["coop"], "coop")
+    groups = [parties.roster, {**parties.roster, "coop": entry}, {p: parties.roster[p] for p in ("aldi", "boots")}]
+    found = [
+        {
+            Streams(group, OCCASION, SLOTS).of_pair(parties.secrets[me].mask, me, peer).tobytes()
+            for me, peer in (("aldi", "boots"), ("boots", "aldi"))
+        }
+        for group in groups
     ]
-    assert [len(seed) for seed in seeds] == [1, 1, 1]  # the two agree where they are shown the same
-    assert len(set.union(*seeds)) == 3
+    assert [len(streams) for streams in found] == [1, 1, 1]  # the two agree where they are shown the same
+    assert len(set.union(*found)) == 3
 
 
-# -- rosters that are refused ------------------------------------------------------------------------------------------
+def test_a_partys_own_mask_depends_on_the_group_and_on_the_party() -> None:
+    parties, seed = circle(3, recoverable=True), bytes(range(32))
+    two = {party: parties.roster[party] for party in ("aldi", "boots")}
+    asked = [(parties.roster, "aldi"), (two, "aldi"), (parties.roster, "boots")]
+    assert len({Streams(group, OCCASION, SLOTS).of_seed(seed, party).tobytes() for group, party in asked}) == 3
 
 
-def test_a_key_that_the_coordinator_slipped_in_is_refused() -> None:
-    parties = circle(3)
-    own = Ed25519PrivateKey.generate()
-    forged = offer(X25519PrivateKey.generate(), own, "boots", OCCASION)
-    with pytest.raises(IntegrityError, match="signature of boots does not verify"):
-        replace(parties, roster={**parties.roster, "boots": forged}).check()
+def test_no_stream_of_a_step_is_another_ones() -> None:
+    parties = circle(5, recoverable=True)
+    streams, made = Streams(parties.roster, OCCASION, SLOTS), []
+    for party, own in parties.secrets.items():
+        assert own.seed is not None
+        made.append(streams.of_seed(own.seed, party).tobytes())
+        made += [streams.of_pair(own.mask, party, peer).tobytes() for peer in parties.roster if peer > party]
+    assert len(made) == len(set(made)) == 5 + 10
 
 
-def test_a_genuine_signature_under_another_key_is_refused() -> None:
-    parties = circle(3)
-    stranger = keys.base64_text(X25519PrivateKey.generate().public_key().public_bytes_raw())
-    swapped = parties.roster["boots"].model_copy(update={"public": stranger})
-    with pytest.raises(IntegrityError, match="signature of boots does not verify"):
-        replace(parties, roster={**parties.roster, "boots": swapped}).check()
+# -- what follows from a root ------------------------------------------------------------------------------------------
 
 
-def test_one_partys_entry_does_not_pass_for_anothers() -> None:
-    parties = circle(3)
-    entry = offer(parties.private["aldi"], parties.signing["boots"], "aldi", OCCASION)
-    private = X25519PrivateKey.generate()
-    roster = {**parties.roster, "aldi": offer(private, parties.signing["aldi"], "aldi", OCCASION), "boots": entry}
-    with pytest.raises(IntegrityError, match="signature of boots does not verify"):
-        replace(parties, roster=roster).check()
+def test_the_same_root_gives_the_same_secrets_offer_and_words_and_another_root_others() -> None:
+    signing, zeros = Ed25519PrivateKey.generate(), np.zeros(SLOTS, dtype=np.int64)
+    first, second = fresh(recoverable=True), fresh(recoverable=True)
+    again = Secrets(first.root, OCCASION, True)
+    assert again.offer(signing, "aldi") == first.offer(signing, "aldi") != second.offer(signing, "aldi")
+    group = {"aldi": first.offer(signing, "aldi")}
+    assert mask(zeros, "aldi", again, group).tolist() == mask(zeros, "aldi", first, group).tolist()
+    assert np.count_nonzero(mask(zeros, "aldi", first, group) != mask(zeros, "aldi", second, group)) == SLOTS
 
 
-def test_two_parties_with_one_key_are_refused() -> None:
-    parties = circle(3)
-    again = offer(parties.private["aldi"], parties.signing["boots"], "boots", OCCASION)
-    with pytest.raises(IntegrityError, match="same mask key"):
-        replace(parties, roster={**parties.roster, "boots": again}).check()
+@pytest.mark.parametrize("field", sorted(Occasion.model_fields))
+def test_no_secret_of_one_occasion_is_one_of_another(field: str) -> None:
+    here = fresh(recoverable=True)
+    there = replace(here, occasion=OCCASION.model_copy(update={field: OTHER[field]}))
+    found = [
+        secret
+        for own in (here, there)
+        for secret in (own.mask_bytes, own.seed, own.sealing and own.sealing.private_bytes_raw(), own.derive("more"))
+    ]
+    assert len(set(found)) == 8
+    assert here.root not in found
 
 
-@pytest.mark.parametrize("named", [("aldi", "boots"), ("aldi", "boots", "coop", "dm")])
-def test_a_roster_names_exactly_the_contributing_parties(named: tuple[str, ...]) -> None:
-    parties, more = circle(3), circle(4)
-    with pytest.raises(IntegrityError, match="exactly the contributing parties"):
-        replace(parties, roster={party: more.roster[party] for party in named}).check()
+@MODEST
+@given(one=st.text(max_size=20), other=st.text(max_size=20), length=st.integers(33, 255))
+def test_what_is_derived_for_one_purpose_is_not_what_is_derived_for_another(one: str, other: str, length: int) -> None:
+    own = Secrets(bytes(range(32)), OCCASION, True)
+    assert (own.derive(one) == own.derive(other)) == (one == other)
+    assert len(own.derive(one, length)) == length
 
 
-@pytest.mark.parametrize("signature", ["", "AAAA", "not base64!", "QQ=", "A" * 88])
-def test_a_signature_of_another_shape_is_refused(signature: str) -> None:
-    parties = circle(2)
-    entry = parties.roster["boots"].model_copy(update={"signature": signature})
-    with pytest.raises(IntegrityError):
-        replace(parties, roster={**parties.roster, "boots": entry}).check()
+@MODEST
+@given(root=st.binary(min_size=32, max_size=32))
+def test_every_secret_that_is_shared_out_is_a_number_below_the_prime(root: bytes) -> None:
+    own = Secrets(root, OCCASION, True)
+    assert own.seed is not None
+    for secret in (own.mask_bytes, own.seed):
+        assert len(secret) == 32
+        assert int.from_bytes(secret, "little") < PRIME
 
 
-@pytest.mark.parametrize("point", LOW_ORDER, ids=lambda raw: raw.hex()[:8])
-def test_a_key_of_low_order_is_refused_even_when_it_is_signed(point: bytes) -> None:
-    parties = circle(2)
-    text = keys.base64_text(point)
-    body = {"party": "boots", "public": text, "occasion": OCCASION.body()}
-    entry = MaskKey(public=text, signature=keys.sign(parties.signing["boots"], "mask-key", body))
-    shown = replace(parties, roster={**parties.roster, "boots": entry})
-    # The signature is genuine: only an exchange can tell, and must before anybody agrees or computes.
-    for use in (shown.check, lambda: shown.mask("aldi", np.zeros(4, dtype=np.int64))):
-        with pytest.raises(IntegrityError, match="mask key shown for boots is not a usable X25519 key"):
-            use()
+def test_a_secret_that_would_not_be_below_the_prime_is_derived_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    derived = {"mask-0": bytes([255]) * 32, "mask-1": PRIME.to_bytes(32, "little"), "mask-2": bytes([7]) * 32}
+    monkeypatch.setattr(Secrets, "derive", lambda self, what: derived[what])
+    assert Secrets(bytes(32), OCCASION, False).mask_bytes == bytes([7]) * 32
 
 
-@pytest.mark.parametrize("length", [0, 31, 33])
-def test_a_key_of_another_length_is_refused(length: int) -> None:
-    parties = circle(2)
-    entry = parties.roster["boots"].model_copy(update={"public": keys.base64_text(bytes([9]) * length)})
-    with pytest.raises(IntegrityError, match="not a usable X25519 key"):
-        replace(parties, roster={**parties.roster, "boots": entry}).mask("aldi", np.zeros(4, dtype=np.int64))
+def test_a_root_does_not_show_where_secrets_are_printed() -> None:
+    own = Secrets(b"nobody must read this root, ever", OCCASION, True)
+    assert "nobody" not in repr(own)
 
 
-def test_a_party_shown_another_key_for_itself_does_not_mask() -> None:
-    parties = circle(2)
-    other = offer(X25519PrivateKey.generate(), parties.signing["aldi"], "aldi", OCCASION)
-    with pytest.raises(IntegrityError, match="another mask key for this party"):
-        replace(parties, roster={**parties.roster, "aldi": other}).mask("aldi", np.zeros(4, dtype=np.int64))
+def test_an_offer_shows_a_sealing_key_and_the_digest_of_a_seed_where_a_party_may_be_lost_only() -> None:
+    signing = Ed25519PrivateKey.generate()
+    plain, own = fresh(), fresh(recoverable=True)
+    assert (plain.seed, plain.sealing) == (None, None)
+    assert set(plain.offer(signing, "aldi").body()) == {"public", "signature"}
+    entry = own.offer(signing, "aldi")
+    assert own.seed is not None
+    assert entry.seed_digest == hashlib.sha256(own.seed).hexdigest()
+    assert (entry.public, entry.sealing) == (public_of(own.mask), public_of(own.sealing))
+    assert entry.recoverable
+    assert not plain.offer(signing, "aldi").recoverable
+
+
+@pytest.mark.parametrize("count", [2, 5])
+def test_where_a_party_may_be_lost_the_sum_of_all_is_still_masked_by_each_ones_own(count: int) -> None:
+    parties = circle(count, recoverable=True)
+    total = add_up({p: parties.mask(p, np.full(SLOTS, 3, dtype=np.int64)) for p in parties.roster})
+    assert np.count_nonzero(total.view(np.int64) != 3 * count) == SLOTS
+    streams = Streams(parties.roster, OCCASION, SLOTS)
+    for party, own in parties.secrets.items():
+        assert own.seed is not None
+        total -= streams.of_seed(own.seed, party)
+    assert total.tolist() == [3 * count] * SLOTS

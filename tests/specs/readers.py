@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from coordinator.aggregate import check_share
-from protocols import audit, bundle, keys, masking, messages, plan, release
+from party_node.participation import Participation
+from party_node.store import Store
+from protocols import audit, bundle, keys, masking, messages, plan, recovery, release
 from protocols.carrier import codec, seal
 from protocols.carrier import room_pb2 as pb
 from protocols.encoding import parse
 from protocols.errors import IntegrityError
 from protocols.ledger import entries, notes
-from protocols.ledger.reducer import Accounts
+from protocols.ledger.reducer import Accounts, Round
+from protocols.room import Room
 from protocols.statistic import Noise, Step, tally
-from tests.vectors import rooms, shares
+from tests.ledger import builder
+from tests.vectors import recoveries, rooms, shares
 
 VECTORS = Path(__file__).resolve().parents[1] / "vectors"
 ASKED = {"rfm": "good-rfm", "five": "good-rfm-of-five", "segments": "good-segments-of-three"}
@@ -124,14 +128,76 @@ def read_share(name: str, data: bytes) -> None:
         request = messages.read_request(data)
         assert messages.encode(request) == data
         if isinstance(request, messages.Contribute):
-            _read_contribute(request)
+            _read_contribute(
+                request, "good-0", {"alpha": shares.secrets_of("alpha", request.occasion, recoverable=False)}
+            )
 
 
-def _read_contribute(request: messages.Contribute) -> None:
-    """As alpha reads it, before and while it masks."""
-    masking.check_roster(request.roster, identities(), request.occasion)
-    masking.check_agreements(request.agreements, identities(), request.occasion, request.roster)
-    masking.mask(np.zeros(4, dtype=np.int64), "alpha", shares.PRIVATE["alpha"], request.roster, request.occasion)
+def _read_contribute(request: messages.Contribute, ledger: str, own: dict[str, masking.Secrets]) -> None:
+    """As alpha reads it before it masks."""
+    node, round_ = alpha(ledger)
+    node._check_roster(request, round_)
+    agreed = masking.roster_digest(request.roster)
+    node.store = cast(Store, SimpleNamespace(agreed=lambda *_: agreed))
+    node._check_contribute(request, round_)
+    masking.check_own(request.roster, "alpha", own["alpha"].offer(builder.key("alpha"), "alpha"))
+
+
+def alpha(ledger: str) -> tuple[Participation, Round]:
+    """As much of alpha's node as its checks look at, and the round that the ledger of these vectors opens."""
+    accounts = Accounts()
+    for name in files("good"):
+        if name.startswith(f"ledger-entry/{ledger}") and not accounts.rounds:
+            accounts.apply(entries.decode(golden(name)))
+    known = {party: builder.key(party).public_key() for party in accounts.genesis.parties}
+    node = object.__new__(Participation)
+    node.party, node.room = "alpha", cast(Room, SimpleNamespace(identities=known, parties=sorted(known)))
+    return node, next(iter(accounts.rounds.values()))
+
+
+def read_recovery(name: str, data: bytes) -> None:
+    if "good-pieces" in name or "good-unmasking" in name:
+        parse(data)
+    elif any(f"-{reply}" in name for reply in ("mask-offer", "agreed", "settled", "unmasked")):
+        reply = messages.read_reply(data)
+        assert messages.encode(reply) == data
+        if isinstance(reply, messages.Settled):
+            _check_settled({**_good_unmask().signatures, "alpha": reply.signature})
+        if isinstance(reply, messages.Unmasked):
+            _check_pieces({**parse(golden("recovery/good-unmasking.json"))["given"], "alpha": reply.pieces})
+    else:
+        request = messages.read_request(data)
+        assert messages.encode(request) == data
+        if isinstance(request, messages.Contribute):
+            _read_contribute(request, "good-five-", recoveries.OWN)
+        elif isinstance(request, messages.Settle | messages.Unmask):
+            node, round_ = alpha("good-five-")
+            node._check_survivors(round_, list(builder.FIVE), request.survivors)
+        if isinstance(request, messages.Unmask):
+            _check_settled(request.signatures)
+            dealer = recovery.Dealer(recoveries.CIRCLE, "alpha", recoveries.OWN["alpha"])
+            dealer.give_out(request.boxes, request.survivors, builder.FIVE)
+
+
+def _good_unmask() -> messages.Unmask:
+    request = messages.read_request(golden("recovery/good-unmask.json"))
+    assert isinstance(request, messages.Unmask)
+    return request
+
+
+def _check_settled(signatures: Mapping[str, str]) -> None:
+    known = {party: builder.key(party).public_key() for party in rooms.SURVIVORS}
+    group, occasion, threshold = recoveries.ROSTER, recoveries.OCCASION, recoveries.THRESHOLD
+    recovery.check_settled(signatures, known, occasion, group, rooms.SURVIVORS, threshold)
+
+
+def _check_pieces(given: Mapping[str, Mapping[str, str]]) -> None:
+    """As the coordinator takes them: the sum of the good unmasking comes out."""
+    document = parse(golden("recovery/good-unmasking.json"))
+    words = {party: np.frombuffer(bytes.fromhex(text), dtype="<u8") for party, text in document["words"].items()}
+    circle, group = recoveries.CIRCLE, recoveries.ROSTER
+    total = recovery.unmask(masking.add_up(words), group, document["survivors"], given, circle)
+    assert total.view(np.int64).tolist() == document["sum"]
 
 
 def _read_share(name: str, data: bytes) -> None:
@@ -217,5 +283,6 @@ READ: dict[str, Callable[[str, bytes], None]] = {
     "plan": read_plan,
     "question": read_question,
     "share": read_share,
+    "recovery": read_recovery,
     "wire-header": read_header,
 }

