@@ -166,7 +166,12 @@ def warnings(plan: Plan, lines: Sequence[Line] = ()) -> list[str]:
             f"others who keep theirs to themselves, stand for the rest; if more than {plan.collusion} work together, "
             f"it is up to {honest} times the cost",
         )
-    said.append("a round ends when one party is lost in it, however many take part")
+    lost = n - plan.quorum
+    said.append(
+        f"a round goes on when up to {lost} of the {n} parties are lost in it, and ends when it is more"
+        if lost
+        else "a round ends when one party is lost in it until its deadline: every share is needed"
+    )
     return said
 
 

@@ -31,7 +31,7 @@ class Files(Frozen):
     authority        the room's certificate authority. Trusted for who may connect, not for what is signed
     consent          what may be approved without asking a person. Trusted: whoever writes it spends this party's budget
     state            ledger copy, journal, snapshots of this room. Trusted: a changed copy is noticed by its checksums,
-                     an older one put back refuses the steps that the accounts file shows as answered
+                     an older one put back refuses the steps that the accounts file shows as drawn
     accounts         the party's budget over ALL its rooms: every node of this party must name the same file
     """
 

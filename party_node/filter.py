@@ -9,7 +9,6 @@ node answers nothing without a spend. A spend is never removed.
 from __future__ import annotations
 
 import logging
-import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -29,8 +28,12 @@ CREATE TABLE IF NOT EXISTS charge(
   room TEXT NOT NULL, round TEXT NOT NULL, plan TEXT NOT NULL, first TEXT NOT NULL, last TEXT NOT NULL,
   nano INTEGER NOT NULL CHECK(nano > 0), state TEXT NOT NULL CHECK(state IN ('held', 'spent')),
   at INTEGER NOT NULL, expires INTEGER NOT NULL, PRIMARY KEY(room, round, first, last)) STRICT;
-CREATE TABLE IF NOT EXISTS answered(
-  room TEXT NOT NULL, round TEXT NOT NULL, step TEXT NOT NULL, PRIMARY KEY(room, round, step)) STRICT;
+CREATE TABLE IF NOT EXISTS drawn(
+  room TEXT NOT NULL, round TEXT NOT NULL, step TEXT NOT NULL, mask_key TEXT NOT NULL,
+  PRIMARY KEY(room, round, step)) STRICT;
+CREATE TABLE IF NOT EXISTS settled(
+  room TEXT NOT NULL, round TEXT NOT NULL, step TEXT NOT NULL, survivors TEXT NOT NULL,
+  PRIMARY KEY(room, round, step)) STRICT;
 CREATE TRIGGER IF NOT EXISTS charge_stays BEFORE DELETE ON charge WHEN OLD.state = 'spent'
   BEGIN SELECT RAISE(ABORT, 'a spend is never removed'); END;
 CREATE TRIGGER IF NOT EXISTS charge_fixed BEFORE UPDATE ON charge
@@ -85,22 +88,32 @@ class Filter:
         ).fetchall()
         return {round_id for (round_id,) in rows}
 
-    def answer_once(self, room: str, round_id: str, step: str) -> None:
-        """Note that the share of a step is about to be kept and sent. Raises Refused when it was noted before.
+    def draw_once(self, room: str, round_id: str, step: str, mask_key: str) -> None:
+        """Note the one drawing of a step, known by its mask key. Raises Refused when another one was noted before.
 
-        This file lies apart from the node's state: a state put back from an older copy has forgotten its shares, and
-        must not draw noise for them again.
+        This file lies apart from the node's state: a state put back from an older copy has forgotten what it drew, and
+        must not draw noise again.
         """
-        try:
-            self._db.execute("INSERT INTO answered VALUES(?,?,?)", (room, round_id, step))
-        except sqlite3.IntegrityError:
-            raise Refused(f"step {step} of round {round_id[:8]} was answered, and its share is not here") from None
+        self._note("drawn", "mask_key", (room, round_id, step), mask_key, "noise was drawn for it before, not here")
 
-    def check_unanswered(self, room: str, round_id: str, step: str) -> None:
-        """Raise Refused when the share of a step was noted: before anything is computed for it."""
-        row = self._db.execute("SELECT 1 FROM answered WHERE room=? AND round=? AND step=?", (room, round_id, step))
+    def check_undrawn(self, room: str, round_id: str, step: str) -> None:
+        """Raise Refused when a drawing for a step was noted: before anything is computed for it."""
+        row = self._db.execute("SELECT 1 FROM drawn WHERE room=? AND round=? AND step=?", (room, round_id, step))
         if row.fetchone():
-            raise Refused(f"step {step} of round {round_id[:8]} was answered, and its share is not here")
+            raise Refused(f"step {step} of round {round_id[:8]}: noise was drawn for it before, not here")
+
+    def settle_once(self, room: str, round_id: str, step: str, survivors: Sequence[str]) -> None:
+        """Note the one set of survivors of a step, beside the node's state. Raises Refused for another one."""
+        named = " ".join(sorted(survivors))
+        self._note("settled", "survivors", (room, round_id, step), named, "other survivors were settled before")
+
+    def _note(self, table: str, column: str, key: tuple[str, str, str], value: str, otherwise: str) -> None:
+        with self._transaction():
+            self._db.execute(f"INSERT OR IGNORE INTO {table} VALUES(?,?,?,?)", (*key, value))
+            where = "WHERE room=? AND round=? AND step=?"
+            (kept,) = self._db.execute(f"SELECT {column} FROM {table} {where}", key).fetchone()
+        if kept != value:
+            raise Refused(f"step {key[2]} of round {key[1][:8]}: {otherwise}")
 
     def known_rounds(self, room: str, now: int) -> set[str]:
         """The rounds of a room that are charged here: spent, or held and not lapsed."""

@@ -64,6 +64,7 @@ class Node:
                 clock=clock,
                 check_consent=self._check_still_consented,
             )
+            self.steps.forget_ended()
             self._opened = opened.pop_all()
 
     def close(self) -> None:
@@ -85,24 +86,17 @@ class Node:
                     self.filter.let_go(self.room.room, request.round)
                     return Answered(messages.Cancelled(party=self.party, round=request.round))
                 case messages.Witness():
-                    return Answered(
-                        witness.cosign(
-                            request,
-                            room=self.room,
-                            party=self.party,
-                            signing=self.signing,
-                            book=self.book,
-                            filter_=self.filter,
-                            now=self.now,
-                            restored=self.restored,
-                        )
-                    )
+                    return Answered(self._cosign(request))
                 case messages.Prepare():
-                    return Answered(self.steps.prepare(request))
+                    return self.steps.prepare(request)
                 case messages.Agree():
                     return Answered(self.steps.agree(request))
                 case messages.Contribute():
                     return self.steps.contribute(request)
+                case messages.Settle():
+                    return Answered(self.steps.settle(request))
+                case messages.Unmask():
+                    return Answered(self.steps.unmask(request))
                 case messages.Deliver():
                     return Answered(self._receive(request))
         except (Refused, IntegrityError) as exc:
@@ -112,6 +106,21 @@ class Node:
             log.error("cannot answer %s: %s", request.type, exc.message)
             reason = "this node is not set up for that; its operator knows more"
             return Answered(messages.Refusal(code=_CODES[request.type], reason=reason))
+
+    def _cosign(self, request: messages.Witness) -> messages.Cosigned | messages.Behind:
+        reply = witness.cosign(
+            request,
+            room=self.room,
+            party=self.party,
+            signing=self.signing,
+            book=self.book,
+            filter_=self.filter,
+            now=self.now,
+            restored=self.restored,
+            check_commit=self.steps.check_settled,
+        )
+        self.steps.forget_ended()
+        return reply
 
     # -- before a round ------------------------------------------------------------------------------------------------
 
@@ -297,5 +306,7 @@ _CODES: dict[str, messages.Code] = {
     "prepare": "round",
     "agree": "round",
     "contribute": "round",
+    "settle": "round",
+    "unmask": "round",
     "deliver": "ledger",
 }

@@ -1,33 +1,35 @@
-"""A node during a round: it offers a mask key, agrees to the roster of all keys, and contributes, once for each step.
+"""A node during a round: for each step it draws once, agrees to the roster of all keys, masks, and helps to unmask.
 
 Every check here uses public state and this party's own copies. What depends on the data happens in `contribution.py`,
-which always has an answer.
+which always has an answer, and shows in no other message than the offer of a mask key, at the plan's second.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
-from protocols import messages
+from protocols import budget, messages, recovery
 from protocols import release as releases
 from protocols.encoding import canonical, digest
 from protocols.errors import IntegrityError, Refused
+from protocols.ledger.entries import Commit, Step
 from protocols.ledger.reducer import Round, state_of
 from protocols.logbook import Logbook
 from protocols.masking import (
+    MaskKey,
     Occasion,
+    Secrets,
     agree,
     agreeing,
     check_agreements,
     check_own,
     check_roster,
-    offer,
     roster_digest,
 )
 from protocols.plan import Plan
@@ -51,7 +53,7 @@ class Answered:
 
 
 class Participation:
-    """One party's part in the rounds of its room. `clock`: unix seconds. Mask keys live in this object only."""
+    """One party's part in the rounds of its room. `clock`: unix seconds."""
 
     def __init__(self, *, room: Room, party: str, signing: Ed25519PrivateKey, store: Store, filter_: Filter,
                  book: Logbook, clock: Callable[[], float], check_consent: Callable[[Plan, str], None]
@@ -60,63 +62,20 @@ class Participation:
         self.room, self.party, self.signing = room, party, signing
         self.store, self.filter, self.book, self.clock = store, filter_, book, clock
         self._check_consent = check_consent
-        # By round and occasion. On no disk: a copy of the disk is another process, and must not have them.
-        self._mask_keys: dict[tuple[str, str], X25519PrivateKey] = {}
 
-    def prepare(self, request: messages.Prepare) -> messages.MaskOffer:
-        """A mask key for one occasion; asked again, the same one; none once its share is built.
-
-        It lives in this process only. A node that starts again has lost it, and offers another: which makes another
-        roster, to which nobody agrees who has agreed to the first.
+    def prepare(self, request: messages.Prepare) -> Answered:
         """
-        o = request.occasion
-        self._my_step(o)
-        self._forget_mask_keys()
-        if self.store.share(o.round, o.step) is not None:
-            raise Refused(f"step {o.step} of round {o.round[:8]} is answered")
-        private = self._mask_keys.setdefault(_key(o), X25519PrivateKey.generate())
-        return messages.MaskOffer(party=self.party, key=offer(private, self.signing, self.party, o))
-
-    def agree(self, request: messages.Agree) -> messages.Agreed:
-        """
-        1. the round is open in this party's copy of the ledger, this step is next, plan and nonce are its own
-        2. the roster is signed by exactly the parties that contribute, and shows this party's own key as it offered it
-        3. it is the only one that this party ever agreed to for this attempt: kept, then signed
-        """
-        # (1)
-        o = request.occasion
-        round_ = self._open_step(o)
-        # (2)
-        contributors = sorted(round_.reserve.charge)
-        check_roster(request.roster, {p: self.room.identities[p] for p in contributors}, o)
-        if self.party in contributors:
-            check_own(request.roster, self.party, self._mask_key(o))
-        elif self.party not in agreeing(contributors, self.room.parties):
-            raise Refused(f"round {o.round[:8]} does not ask this party")
-        # (3)
-        self.store.agree_once(o.round, o.step, o.attempt, roster_digest(request.roster))
-        return messages.Agreed(party=self.party, signature=agree(self.signing, self.party, o, request.roster))
-
-    def contribute(self, request: messages.Contribute) -> Answered:
-        """
-        0. a share built before is sent again, byte for byte, to the same request; to another one, never
         1. the round is open in this party's copy of the ledger, this step is next, plan and nonce are its own
         2. the reserve is cosigned by every party, and final in this party's own budget
-        3. the roster is signed by exactly the plan's parties, and every party has agreed to it, and to no other
-        4. earlier releases of the round are here and are what the ledger says, and so is the reserve's dataset
-        5. compute, bound, noise, mask, sign; journal; answer at the plan's second
+        3. earlier releases of the round are here and are what the ledger says, and so is the reserve's dataset
+        4. what was drawn before is used again; otherwise compute, bound, draw the noise, and keep it with fresh secrets
+        5. the keys that follow from these secrets are offered at the plan's second
 
-        From (5) on whatever happens is answered at that second too, an error as well: when it comes would tell how long
-        computing took.
+        In (4) and (5) whatever happens is answered at that second too, an error as well: when it comes would tell how
+        long computing took, or whether it was done before.
         """
-        o = request.occasion
-        # (0)
-        asked = digest(canonical({"occasion": o.body(), "roster": {p: k.body() for p, k in request.roster.items()}}))
-        if (known := self.store.share(o.round, o.step)) is not None:
-            if known[0] != asked:
-                raise Refused(f"step {o.step} of round {o.round[:8]} was answered, to another request")
-            return Answered(messages.read_reply(known[1]), known[2], self.plan(o.plan).answer_after_s)
         # (1)
+        o = request.occasion
         round_, plan = self._my_step(o)
         # (2)
         witness.check_covered(request.checkpoint, room=self.room, book=self.book, entry=round_.reserve.seq)
@@ -124,56 +83,218 @@ class Participation:
             raise Refused(f"round {o.round[:8]} is not charged in this party's budget")
         if round_.reserve.expires < int(self.clock()):
             raise Refused(f"round {o.round[:8]} expired at {round_.reserve.expires}")
-        self.filter.check_unanswered(self.room.room, o.round, o.step)
         # (3)
-        identities = self.room.identities
-        check_roster(request.roster, {p: identities[p] for p in plan.parties}, o)
-        agreed = agreeing(plan.parties, self.room.parties)
-        check_agreements(request.agreements, {p: identities[p] for p in agreed}, o, request.roster)
-        private = self._mask_key(o)
-        check_own(request.roster, self.party, private)
-        # (4)
         earlier = self.earlier(round_)
         dataset = self.store.dataset(round_.reserve.datasets[self.party])
         if dataset is None:
             raise Refused("the reserve names a dataset that is not registered here")
-        # (5)
+        if self.store.drawn(o.round, o.step) is None:
+            self.filter.check_undrawn(self.room.room, o.round, o.step)
         try:
-            built = self._build(plan, request, private, earlier, dataset)
-            self.filter.answer_once(self.room.room, o.round, o.step)
-            self.store.add_share(o.round, o.step, asked, messages.encode(built.share), built.payload, int(self.clock()))
+            # (4)
+            own = self._drawn(o, round_) or self._draw(o, plan, round_, earlier, dataset)
+            # (5)
+            key = own.offer(self.signing, self.party)
+            self.filter.draw_once(self.room.room, o.round, o.step, key.public)
+        except Exception as exc:  # noqa: BLE001 - a full disk, a fault of ours: outside, all of them look alike
+            log.error("step %s: nothing could be drawn and kept: %s", o.step, type(exc).__name__)
+            return Answered(messages.Refusal(code="round", reason="failed"), after_s=plan.answer_after_s)
+        return Answered(messages.MaskOffer(party=self.party, key=key), after_s=plan.answer_after_s)
+
+    def agree(self, request: messages.Agree) -> messages.Agreed:
+        """
+        1. the round is open in this party's copy of the ledger, this step is next, plan and nonce are its own
+        2. the roster is signed by enough of those that contribute, and shows this party's own key as it offered it
+        3. it is the only one that this party ever agreed to for this attempt: kept, then signed
+        4. where a party may be lost, the pieces of this party's secrets, sealed for the others
+        """
+        # (1)
+        o = request.occasion
+        round_ = self._open_step(o)
+        # (2)
+        named = sorted(request.roster)
+        self._check_roster(request, round_)
+        own = None
+        if self.party in named:
+            own = self._own(o, round_)
+            check_own(request.roster, self.party, own.offer(self.signing, self.party))
+        elif self.party not in agreeing(named, self.room.parties):
+            raise Refused(f"round {o.round[:8]} does not ask this party")
+        # (3)
+        self.store.agree_once(o.round, o.step, o.attempt, roster_digest(request.roster))
+        signature = agree(self.signing, self.party, o, request.roster)
+        # (4)
+        boxes = {}
+        if own is not None and own.recoverable:
+            boxes = recovery.Dealer(_circle(o, request.roster, round_), self.party, own).deal()
+        return messages.Agreed(party=self.party, signature=signature, boxes=boxes)
+
+    def contribute(self, request: messages.Contribute) -> Answered:
+        """
+        1. the round is open in this party's copy of the ledger, this step is next, plan and nonce are its own
+        2. this party has agreed to this roster, and so have enough of those in it
+        3. one share leaves for a step: to the same request the same again, byte for byte, to another one none
+        4. mask, sign; journal
+        """
+        # (1)
+        o = request.occasion
+        round_, _ = self._my_step(o)
+        # (2)
+        known = digest(request_bytes := messages.encode(request))
+        self._check_contribute(request, round_)
+        # (3)
+        sent = self.store.sent_share(o.round, o.step)
+        if sent is not None and digest(sent[0]) != known:
+            raise Refused(f"step {o.step} of round {o.round[:8]} was answered, to another request")
+        own = self._own(o, round_)
+        check_own(request.roster, self.party, own.offer(self.signing, self.party))
+        # (4)
+        try:
+            group = {party: request.roster[party] for party in request.roster if party in request.agreements}
+            noised = np.frombuffer(self.store.noised(o.round, o.step), dtype="<i8")
+            built = share.build(noised, own, party=self.party, signing=self.signing, group=group)
+            reply = messages.encode(built.share)
+            if sent is None:
+                self.store.add_sent_share(o.round, o.step, request_bytes, reply, int(self.clock()))
+            elif sent[1] != reply:
+                raise IntegrityError("the share that was sent cannot be made again")
         except Exception as exc:  # noqa: BLE001 - a full disk, a fault of ours: outside, all of them look alike
             log.error("step %s: no share could be kept: %s", o.step, type(exc).__name__)
-            return Answered(messages.Refusal(code="round", reason="failed"), after_s=plan.answer_after_s)
-        del self._mask_keys[_key(o)]
-        return Answered(built.share, built.payload, plan.answer_after_s)
+            return Answered(messages.Refusal(code="round", reason="failed"))
+        return Answered(built.share, built.payload)
 
-    def _build(self, plan: Plan, request: messages.Contribute, private: X25519PrivateKey, earlier: dict[str, Any],
-               dataset: Dataset) -> share.Sealed:  # fmt: skip
+    def settle(self, request: messages.Settle) -> messages.Settled:
+        """
+        1. this party has sent its share for this open step
+        2. the survivors are among those who masked with one another, it is one of them, and they are enough
+        3. they are the only ones that this party ever settles for the step: kept, in two places, then signed
+        """
+        # (1)
         o = request.occasion
-        step, mechanism = plan.step(o.step)
+        round_, _ = self._my_step(o)
+        roster, group = self._sent(o)
+        # (2) and (3)
+        self._settle(o, round_, group, request.survivors)
+        shown = {party: roster[party] for party in group}
+        signature = recovery.settle(self.signing, self.party, o, shown, request.survivors)
+        return messages.Settled(party=self.party, signature=signature)
+
+    def unmask(self, request: messages.Unmask) -> messages.Unmasked:
+        """
+        1. this party has sent its share for this open step
+        2. so many survivors signed that no others can be settled; nor has this party settled others
+        3. of each that masked one piece is given out: of its seed where it survived, of its key where it is lost
+        """
+        # (1)
+        o = request.occasion
+        round_, _ = self._my_step(o)
+        roster, group = self._sent(o)
+        # (2)
+        shown, circle = {party: roster[party] for party in group}, _circle(o, roster, round_)
+        survivors = request.survivors
+        self._check_survivors(round_, group, survivors)
+        identities = {party: self.room.identities[party] for party in survivors}
+        recovery.check_settled(request.signatures, identities, o, shown, survivors, circle.threshold)
+        self._settle(o, round_, group, survivors)
+        # (3)
+        dealer = recovery.Dealer(circle, self.party, self._own(o, round_))
+        return messages.Unmasked(party=self.party, pieces=dealer.give_out(request.boxes, survivors, group))
+
+    def check_settled(self, commit: Commit) -> None:
+        """Raise Refused for a commit that names other survivors than this party settled for its step."""
+        settled = self.store.settled(commit.round, commit.step)
+        if settled is not None and settled != list(commit.survivors):
+            raise Refused(f"the commit of step {commit.step} names other survivors than were settled")
+
+    def forget_ended(self) -> None:
+        """Drop what was drawn for rounds that have ended: nothing is sent for them any more."""
+        for round_id in self.store.drawn_rounds():
+            known = self.book.accounts.rounds.get(round_id)
+            if known is not None and known.state != "open":
+                self.store.forget_drawings(round_id)
+
+    # -- what was drawn ------------------------------------------------------------------------------------------------
+
+    def _draw(
+        self, occasion: Occasion, plan: Plan, round_: Round, earlier: dict[str, Any], dataset: Dataset
+    ) -> Secrets:
+        step, mechanism = plan.step(occasion.step)
         contribution = contribute(plan, step, earlier, dataset, self.store.state)
         if contribution.fault:
-            log.error("for this operator only: step %s: %s", o.step, contribution.fault)
-        return share.build(
-            contribution.total,
-            mechanism,
-            o,
-            party=self.party,
-            signing=self.signing,
-            private=private,
-            roster=request.roster,
-        )
+            log.error("for this operator only: step %s: %s", occasion.step, contribution.fault)
+        noised = share.draw(contribution.total, mechanism)
+        own = Secrets.fresh(occasion, recoverable=_recoverable(round_))
+        words = noised.astype("<i8", copy=False).tobytes()
+        self.store.add_drawing(occasion.round, occasion.step, _key(occasion), own.root, words)
+        return own
 
-    def _mask_key(self, occasion: Occasion) -> X25519PrivateKey:
-        """The key that this process offered for an occasion."""
-        private = self._mask_keys.get(_key(occasion))
-        if private is None:
+    def _drawn(self, occasion: Occasion, round_: Round) -> Secrets | None:
+        """The secrets that were kept with what was drawn for this occasion."""
+        drawn = self.store.drawn(occasion.round, occasion.step)
+        if drawn is None:
+            return None
+        if drawn[0] != _key(occasion):
+            raise Refused(f"step {occasion.step} of round {occasion.round[:8]}: noise was drawn for another occasion")
+        return Secrets(drawn[1], occasion, _recoverable(round_))
+
+    def _own(self, occasion: Occasion, round_: Round) -> Secrets:
+        own = self._drawn(occasion, round_)
+        if own is None:
             raise Refused(
-                f"step {occasion.step} of round {occasion.round[:8]}: since it started, this node has offered no mask "
-                "key for this occasion"
+                f"step {occasion.step} of round {occasion.round[:8]}: this node has offered no mask key for it"
             )
-        return private
+        return own
+
+    # -- what is checked -----------------------------------------------------------------------------------------------
+
+    def _check_roster(self, request: messages.Agree | messages.Contribute, round_: Round) -> None:
+        named = sorted(request.roster)
+        self._check_named(named, round_)
+        identities = {party: self.room.identities[party] for party in named}
+        check_roster(request.roster, identities, request.occasion, recoverable=_recoverable(round_))
+
+    def _check_contribute(self, request: messages.Contribute, round_: Round) -> None:
+        o, roster, identities = request.occasion, request.roster, self.room.identities
+        named = sorted(roster)
+        # A roster that this party has agreed to, it has checked; a node put back to before that checks it again.
+        if self.store.agreed(o.round, o.step, o.attempt) != roster_digest(roster):
+            self._check_roster(request, round_)
+        agreed = agreeing(named, self.room.parties)
+        if _recoverable(round_):  # who agreed and who was lost before it could
+            agreed = sorted(set(request.agreements) & set(agreed))
+            self._check_named(agreed, round_)
+            if self.party not in agreed:
+                raise Refused(f"step {o.step} of round {o.round[:8]}: this party is not among those who agreed")
+        check_agreements(request.agreements, {p: identities[p] for p in agreed}, o, roster)
+
+    def _check_named(self, named: list[str], round_: Round) -> None:
+        """Raise IntegrityError for strangers to the step, or fewer than its quorum: a small group hides nobody."""
+        mechanism = _next(round_).mechanism
+        if not set(named) <= set(mechanism.adders) or len(named) < mechanism.quorum:
+            raise IntegrityError("the roster of mask keys does not name exactly the contributing parties")
+
+    def _sent(self, occasion: Occasion) -> tuple[dict[str, Any], list[str]]:
+        """The roster with which this party's share of a step was masked, and who of it masked with one another."""
+        sent = self.store.sent_share(occasion.round, occasion.step)
+        request = None if sent is None else messages.read_request(sent[0])
+        if not isinstance(request, messages.Contribute) or request.occasion != occasion:
+            raise Refused(f"step {occasion.step} of round {occasion.round[:8]}: this node has sent no share for it")
+        return dict(request.roster), sorted(request.agreements)
+
+    def _settle(self, occasion: Occasion, round_: Round, group: list[str], survivors: list[str]) -> None:
+        self._check_survivors(round_, group, survivors)
+        self.store.check_settled(occasion.round, occasion.step, survivors)  # before the accounts note anything
+        self.filter.settle_once(self.room.room, occasion.round, occasion.step, survivors)
+        self.store.settle_once(occasion.round, occasion.step, survivors)
+
+    def _check_survivors(self, round_: Round, group: list[str], survivors: list[str]) -> None:
+        mechanism = _next(round_).mechanism
+        if not _recoverable(round_):
+            raise Refused("this plan needs every party's share: nobody can be lost")
+        if survivors != sorted(set(survivors)) or not set(survivors) <= set(group) or self.party not in survivors:
+            raise IntegrityError("the survivors are not some of those who masked, this party among them")
+        if len(survivors) < mechanism.quorum:
+            raise Refused(f"{len(survivors)} survivors, fewer than the quorum of {mechanism.quorum}")
 
     def _my_step(self, occasion: Occasion) -> tuple[Round, Plan]:
         """`_open_step`, of a round that this party contributes to, and still consents to; and its plan."""
@@ -220,12 +341,23 @@ class Participation:
             raise Refused(f"plan {plan_digest[:12]}… was not approved here")
         return Plan.from_bytes(body)
 
-    def _forget_mask_keys(self) -> None:
-        rounds = self.book.accounts.rounds
-        ended = [key for key in self._mask_keys if rounds[key[0]].state != "open"]
-        for key in ended:
-            del self._mask_keys[key]
+
+def _next(round_: Round) -> Step:
+    """The step of an open round that comes next."""
+    return round_.reserve.steps[len(round_.commits)]
 
 
-def _key(occasion: Occasion) -> tuple[str, str]:
-    return occasion.round, digest(canonical(occasion.body()))
+def _recoverable(round_: Round) -> bool:
+    """Whether a party of the next step may be lost: it has more that contribute than it needs."""
+    mechanism = _next(round_).mechanism
+    return mechanism.quorum < len(mechanism.adders)
+
+
+def _circle(occasion: Occasion, roster: Mapping[str, MaskKey], round_: Round) -> recovery.Circle:
+    mechanism = _next(round_).mechanism
+    threshold = budget.recovery_threshold(len(mechanism.adders), mechanism.collusion)
+    return recovery.Circle(occasion, roster, list(mechanism.adders), threshold)
+
+
+def _key(occasion: Occasion) -> str:
+    return digest(canonical(occasion.body()))

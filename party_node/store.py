@@ -1,7 +1,8 @@
-"""What a node must not forget: approved plans, datasets, releases, rosters agreed to, every share it ever built.
+"""What a node must not forget: approved plans, datasets, releases, what it drew, agreed to, sent, and settled.
 
-A share is written here, byte for byte, before it is sent; asked again, the node sends those bytes. So noise is drawn
-once whatever happens to the process or the network.
+What it drew is written here before anything that follows from it leaves: the noised sum, and in the same row the secret
+that all its masks follow from. So noise is drawn once whatever happens to the process or the network, a node that was
+killed goes on with the very same words, and no copy of this file has the masks without the noise.
 """
 
 from __future__ import annotations
@@ -26,16 +27,23 @@ CREATE TABLE IF NOT EXISTS dataset(
 CREATE TABLE IF NOT EXISTS agreement(
   round TEXT NOT NULL, step TEXT NOT NULL, attempt INTEGER NOT NULL, roster TEXT NOT NULL,
   PRIMARY KEY(round, step, attempt)) STRICT;
-CREATE TABLE IF NOT EXISTS share(
-  round TEXT NOT NULL, step TEXT NOT NULL, request TEXT NOT NULL, reply BLOB NOT NULL, payload BLOB NOT NULL,
+CREATE TABLE IF NOT EXISTS drawing(
+  round TEXT NOT NULL, step TEXT NOT NULL, occasion TEXT NOT NULL, root BLOB NOT NULL, noised BLOB NOT NULL,
   PRIMARY KEY(round, step)) STRICT;
+CREATE TABLE IF NOT EXISTS sent_share(
+  round TEXT NOT NULL, step TEXT NOT NULL, request BLOB NOT NULL, reply BLOB NOT NULL,
+  PRIMARY KEY(round, step)) STRICT;
+CREATE TABLE IF NOT EXISTS settled(
+  round TEXT NOT NULL, step TEXT NOT NULL, survivors TEXT NOT NULL, PRIMARY KEY(round, step)) STRICT;
+CREATE TRIGGER IF NOT EXISTS drawing_fixed BEFORE UPDATE ON drawing
+  BEGIN SELECT RAISE(ABORT, 'what was drawn never changes'); END;
 CREATE TABLE IF NOT EXISTS egress(
   number INTEGER PRIMARY KEY, at INTEGER NOT NULL, kind TEXT NOT NULL, sha256 TEXT NOT NULL) STRICT;
 CREATE TABLE IF NOT EXISTS release(
   round TEXT NOT NULL, step TEXT NOT NULL, document BLOB NOT NULL, PRIMARY KEY(round, step)) STRICT;
 """
 MOST_PLANS = 1000
-_APPEND_ONLY = ("plan", "dataset", "agreement", "share", "egress", "release")
+_APPEND_ONLY = ("plan", "dataset", "agreement", "sent_share", "settled", "egress", "release")
 
 
 @dataclass(frozen=True)
@@ -76,6 +84,7 @@ class Store:
         )
         try:
             self._db = opened(state / "node.db", _SCHEMA + triggers)
+            self._db.execute("PRAGMA secure_delete = ON")  # a forgotten drawing is overwritten in the file
         except BaseException:
             self._lease.close()
             raise
@@ -115,33 +124,81 @@ class Store:
         number, salt, snapshot, sha256, schema_digest, blocks, people_cap = row
         return Dataset(number, salt, snapshot, sha256, schema_digest, tuple(json.loads(blocks)), people_cap)
 
-    # -- agreements and shares -----------------------------------------------------------------------------------------
+    # -- the steps of rounds -------------------------------------------------------------------------------------------
+
+    def add_drawing(self, round_id: str, step: str, occasion: str, root: bytes, noised: bytes) -> None:
+        """Keep what was drawn for a step, once. `forget_drawings` drops it when its round has ended.
+
+        occasion   digest of the Occasion
+        root       the secret that this party's masks follow from (`masking.Secrets`)
+        noised     (slots,) int64, little-endian: the exact sum with this party's noise
+        """
+        self._db.execute("INSERT INTO drawing VALUES(?,?,?,?,?)", (round_id, step, occasion, root, noised))
+
+    def drawn(self, round_id: str, step: str) -> tuple[str, bytes] | None:
+        """(digest of the occasion, root) of what was drawn for a step."""
+        row = self._db.execute(
+            "SELECT occasion, root FROM drawing WHERE round=? AND step=?", (round_id, step)
+        ).fetchone()
+        return None if row is None else (row[0], bytes(row[1]))
+
+    def noised(self, round_id: str, step: str) -> bytes:
+        """What was drawn for a step: (slots,) int64, little-endian. It is there where `drawn` is."""
+        row = self._db.execute("SELECT noised FROM drawing WHERE round=? AND step=?", (round_id, step)).fetchone()
+        return bytes(row[0])
+
+    def drawn_rounds(self) -> list[str]:
+        return [round_id for (round_id,) in self._db.execute("SELECT DISTINCT round FROM drawing")]
+
+    def forget_drawings(self, round_id: str) -> None:
+        """Drop what was drawn for a round that has ended: nothing is sent for it any more."""
+        self._db.execute("DELETE FROM drawing WHERE round=?", (round_id,))
+        self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # it must not lie on in the write-ahead log either
 
     def agree_once(self, round_id: str, step: str, attempt: int, roster: str) -> None:
         """Keep the digest of the one roster of an attempt. Raises Refused when another one is kept already."""
         key = (round_id, step, attempt)
         with self._transaction():
             self._db.execute("INSERT OR IGNORE INTO agreement VALUES(?,?,?,?)", (*key, roster))
-            (kept,) = self._db.execute(
-                "SELECT roster FROM agreement WHERE round=? AND step=? AND attempt=?", key
-            ).fetchone()
+            kept = self.agreed(*key)
         if kept != roster:
             raise Refused(f"step {step} of round {round_id[:8]}: another roster of mask keys was agreed to before")
 
-    def share(self, round_id: str, step: str) -> tuple[str, bytes, bytes] | None:
-        """(digest of the request, reply, payload) of the one share of a step."""
-        row = self._db.execute(
-            "SELECT request, reply, payload FROM share WHERE round=? AND step=?", (round_id, step)
-        ).fetchone()
-        return None if row is None else (row[0], bytes(row[1]), bytes(row[2]))
+    def agreed(self, round_id: str, step: str, attempt: int) -> str | None:
+        """The digest of the one roster that this party agreed to for an attempt."""
+        key = (round_id, step, attempt)
+        row = self._db.execute("SELECT roster FROM agreement WHERE round=? AND step=? AND attempt=?", key).fetchone()
+        return None if row is None else str(row[0])
 
-    def add_share(self, round_id: str, step: str, request: str, reply: bytes, payload: bytes, now: int) -> None:
-        """Journal a share before it is sent: with its egress record, in one transaction."""
+    def sent_share(self, round_id: str, step: str) -> tuple[bytes, bytes] | None:
+        """(request, reply) of the one share of a step."""
+        row = self._db.execute(
+            "SELECT request, reply FROM sent_share WHERE round=? AND step=?", (round_id, step)
+        ).fetchone()
+        return None if row is None else (bytes(row[0]), bytes(row[1]))
+
+    def add_sent_share(self, round_id: str, step: str, request: bytes, reply: bytes, now: int) -> None:
+        """Journal a share before it is sent, and with it its egress record. `reply` holds the digest of its words."""
         with self._transaction():
-            self._db.execute("INSERT INTO share VALUES(?,?,?,?,?)", (round_id, step, request, reply, payload))
-            self._db.execute(
-                "INSERT INTO egress(at, kind, sha256) VALUES(?, 'share', ?)", (now, digest(reply + payload))
-            )
+            self._db.execute("INSERT INTO sent_share VALUES(?,?,?,?)", (round_id, step, request, reply))
+            self._db.execute("INSERT INTO egress(at, kind, sha256) VALUES(?, 'share', ?)", (now, digest(reply)))
+
+    def settle_once(self, round_id: str, step: str, survivors: list[str]) -> None:
+        """Keep the one set of survivors of a step. Raises Refused when another one is kept already."""
+        with self._transaction():
+            row = (round_id, step, json.dumps(sorted(survivors)))
+            self._db.execute("INSERT OR IGNORE INTO settled VALUES(?,?,?)", row)
+        self.check_settled(round_id, step, survivors)
+
+    def check_settled(self, round_id: str, step: str, survivors: list[str]) -> None:
+        """Raise Refused where other survivors of a step are kept."""
+        if self.settled(round_id, step) not in (None, sorted(survivors)):
+            raise Refused(f"step {step} of round {round_id[:8]}: other survivors were settled before")
+
+    def settled(self, round_id: str, step: str) -> list[str] | None:
+        """The survivors of a step that this party signed for, ascending."""
+        row = self._db.execute("SELECT survivors FROM settled WHERE round=? AND step=?", (round_id, step)).fetchone()
+        return None if row is None else list(json.loads(row[0]))
 
     # -- releases ------------------------------------------------------------------------------------------------------
 

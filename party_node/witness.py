@@ -5,13 +5,15 @@ Source: C2SP tlog-witness, with two more duties: it keeps the entries, and runs 
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from protocols import keys
 from protocols.errors import IntegrityError, Refused
 from protocols.ledger import notes
 from protocols.ledger.cosigners import check_cosigners
-from protocols.ledger.entries import Entry, Genesis, Reserve, decode
+from protocols.ledger.entries import Commit, Entry, Genesis, Reserve, decode
 from protocols.ledger.notes import Checkpoint, VerifierKey
 from protocols.ledger.reducer import Accounts
 from protocols.logbook import Logbook
@@ -33,11 +35,12 @@ def cosigner_keys(room: Room) -> dict[str, VerifierKey]:
 
 
 def cosign(request: Witness, *, room: Room, party: str, signing: Ed25519PrivateKey, book: Logbook, filter_: Filter,
-           now: int, restored: bool = False) -> Cosigned | Behind:  # fmt: skip
+           now: int, restored: bool = False, check_commit: Callable[[Commit], None] = lambda _: None,
+           ) -> Cosigned | Behind:  # fmt: skip
     """Check the ledger's growth, keep it, charge for it, and only then cosign.
 
     1. the growth starts where this party's copy ends, or else it says where that is
-    2. this party's own rules: its room's genesis, and no charge it would not bear
+    2. this party's own rules: its room's genesis, no charge it would not bear, no survivors but those it settled
     3. note, consistency, the budget's rules and the root; entries and note are durable before anything is answered
        (the charges of new reserves become final in the party's own filter first: what it does not hold, or cannot
        bear, is not kept)
@@ -57,6 +60,8 @@ def cosign(request: Witness, *, room: Room, party: str, signing: Ed25519PrivateK
         # (2) before (3), so that nothing is kept that this party would not cosign
         for entry in map(decode, entries):
             _check_entry(entry, room, now)
+            if isinstance(entry, Commit):
+                check_commit(entry)
         # (3)
         proof = [keys.unbase64(text) for text in request.proof]
         checkpoint = book.follow(

@@ -188,7 +188,14 @@ def test_the_card_says_what_masks_do_not_do_among_so_few(
     sentences = card.warnings(_with(lab, count, collusion))
     about_masks = [one for one in sentences if "subtract" in one]
     assert [one.startswith(str(said)) for one in about_masks] == ([True] if said else [])
-    assert "a round ends when one party is lost in it, however many take part" in sentences
+    assert sentences[-1] == "a round ends when one party is lost in it until its deadline: every share is needed"
+
+
+def test_the_card_says_how_many_may_be_lost(lab: ModuleType) -> None:
+    parties = [f"party{i}" for i in range(5)]
+    rho = {"rho": {"cuts": 50_000_000, "cohorts": 15_000_000}}
+    plan = lab.plan(parties=parties, recipients=parties, collusion=1, quorum=4, questions=[lab.QUESTION | rho])
+    assert card.warnings(plan)[-1].startswith("a round goes on when up to 1 of the 5 parties are lost in it")
 
 
 @pytest.mark.parametrize(("count", "collusion", "honest"), [(3, 2, 1), (3, 1, 2), (4, 1, 3), (4, 3, 1), (1, 0, 1)])

@@ -12,16 +12,15 @@ from typing import Any
 
 import numpy as np
 import pytest
-from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from party_node.filter import Filter
 from party_node.node import Node
 from protocols import messages
 from protocols.encoding import canonical, parse
 from protocols.errors import Refused, RoundEnded
-from protocols.masking import offer
+from protocols.masking import agree
 from protocols.questions import rfm
-from tests.rounds.requests import next_step, unsigned_by, with_occasion
+from tests.rounds.requests import another_key, contribution, next_step, unsigned_by, with_occasion
 
 # -- before the reserve ------------------------------------------------------------------------------------------------
 
@@ -41,9 +40,16 @@ from tests.rounds.requests import next_step, unsigned_by, with_occasion
 def test_an_occasion_that_the_ledger_does_not_name_is_refused_before_anything_is_computed(
     room: Any, computed: list[str], changes: dict[str, Any], reason: str
 ) -> None:
-    request = with_occasion(room.stopped_at(messages.Contribute)["beta"], **changes)
-    agree = messages.Agree(occasion=request.occasion, roster=request.roster)
-    for asked in (request, agree, messages.Prepare(occasion=request.occasion)):
+    prepare = with_occasion(room.stopped_at(messages.Prepare)["beta"], **changes)
+    o = prepare.occasion
+    roster = {party: another_key(node.signing, party, o) for party, node in room.nodes.items()}
+    for asked in (
+        prepare,
+        messages.Agree(occasion=o, roster=roster),
+        messages.Contribute(occasion=o, roster=roster, agreements={}),
+        messages.Settle(occasion=o, survivors=sorted(roster)),
+        messages.Unmask(occasion=o, survivors=sorted(roster), signatures={}, boxes={}),
+    ):
         reply = room.say("beta", asked)
         assert isinstance(reply, messages.Refusal)
         assert reason in reply.reason
@@ -51,11 +57,11 @@ def test_an_occasion_that_the_ledger_does_not_name_is_refused_before_anything_is
 
 
 @pytest.mark.parametrize("absent", [("alpha",), ("gamma",), ("alpha", "beta"), ("alpha", "beta", "gamma")])
-def test_a_reserve_that_not_every_party_cosigned_gets_no_contribution(
+def test_a_reserve_that_not_every_party_cosigned_gets_nothing_computed(
     room: Any, computed: list[str], absent: tuple[str, ...]
 ) -> None:
-    request = room.stopped_at(messages.Contribute)["beta"]
-    reply = room.say("beta", request.model_copy(update={"checkpoint": unsigned_by(request.checkpoint, *absent)}))
+    prepare = room.stopped_at(messages.Prepare)["beta"]
+    reply = room.say("beta", prepare.model_copy(update={"checkpoint": unsigned_by(prepare.checkpoint, *absent)}))
     assert isinstance(reply, messages.Refusal)
     assert "cosignature" in reply.reason
     assert computed == []
@@ -68,12 +74,10 @@ def test_a_reserve_that_a_node_has_not_seen_gets_no_mask_key_and_no_contribution
     room.away = {"beta"}
     with pytest.raises(RoundEnded, match="beta"):
         room.ledger.countersign(room.ask, sorted(room.nodes), 5.0)
-    prepare = next_step(room)
-    roster = {party: room.say(party, prepare).key for party in ("alpha", "gamma")}
+    prepare = next_step(room, room.book.sign_checkpoint(room.ledger.room.origin, room.ledger.signing))
+    roster = {p: another_key(room.nodes[p].signing, p, prepare.occasion) for p in ("alpha", "beta", "gamma")}
     agree = messages.Agree(occasion=prepare.occasion, roster=roster)
-    contribute = messages.Contribute(
-        occasion=prepare.occasion, roster=roster, agreements={}, checkpoint=room.book.checkpoint()
-    )
+    contribute = messages.Contribute(occasion=prepare.occasion, roster=roster, agreements={})
     for asked in (prepare, agree, contribute):
         reply = room.say("beta", asked)
         assert isinstance(reply, messages.Refusal)
@@ -85,43 +89,48 @@ def test_a_checkpoint_from_before_the_reserve_does_not_open_the_round(room: Any,
     room.run()
     before = len(computed)
     earlier = room.book.checkpoint()
-    request = room.stopped_at(messages.Contribute)["alpha"]
-    reply = room.say("alpha", request.model_copy(update={"checkpoint": earlier}))
+    prepare = room.stopped_at(messages.Prepare)["alpha"]
+    reply = room.say("alpha", prepare.model_copy(update={"checkpoint": earlier}))
     assert isinstance(reply, messages.Refusal)
     assert "does not cover" in reply.reason
     assert len(computed) == before
 
 
-def test_an_expired_round_gets_no_contribution(room: Any, computed: list[str]) -> None:
-    request = room.stopped_at(messages.Contribute)["alpha"]
+def test_for_an_expired_round_nothing_is_computed(room: Any, computed: list[str]) -> None:
+    prepare = room.stopped_at(messages.Prepare)["alpha"]
     room.clock.now += room.plan.deadline_s + 61
-    reply = room.say("alpha", request)
+    reply = room.say("alpha", prepare)
     assert isinstance(reply, messages.Refusal)
     assert "expired" in reply.reason
     assert computed == []
 
 
-def test_a_round_that_is_not_in_the_partys_own_accounts_gets_no_contribution(
+def test_for_a_round_that_is_not_in_the_partys_own_accounts_nothing_is_computed(
     room: Any, computed: list[str], tmp_path: Path
 ) -> None:
-    request = room.stopped_at(messages.Contribute)["alpha"]
+    prepare = room.stopped_at(messages.Prepare)["alpha"]
     node = room.nodes["alpha"]
     node.filter.close()
     node.filter = node.steps.filter = Filter(tmp_path / "other.db", 10**9)
-    reply = room.say("alpha", request)
+    reply = room.say("alpha", prepare)
     assert isinstance(reply, messages.Refusal)
     assert "not charged in this party's budget" in reply.reason
     assert computed == []
 
 
 def test_a_forfeited_round_gets_no_contribution(room: Any, computed: list[str]) -> None:
-    request = room.stopped_at(messages.Contribute)["alpha"]
+    prepare = room.stopped_at(messages.Prepare)["beta"]
+    request = contribution(room, prepare)
     room.ledger.forfeit(request.occasion.round, "deadline")
     room.ledger.countersign(room.ask, sorted(room.nodes), 5.0)
-    reply = room.say("alpha", request)
-    assert isinstance(reply, messages.Refusal)
-    assert "not open" in reply.reason
-    assert computed == []
+    before = len(computed)
+    agree = messages.Agree(occasion=request.occasion, roster=request.roster)
+    for asked in (prepare, agree, request):
+        reply, payload = room.share("alpha", asked)
+        assert isinstance(reply, messages.Refusal)
+        assert "not open" in reply.reason
+        assert payload == b""
+    assert len(computed) == before
 
 
 def _without_gamma(room: Any, request: messages.Contribute) -> dict[str, Any]:
@@ -129,8 +138,7 @@ def _without_gamma(room: Any, request: messages.Contribute) -> dict[str, Any]:
 
 
 def _with_the_coordinators_key(room: Any, request: messages.Contribute) -> dict[str, Any]:
-    mine = offer(X25519PrivateKey.generate(), room.ledger.signing, "gamma", request.occasion)
-    return {**request.roster, "gamma": mine}
+    return {**request.roster, "gamma": another_key(room.ledger.signing, "gamma", request.occasion)}
 
 
 def _with_one_key_twice(room: Any, request: messages.Contribute) -> dict[str, Any]:
@@ -139,13 +147,11 @@ def _with_one_key_twice(room: Any, request: messages.Contribute) -> dict[str, An
 
 def _with_a_key_of_another_round(room: Any, request: messages.Contribute) -> dict[str, Any]:
     old = with_occasion(request, round="1" * 32).occasion
-    key = offer(X25519PrivateKey.generate(), room.nodes["gamma"].signing, "gamma", old)
-    return {**request.roster, "gamma": key}
+    return {**request.roster, "gamma": another_key(room.nodes["gamma"].signing, "gamma", old)}
 
 
 def _with_another_key_of_its_own(room: Any, request: messages.Contribute) -> dict[str, Any]:
-    key = offer(X25519PrivateKey.generate(), room.nodes["alpha"].signing, "alpha", request.occasion)
-    return {**request.roster, "alpha": key}
+    return {**request.roster, "alpha": another_key(room.nodes["alpha"].signing, "alpha", request.occasion)}
 
 
 @pytest.mark.parametrize(
@@ -161,22 +167,26 @@ def _with_another_key_of_its_own(room: Any, request: messages.Contribute) -> dic
 def test_a_roster_that_the_parties_did_not_sign_for_this_occasion_gets_no_share(
     room: Any, bend: Callable[[Any, messages.Contribute], dict[str, Any]]
 ) -> None:
+    """Whatever the others agree to: everybody else is in league here."""
     request = room.stopped_at(messages.Contribute)["alpha"]
-    reply, payload = room.share("alpha", request.model_copy(update={"roster": bend(room, request)}))
+    o, roster = request.occasion, bend(room, request)
+    agreements = {party: agree(room.nodes[party].signing, party, o, roster) for party in roster}
+    bent = messages.Contribute(occasion=o, roster=roster, agreements=agreements)
+    reply, payload = room.share("alpha", bent)
     assert isinstance(reply, messages.Refusal)
     assert payload == b""
-    assert room.nodes["alpha"].store.share(request.occasion.round, request.occasion.step) is None
+    assert room.nodes["alpha"].store.sent_share(o.round, o.step) is None
 
 
-# -- noise is drawn once -----------------------------------------------------------------------------------------------
+# -- one share ---------------------------------------------------------------------------------------------------------
 
 
 def test_a_share_asked_again_is_the_same_bytes_and_its_noise_is_drawn_once(
     room: Any, lab: ModuleType, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    request = room.stopped_at(messages.Contribute)["alpha"]
     draws = lab.NoNoise()
     monkeypatch.setattr("party_node.share.add_noise", draws)
+    request = room.stopped_at(messages.Contribute)["alpha"]
     first = room.share("alpha", request)
     again = room.share("alpha", request)
     room.restart("alpha")
@@ -184,44 +194,31 @@ def test_a_share_asked_again_is_the_same_bytes_and_its_noise_is_drawn_once(
     room.clock.now += 10**6
     assert first == again == later == room.share("alpha", request)
     assert isinstance(first[0], messages.Share)
-    assert len(draws.totals) == 1
+    assert len(draws.totals) == len(room.nodes)
 
 
 def test_another_roster_for_a_step_that_was_answered_is_refused(room: Any, computed: list[str]) -> None:
     request = room.stopped_at(messages.Contribute)["alpha"]
     room.share("alpha", request)
-    before = len(computed)
-    key = offer(X25519PrivateKey.generate(), room.nodes["beta"].signing, "beta", request.occasion)
-    reply, payload = room.share("alpha", request.model_copy(update={"roster": {**request.roster, "beta": key}}))
+    before, o = len(computed), request.occasion
+    roster = {**request.roster, "beta": another_key(room.nodes["beta"].signing, "beta", o)}
+    agreements = {party: agree(room.nodes[party].signing, party, o, roster) for party in roster}
+    reply, payload = room.share("alpha", messages.Contribute(occasion=o, roster=roster, agreements=agreements))
     assert isinstance(reply, messages.Refusal)
     assert "to another request" in reply.reason
     assert payload == b""
     assert len(computed) == before
 
 
-def test_a_mask_key_is_offered_again_by_the_same_process_only_and_is_on_no_disk(room: Any) -> None:
-    prepare = room.stopped_at(messages.Prepare)["alpha"]
-    offered = room.say("alpha", prepare)
-    assert room.say("alpha", prepare) == offered
-    (private,) = room.nodes["alpha"].steps._mask_keys.values()
-    raw = private.private_bytes_raw()
-    assert not [
-        f
-        for f in room.base.rglob("*")
-        if f.is_file() and (raw in f.read_bytes() or raw.hex().encode() in f.read_bytes())
-    ]
-    room.restart("alpha")
-    assert room.say("alpha", prepare) != offered
-
-
-def test_a_mask_key_is_forgotten_with_its_share_and_with_its_round(room: Any, lab: ModuleType) -> None:
-    prepare = room.stopped_at(messages.Prepare)["alpha"]
-    room.say("alpha", lab.contribution(room, prepare, room.book.checkpoint()))
-    assert room.nodes["alpha"].steps._mask_keys == {}
-    assert len(room.nodes["beta"].steps._mask_keys) == 1
-    room.clock.now += room.plan.deadline_s + 1  # that round is over, and is forfeited by the next
-    room.stopped_at(messages.Contribute)
-    assert [key[0] for key in room.nodes["beta"].steps._mask_keys] == [list(room.book.accounts.rounds)[-1]]
+def test_a_share_that_cannot_be_made_again_as_it_was_does_not_leave(room: Any) -> None:
+    """The kept sum is another than the one that was sent: somebody changed the file."""
+    request = room.stopped_at(messages.Contribute)["alpha"]
+    assert isinstance(room.say("alpha", request), messages.Share)
+    with closing(sqlite3.connect(room.nodes["alpha"].store.state / "node.db")) as file:
+        file.execute("DROP TRIGGER drawing_fixed")
+        file.execute("UPDATE drawing SET noised = zeroblob(length(noised))")
+        file.commit()
+    assert room.share("alpha", request) == (messages.Refusal(code="round", reason="failed"), b"")
 
 
 # -- the data are wrong ------------------------------------------------------------------------------------------------
@@ -276,6 +273,8 @@ def test_data_that_fail_a_check_send_noise_over_zeros_and_nobody_can_tell(
     assert not np.any(totals["beta"])
     assert all(np.any(totals[party]) for party in ("alpha", "gamma"))
     assert sum(totals.values()).tolist() == released[0].body_.noised
+    offers = [messages.read_reply(one.reply).body() for one in room.sent(messages.Prepare)[:3]]
+    assert len({frozenset(offer) for offer in offers}) == len({len(str(offer["key"])) for offer in offers}) == 1
     shares = {one.party: one for one in room.sent(messages.Contribute)[:3]}
     assert len({len(one.payload) for one in shares.values()}) == 1
     assert len({len(one.reply) - len(one.party) for one in shares.values()}) == 1
@@ -288,35 +287,38 @@ def test_data_that_fail_a_check_send_noise_over_zeros_and_nobody_can_tell(
 # -- the process -------------------------------------------------------------------------------------------------------
 
 
-def test_a_share_that_could_not_be_kept_is_answered_in_one_word_and_at_the_plans_second(
-    room: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_share_that_could_not_be_kept_is_answered_in_one_word(room: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     request = room.stopped_at(messages.Contribute)["alpha"]
     node = room.nodes["alpha"]
-
-    def full(*_: object) -> None:
-        raise OSError("customer 17: no space left on the disk")
-
-    monkeypatch.setattr(node.store, "add_share", full)
+    monkeypatch.setattr(node.store, "add_sent_share", _full)
     answered = node.answer(request)
     assert (answered.reply, answered.payload) == (messages.Refusal(code="round", reason="failed"), b"")
-    assert answered.after_s == room.plan.answer_after_s > 0
+    monkeypatch.undo()
+    assert isinstance(room.say("alpha", request), messages.Share)  # there is room again
+
+
+def _full(*_: object) -> None:
+    raise OSError("customer 17: no space left on the disk")
 
 
 def test_consent_taken_back_in_the_middle_of_a_round_stops_its_steps(room: Any, computed: list[str]) -> None:
-    request = room.stopped_at(messages.Contribute)["alpha"]
+    prepare = room.stopped_at(messages.Prepare)["beta"]
+    request = contribution(room, prepare)
     room.nodes["alpha"].config.path("consent").write_text('default = "deny"\n')
-    for asked in (messages.Prepare(occasion=request.occasion), request):
+    before, named = len(computed), sorted(request.roster)
+    settle = messages.Settle(occasion=request.occasion, survivors=named)
+    unmask = messages.Unmask(occasion=request.occasion, survivors=named, signatures={}, boxes={})
+    for asked in (prepare, request, settle, unmask):
         reply = room.say("alpha", asked)
         assert isinstance(reply, messages.Refusal)
         assert "it is denied" in reply.reason
-    assert computed == []
+    assert len(computed) == before
 
 
 def test_a_kept_release_that_is_not_what_the_ledger_says_is_not_computed_from(
     room: Any, computed: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    request = room.stopped_at(messages.Contribute, nth=2)["alpha"]
+    request = room.stopped_at(messages.Prepare, nth=2)["alpha"]
     store, before = room.nodes["alpha"].store, len(computed)
     document = parse(store.release(request.occasion.round, "rfm-cuts"))
     document["body"]["salt"] = "ab" * 32
@@ -330,7 +332,7 @@ def test_a_kept_release_that_is_not_what_the_ledger_says_is_not_computed_from(
 def test_what_a_node_keeps_cannot_be_changed_or_taken_out_in_its_file(room: Any) -> None:
     room.run()
     with closing(sqlite3.connect(room.nodes["alpha"].store.state / "node.db")) as file:
-        for table in ("plan", "dataset", "agreement", "share", "egress", "release"):
+        for table in ("plan", "dataset", "agreement", "sent_share", "egress", "release"):
             for statement in (f"UPDATE {table} SET rowid = rowid", f"DELETE FROM {table}"):
                 with pytest.raises(sqlite3.IntegrityError, match="append-only"):
                     file.execute(statement)
@@ -341,15 +343,15 @@ def test_a_second_process_of_a_node_is_refused(room: Any) -> None:
         Node(room.nodes["alpha"].config, room.clock)
 
 
-def test_a_node_that_stopped_between_two_steps_goes_on_where_it_was(room: Any) -> None:
+def test_a_node_that_starts_again_before_every_word_goes_on_where_it_was(room: Any) -> None:
     restarted: list[str] = []
 
     def meddle(party: str, request: messages.Request) -> messages.Request:
-        if party == "beta" and not isinstance(request, messages.Agree | messages.Contribute):
+        if party == "beta":
             restarted.append(request.type)
             room.restart("beta")
         return request
 
     room.meddle = meddle
     assert len(room.run()) == 2
-    assert len(restarted) >= 8
+    assert len(restarted) >= 12

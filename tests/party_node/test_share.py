@@ -7,13 +7,12 @@ from typing import Any
 import numpy as np
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from party_node import share
 from protocols import keys
 from protocols.encoding import digest
 from protocols.errors import IntegrityError
-from protocols.masking import MaskKey, Occasion, offer
+from protocols.masking import MaskKey, Occasion, Secrets
 from protocols.messages import share_body
 from protocols.plan import Mechanism
 
@@ -28,20 +27,13 @@ class Parties:
 
     def __init__(self) -> None:
         self.signing = {party: Ed25519PrivateKey.generate() for party in PARTIES}
-        self.private = {party: X25519PrivateKey.generate() for party in PARTIES}
-        self.roster: dict[str, MaskKey] = {
-            party: offer(self.private[party], self.signing[party], party, OCCASION) for party in PARTIES
-        }
+        self.own = {party: Secrets.fresh(OCCASION, recoverable=False) for party in PARTIES}
+        self.group: dict[str, MaskKey] = {party: self.own[party].offer(self.signing[party], party) for party in PARTIES}
 
-    def build(self, party: str, **changes: Any) -> share.Sealed:
-        given: dict[str, Any] = {
-            "party": party,
-            "signing": self.signing[party],
-            "private": self.private[party],
-            "roster": self.roster,
-            **changes,
-        }
-        return share.build(TOTALS[party], MECHANISM, OCCASION, **given)
+    def build(self, party: str, noised: Any = None, **changes: Any) -> share.Sealed:
+        drawn = share.draw(TOTALS[party], MECHANISM) if noised is None else noised
+        given: dict[str, Any] = {"party": party, "signing": self.signing[party], "group": self.group, **changes}
+        return share.build(drawn, self.own[party], **given)
 
 
 @pytest.fixture
@@ -70,9 +62,7 @@ def test_one_share_alone_or_two_look_nothing_like_a_sum(parties: Parties) -> Non
         assert float((distance < 2**55).mean()) < 0.05
 
 
-def test_the_mechanisms_own_noise_is_asked_for_before_masking(
-    parties: Parties, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_mechanisms_own_noise_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
 
     def noise(total: Any, **named: int) -> Any:
@@ -80,7 +70,7 @@ def test_the_mechanisms_own_noise_is_asked_for_before_masking(
         return total
 
     monkeypatch.setattr(share, "add_noise", noise)
-    parties.build("beta")
+    assert share.draw(TOTALS["beta"], MECHANISM).tolist() == TOTALS["beta"].tolist()
     assert asked == [(TOTALS["beta"].tolist(), {"bound_sq": 3, "variance_micro": 250_000_000})]
 
 
@@ -99,16 +89,29 @@ def test_the_signature_binds_the_party_the_occasion_and_the_bytes(parties: Parti
             keys.check(public, "share", share_body(party, occasion, payload), sealed.share.signature, who="a")
 
 
-def test_a_roster_with_another_key_for_this_party_gets_no_share(parties: Parties) -> None:
-    with pytest.raises(IntegrityError, match="another mask key for this party"):
-        parties.build("alpha", private=X25519PrivateKey.generate())
-
-
 def test_a_peers_key_that_gives_a_secret_known_to_all_gets_no_share(parties: Parties) -> None:
-    low_order = MaskKey(public=keys.base64_text(bytes(32)), signature=parties.roster["beta"].signature)
+    low_order = MaskKey(public=keys.base64_text(bytes(32)), signature=parties.group["beta"].signature)
     with pytest.raises(IntegrityError, match="not a usable X25519 key"):
-        parties.build("alpha", roster={**parties.roster, "beta": low_order})
+        parties.build("alpha", group={**parties.group, "beta": low_order})
 
 
-def test_noise_and_masks_differ_with_every_share(parties: Parties) -> None:
-    assert parties.build("alpha").payload != parties.build("alpha").payload
+def test_built_again_from_what_was_drawn_a_share_is_the_same_bytes(parties: Parties) -> None:
+    noised = share.draw(TOTALS["alpha"], MECHANISM)
+    assert parties.build("alpha", noised) == parties.build("alpha", noised.copy())
+
+
+def test_noise_is_drawn_anew_each_time_it_is_asked_for() -> None:
+    assert share.draw(TOTALS["alpha"], MECHANISM).tolist() != share.draw(TOTALS["alpha"], MECHANISM).tolist()
+
+
+def test_another_group_makes_other_words_of_the_same_drawing(parties: Parties) -> None:
+    """Two parties that are told of different groups have masks that do not cancel: their sum is noise."""
+    noised = {party: TOTALS[party] for party in ("alpha", "beta")}
+    two = {party: parties.group[party] for party in noised}
+    with np.errstate(over="ignore"):
+        agreed = words(parties.build("alpha", noised["alpha"], group=two))
+        agreed += words(parties.build("beta", noised["beta"], group=two))
+        parted = words(parties.build("alpha", noised["alpha"], group=two))
+        parted += words(parties.build("beta", noised["beta"]))
+    assert agreed.view(np.int64).tolist() == sum(noised.values()).tolist()
+    assert float((np.minimum(parted, np.uint64(0) - parted).astype(float) < 2**55).mean()) < 0.05
