@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import numpy as np
 
 from protocols import keys
@@ -13,6 +11,8 @@ from protocols.masking import Occasion, Words, add_up
 from protocols.messages import Share, share_body
 from protocols.room import Room
 from protocols.statistic import Integers
+
+__all__ = ["add_up", "check_share", "noised_sum"]
 
 
 def check_share(
@@ -27,6 +27,6 @@ def check_share(
     return np.frombuffer(payload, dtype="<u8").astype(np.uint64, copy=False)
 
 
-def noised_sum(shares: Mapping[str, Words]) -> Integers:
-    """(slots,) integers: the sum of all parties' contributions and all their noise; the masks are gone."""
-    return add_up(shares)
+def noised_sum(total: Words) -> Integers:
+    """(slots,) signed integers: the sum of the survivors' contributions and their noise; the masks are gone."""
+    return total.view(np.int64)

@@ -25,7 +25,7 @@ from protocols import messages
 from protocols.errors import IntegrityError, Refused, UsageError
 from protocols.plan import Plan
 
-from . import rounds
+from . import delivery, rounds
 from .config import Config
 from .conversation import Answer, Ask
 from .ledger import RoomLedger
@@ -48,9 +48,10 @@ def main(grid: Grid, context: Context) -> None:
         store = _held.get(config.path("state")) or opened.enter_context(closing(Store(config.path("state"))))
         ledger = RoomLedger(config.room, store.book, config.signing, time.time)
         # Decided before the parties are waited for: a round whose deadline passes meanwhile must not become a new one.
-        go_on = context.run_config.get("go-on", rounds.left_open(plan, ledger)) or None
-        nodes = _find(grid, sorted(config.room.parties), float(str(context.run_config["wait-s"])))
-        rounds.run(plan, ledger, _asker(grid, nodes), progress.info, go_on_with=None if go_on is None else str(go_on))
+        go_on = str(context.run_config.get("go-on", rounds.left_open(plan, ledger)) or "") or None
+        least = len(config.room.parties) if go_on is None else rounds.least_to_go_on(plan, ledger)
+        nodes = _find(grid, sorted(config.room.parties), float(str(context.run_config["wait-s"])), least)
+        rounds.run(plan, ledger, _asker(grid, nodes), progress.info, go_on_with=go_on)
 
 
 def propose(grid: Grid, plan: Plan, wait_s: float) -> dict[str, str]:
@@ -68,7 +69,7 @@ def end(grid: Grid, config: Config, plan: Plan, round_id: str) -> None:
 def finish(grid: Grid, config: Config, wait_s: float) -> None:
     """Have cosigned, signed and handed out what an earlier process, or a party that was away, left undone."""
     nodes = _find(grid, sorted(config.room.parties), wait_s)
-    rounds.finish(held_ledger(config), _asker(grid, nodes), rounds.APPROVAL_TIMEOUT_S)
+    delivery.finish(held_ledger(config), _asker(grid, nodes), rounds.APPROVAL_TIMEOUT_S)
 
 
 def held_ledger(config: Config) -> RoomLedger:
@@ -101,20 +102,23 @@ def read_plan(path: Path) -> Plan:
         raise UsageError(f"cannot read the plan {path}: {exc.strerror}") from None
 
 
-def _find(grid: Grid, parties: list[str], wait_s: float) -> dict[str, int]:
+def _find(grid: Grid, parties: list[str], wait_s: float, least: int | None = None) -> dict[str, int]:
     """Which node is which party, once all of the room are there: whoever is not in the plan still has to cosign it.
 
-    Raises Refused when one does not come in time.
+    least   how many are enough when not all come in time; without it, all
+    Raises Refused when fewer come.
     """
     progress.info("waiting for the parties")
     here = _here(grid, parties, wait_s)
     missing = sorted(set(parties) - set(here))
-    if missing:
+    if len(here) < (len(parties) if least is None else least):
         raise Refused(
             f"{', '.join(missing)} did not come within {wait_s:g} s; nothing was asked and nothing is spent",
             "start the node: sumroom-party start --config node.toml",
         )
-    return here
+    # Whoever comes back later is found under its number, where the grid knows it beforehand.
+    known = getattr(grid, "node_id", None)
+    return here if known is None else {party: known(party) for party in parties}
 
 
 def _here(grid: Grid, parties: list[str], wait_s: float) -> dict[str, int]:

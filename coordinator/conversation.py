@@ -1,12 +1,24 @@
-"""How the coordinator speaks with nodes, whatever carries the words: requests out, answers or silence back."""
+"""How the coordinator speaks with nodes, whatever carries the words: requests out, answers or silence back.
+
+Silence is nobody's fault at first: whoever is needed is asked again until the round's deadline, and whoever is not is
+waited for no longer than `patience`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import logging
+import secrets
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from time import monotonic, sleep
+from typing import TypeVar
 
-from protocols.errors import PartyUnavailable, RoundEnded
+from protocols.errors import IntegrityError, PartyUnavailable, RoundEnded
 from protocols.messages import Refusal, Reply, Request
+
+LONGEST_PAUSE_S = 2.0
+log = logging.getLogger("sumroom.coordinator")
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
@@ -22,12 +34,65 @@ class Answer:
 Ask = Callable[[Mapping[str, Request], float], Mapping[str, Answer]]
 
 
-def everybody(parties: Sequence[str], answers: Mapping[str, Answer]) -> Mapping[str, Answer]:
-    """All parties' answers, or RoundEnded naming who did not give one."""
-    silent = [f"{p} did not answer ({a.missing})" for p, a in answers.items() if a.reply is None]
-    refused = [f"{p} refused: {a.reply.reason}" for p, a in answers.items() if isinstance(a.reply, Refusal)]
-    if silent:
-        raise PartyUnavailable("; ".join([*silent, *refused]))
-    if refused or set(answers) != set(parties):
-        raise RoundEnded("; ".join(refused) or "another set of parties answered than was asked")
-    return answers
+@dataclass(frozen=True)
+class Deadline:
+    """When a round ends, by the monotonic clock, in seconds."""
+
+    ends: float
+
+    @classmethod
+    def after(cls, seconds: float) -> Deadline:
+        return cls(monotonic() + seconds)
+
+    @property
+    def left(self) -> float:
+        return self.ends - monotonic()
+
+    def pause(self, tries: int) -> None:
+        """Wait before asking again: longer each time, and never as long as others do, so that not all ask at once."""
+        longest = min(LONGEST_PAUSE_S, 0.1 * 2**tries)
+        sleep(max(0.0, min(self.left, longest * (0.5 + secrets.randbelow(500) / 1000))))
+
+
+def enough(
+    ask: Ask,
+    requests: Mapping[str, Request],
+    check: Callable[[str, Answer], _T],
+    *,
+    least: int,
+    deadline: Deadline,
+    patience: float,
+) -> dict[str, _T]:
+    """The parties' answers that are no refusals, as `check` returns them, `least` of them or more.
+
+    Where all are needed each may take until the deadline; otherwise whoever is silent for `patience` seconds is left
+    out once the others are enough, and so is whose answer `check` does not accept.
+    Raises PartyUnavailable at the deadline, RoundEnded as soon as too many refused, IntegrityError where nobody can be
+    left out and one lies.
+    """
+    good, why = dict[str, _T](), dict[str, str]()
+    waiting, tries = dict(requests), 0
+    while (left := deadline.left) > 0:
+        for party, answer in ask(waiting, left if least == len(requests) else min(left, patience)).items():
+            if answer.reply is None:
+                why[party] = f"{party} did not answer ({answer.missing})"
+                continue
+            del waiting[party]
+            if isinstance(answer.reply, Refusal):
+                why[party] = f"{party} refused: {answer.reply.reason}"
+                continue
+            try:
+                good[party] = check(party, answer)
+            except IntegrityError as exc:
+                if least == len(requests):
+                    raise
+                log.warning("%s is left out: %s", party, exc.message)
+                why[party] = exc.message
+        if len(good) >= least:
+            return good
+        said = "; ".join(text for party, text in sorted(why.items()) if party not in good)
+        if len(good) + len(waiting) < least:
+            raise RoundEnded(said)
+        deadline.pause(tries)
+        tries += 1
+    raise PartyUnavailable(said if tries else "the deadline has passed")

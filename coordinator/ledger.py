@@ -8,7 +8,7 @@ from typing import Any
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from protocols import keys
-from protocols.errors import IntegrityError, PartyUnavailable, Stale
+from protocols.errors import IntegrityError, PartyUnavailable, RoundEnded, Stale
 from protocols.ledger import notes
 from protocols.ledger.cosigners import check_cosigners
 from protocols.ledger.entries import Entry, build, decode
@@ -77,11 +77,12 @@ class RoomLedger:
         1. sign the checkpoint; each party gets the entries after those it last cosigned
         2. a party whose copy has another size says so, and gets the growth from there, once
         3. each line is verified before it is kept
-        Raises RoundEnded when fewer cosigned than the new entries need; asking again later loses nothing.
+        Raises PartyUnavailable when fewer cosigned than the new entries need because some were silent, RoundEnded when
+        because they refused; asking again later loses nothing.
         """
         refused, silent = self._hear(ask, parties, timeout)
         size = self.book.size
-        self._check_enough(size, [*refused, *silent])
+        self._check_enough(size, refused, silent)
         return self.book.checkpoint(size)
 
     def check_newest(self, ask: Ask, parties: Sequence[str], timeout: float, least: int) -> None:
@@ -156,14 +157,15 @@ class RoomLedger:
                 break
         return sizes
 
-    def _check_enough(self, size: int, said: Sequence[str]) -> None:
+    def _check_enough(self, size: int, refused: Sequence[str], silent: Sequence[str]) -> None:
         if self.cosigned_size() < size:
             entries = [decode(data) for data in self.book.entries(self.cosigned_size(), size)]
             signed = self._signers(self.book.checkpoint(size))
             try:
                 check_cosigners(signed, entries, self.book.accounts)
             except IntegrityError as exc:
-                raise PartyUnavailable(f"the ledger is not cosigned: {exc.message}" + _because(said)) from None
+                said = f"the ledger is not cosigned: {exc.message}" + _because([*refused, *silent])
+                raise (PartyUnavailable if silent else RoundEnded)(said) from None
 
     def cosigned_size(self) -> int:
         """How many entries are under a checkpoint that has all the cosigners its new entries need."""

@@ -20,7 +20,7 @@ from protocols.ledger.reducer import Accounts, Round
 from protocols.plan import Plan
 
 from . import app as flower
-from . import rounds
+from . import delivery, rounds
 from .config import Config
 from .grid import RoomGrid, run_server_app
 from .hub import Hub
@@ -28,6 +28,7 @@ from .store import plan_key
 
 Progress = Callable[[str], None]
 TEND_EVERY_S = 2.0
+GATHER_S = 5.0  # how long a round that is gone on with waits for those it could do without
 log = logging.getLogger("sumroom.coordinator")
 
 
@@ -104,7 +105,7 @@ class Listening:
         last, go_on = last_round(ledger.book.accounts, plan), rounds.left_open(plan, ledger)
         if last is not None and go_on is None and not again:
             check_unfinished(last, plan)
-            if rounds.unfinished(ledger):
+            if delivery.unfinished(ledger):
                 self._with_grid(plan, lambda grid: flower.finish(grid, self.settings, wait_s))
             return Launched(last.reserve.round, fresh=False)
         self._unsure = True
@@ -120,12 +121,12 @@ class Listening:
                 run_server_app(flower.app, self._hub, run_id, config, plan=plan.digest)
             finally:
                 self._journal.forget(run_id)
-        self._unsure = rounds.unfinished(ledger)  # a party that was away at the end has not got the last release
+        self._unsure = delivery.unfinished(ledger)  # a party that was away at the end has not got the last release
         latest = [r.reserve.round for r in ledger.book.accounts.rounds.values() if r.reserve.plan == plan.digest][-1]
         return Launched(go_on or latest, fresh=True)
 
     def tend(self, progress: Progress) -> None:
-        """What nobody asks for: go on with a round that was left open, once every party is here; forfeit one whose
+        """What nobody asks for: go on with a round that was left open, once enough parties are here; forfeit one whose
         deadline has passed; and hand out what could not be handed out before."""
         if time.monotonic() < self._rest:
             return
@@ -139,10 +140,10 @@ class Listening:
             plan = Plan.from_bytes(body)
             if rounds.left_open(plan, ledger) != round_id:
                 self._with_grid(plan, partial(_end, self.settings, plan, round_id))
-            elif everybody:
-                self.launch(plan, again=False, wait_s=5.0, progress=progress)
+            elif len(self.online()) >= rounds.least_to_go_on(plan, ledger):
+                self.launch(plan, again=False, wait_s=GATHER_S, progress=progress)
         if everybody and self._unsure:
-            if rounds.unfinished(ledger):
+            if delivery.unfinished(ledger):
                 self._with_grid(None, lambda grid: flower.finish(grid, self.settings, 5.0))
             self._unsure = False
 

@@ -8,13 +8,11 @@ from __future__ import annotations
 
 import logging
 import secrets
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from protocols import messages
-from protocols.encoding import parse
 from protocols.errors import IntegrityError, PartyUnavailable, Refused, RoundEnded, Stale, SumroomError
 from protocols.ledger.entries import Reserve, build
 from protocols.ledger.reducer import Round, state_of
@@ -22,9 +20,10 @@ from protocols.masking import Occasion
 from protocols.plan import Plan
 from protocols.release import Release
 
-from . import aggregate, release, rosters
-from .conversation import Answer, Ask, everybody
+from . import delivery, release
+from .conversation import Answer, Ask, Deadline
 from .ledger import RoomLedger
+from .steps import StepUnderWay
 from .store import plan_key
 
 log = logging.getLogger("sumroom.coordinator")
@@ -32,6 +31,8 @@ APPROVAL_TIMEOUT_S = 30.0
 FORFEIT_TIMEOUT_S = 5.0
 CANCEL_TIMEOUT_S = 5.0
 CLOCK_SLACK_S = 240  # less than the 300 s that a witness allows an entry
+CLOCK_NOTICE_S = 30
+LEAST_PATIENCE_S = 1.0
 SPARE_S = 60  # a reserve outlives its round's deadline by this, so that a late commit is still within it
 
 Progress = Callable[[str], None]
@@ -39,11 +40,11 @@ Progress = Callable[[str], None]
 
 @dataclass
 class _Round:
-    """One round under way: what is fixed, and what has been released so far. `ends`: by the monotonic clock."""
+    """One round under way: what is fixed, and what has been released so far."""
 
     plan: Plan
     reserve: Reserve
-    ends: float
+    deadline: Deadline
     answers: dict[str, Any] = field(default_factory=dict)
     released: list[Release] = field(default_factory=list)
 
@@ -54,7 +55,16 @@ class _Round:
     @property
     def left(self) -> float:
         """Seconds until the deadline."""
-        return self.ends - time.monotonic()
+        return self.deadline.left
+
+    @property
+    def patience(self) -> float:
+        """Seconds that each phase of a step waits for parties that it can do without.
+
+        Each step has six phases that could wait so; if all did, half of what is left would still be there.
+        """
+        steps = len(self.reserve.steps) - len(self.answers)
+        return max(LEAST_PATIENCE_S, (self.left - steps * self.plan.answer_after_s) / max(1, 12 * steps))
 
 
 def run(
@@ -65,7 +75,7 @@ def run(
     1. **approve**     every party's signature over the plan, and its dataset; nothing is spent yet
     2. rounds that were left open beyond their deadline are forfeited; every party cosigns all that is not a reserve
     3. **reserve**     every party holds the charge and signs; one entry; every party cosigns it
-    4. per step: **contribute** (mask keys, then shares), **aggregate**, **release** (commit and bytes, cosigned, sent)
+    4. per step: **contribute** and **aggregate** (`steps.py`), **release** (commit and bytes, cosigned, sent)
     A round that was left open starts at (4), with its first step that is not committed. Whoever calls decides which of
     the two it is, before any waiting: going on costs nothing more, a new round costs once more.
     Raises Refused when a party does not approve, cosign or hold (nothing spent), RoundEnded when the round ended early,
@@ -80,8 +90,11 @@ def run(
             _catch_up(round_, ledger, ask)
         for step in round_.reserve.steps[len(round_.answers) :]:
             progress(f"{step.step}: contributing")
-            noised, survivors = _contribute(round_, step.step, step.nonce, ledger, ask)
-            progress(f"{step.step}: releasing")
+            noised, survivors = _step(round_, step.step, step.nonce, ledger, ask).noised_sum(
+                ledger.covering(round_.reserve.seq)
+            )
+            lost = sorted(set(plan.parties) - set(survivors))
+            progress(f"{step.step}: releasing" + (f", without {', '.join(lost)}" if lost else ""))
             _release(round_, step.step, step.nonce, noised, survivors, ledger, ask)
     except SumroomError as exc:
         raise _ended(round_, exc, ledger, ask) from None
@@ -96,17 +109,17 @@ def _begun(plan: Plan, ledger: RoomLedger, ask: Ask, progress: Progress) -> _Rou
     # (1)
     progress("asking for approval")
     approvals = _approve(plan, ask)
-    _check_clocks(ledger, approvals)
+    _check_clocks(ledger, approvals, progress)
     # (2)
     try:
         if ledger.book.size:
-            ledger.check_newest(ask, _everybody(ledger), APPROVAL_TIMEOUT_S, len(ledger.room.parties))
+            ledger.check_newest(ask, delivery.everybody(ledger), APPROVAL_TIMEOUT_S, len(ledger.room.parties))
         ledger.open_room()
         for left in ledger.open_rounds():
             _check_over(left, ledger)
             ledger.forfeit(left, "coordinator-restart")
         _record_approvals(plan, ledger, approvals)
-        finish(ledger, ask, APPROVAL_TIMEOUT_S)
+        delivery.finish(ledger, ask, APPROVAL_TIMEOUT_S)
     except RoundEnded as exc:
         raise Refused(f"nothing is spent: {exc.message}", exc.hint) from None
     # (3)
@@ -124,24 +137,9 @@ def end(plan: Plan, round_id: str, ledger: RoomLedger, ask: Ask) -> None:
 
     Raises Stale, or PartyUnavailable while fewer than a quorum are here; then nothing is written.
     """
-    ledger.check_newest(ask, _everybody(ledger), FORFEIT_TIMEOUT_S, ledger.room.cosign_quorum)
+    ledger.check_newest(ask, delivery.everybody(ledger), FORFEIT_TIMEOUT_S, ledger.room.cosign_quorum)
     reserve = ledger.book.accounts.rounds[round_id].reserve
-    _forfeit(_Round(plan, reserve, time.monotonic()), PartyUnavailable("the deadline has passed"), ledger, ask)
-
-
-def finish(ledger: RoomLedger, ask: Ask, timeout: float) -> None:
-    """Have everybody cosign what there is, sign what was committed, hand it to who has not got it yet."""
-    ledger.countersign(ask, _everybody(ledger), timeout)
-    release.publish_missing(ledger)
-    _deliver(ledger, ask, timeout)
-
-
-def unfinished(ledger: RoomLedger) -> bool:
-    """Whether `finish` has something to do."""
-    book = ledger.book
-    return bool(book.size) and (
-        ledger.cosigned_size() < book.size or bool(release.undelivered(ledger, _everybody(ledger)))
-    )
+    _forfeit(_Round(plan, reserve, Deadline.after(0)), RoundEnded("the deadline has passed"), ledger, ask)
 
 
 def left_open(plan: Plan, ledger: RoomLedger) -> str | None:
@@ -153,12 +151,21 @@ def left_open(plan: Plan, ledger: RoomLedger) -> str | None:
     return None
 
 
+def least_to_go_on(plan: Plan, ledger: RoomLedger) -> int:
+    """How many parties a round needs to go on: its quorum, and enough to hear of every entry that was ever cosigned.
+
+    An entry has the cosignatures of a majority of the room at least, so a majority knows one of these.
+    """
+    return max(plan.quorum, ledger.room.cosign_quorum)
+
+
 def _opened(plan: Plan, round_id: str, ledger: RoomLedger, ask: Ask) -> _Round:
-    ledger.check_newest(ask, _everybody(ledger), APPROVAL_TIMEOUT_S, len(ledger.room.parties))
     round_ = ledger.book.accounts.rounds[round_id]
-    ends = time.monotonic() + seconds_left(round_, plan, ledger.now)
+    deadline = Deadline.after(seconds_left(round_, plan, ledger.now))
+    wait = max(1.0, min(APPROVAL_TIMEOUT_S, deadline.left / 4))
+    ledger.check_newest(ask, delivery.everybody(ledger), wait, least_to_go_on(plan, ledger))
     answers, released = release.answers(ledger, round_), release.published(ledger, round_)
-    return _Round(plan, round_.reserve, ends, answers, released)
+    return _Round(plan, round_.reserve, deadline, answers, released)
 
 
 def _check_over(round_id: str, ledger: RoomLedger) -> None:
@@ -177,7 +184,9 @@ def _catch_up(round_: _Round, ledger: RoomLedger, ask: Ask) -> None:
     if round_.left <= 0:
         raise RoundEnded("its deadline passed before everybody was back")
     before = {r.name for r in round_.released}
-    finish(ledger, ask, max(1.0, round_.left))
+    _countersign(round_, ledger, ask)
+    release.publish_missing(ledger)
+    _hand_out(round_, ledger, ask)
     now = release.published(ledger, ledger.book.accounts.rounds[round_.id])
     round_.released += [r for r in now if r.name not in before]
 
@@ -206,22 +215,26 @@ def _approve(plan: Plan, ask: Ask) -> dict[str, messages.Approval]:
     return approvals
 
 
-def _check_clocks(ledger: RoomLedger, approvals: Mapping[str, messages.Approval]) -> None:
-    """Raise Refused where a party would refuse our entries as being from the future, or we reserve in its past."""
+def _check_clocks(ledger: RoomLedger, approvals: Mapping[str, messages.Approval], progress: Progress) -> None:
+    """Raise Refused where a party would refuse our entries as being from the future, or we reserve in its past; say
+    where a clock goes that way."""
     here = int(ledger.clock())
     for party, approval in sorted(approvals.items()):
-        if abs(approval.time - here) > CLOCK_SLACK_S:
+        apart = abs(approval.time - here)
+        if apart > CLOCK_SLACK_S:
             raise Refused(
-                f"the clocks of {party} and here differ by {abs(approval.time - here)} s, more than {CLOCK_SLACK_S}",
+                f"the clocks of {party} and here differ by {apart} s, more than {CLOCK_SLACK_S}",
                 "set both by a time server; nothing was written",
             )
+        if apart > CLOCK_NOTICE_S:
+            progress(f"the clock of {party} is {apart} s {'ahead' if approval.time > here else 'behind'}")
 
 
 # -- 3. reserve --------------------------------------------------------------------------------------------------------
 
 
 def _reserve(plan: Plan, ledger: RoomLedger, ask: Ask) -> _Round:
-    began = time.monotonic()
+    deadline = Deadline.after(plan.deadline_s)
     draft = _draft(plan, ledger)
     ledger.book.accounts.check_caps(draft["charge"], plan.charge_person)
     answers = ask(dict.fromkeys(plan.parties, messages.Reserve(draft=draft)), APPROVAL_TIMEOUT_S)
@@ -231,9 +244,9 @@ def _reserve(plan: Plan, ledger: RoomLedger, ask: Ask) -> _Round:
         raise Refused("the budget is not held: " + _who_says(plan, answers, holds), "nothing is spent")
     ledger.append([{**draft, "holds": holds}])
     reserve = ledger.book.accounts.rounds[draft["round"]].reserve
-    round_ = _Round(plan, reserve, began + plan.deadline_s)
+    round_ = _Round(plan, reserve, deadline)
     try:
-        ledger.countersign(ask, _everybody(ledger), max(1.0, round_.left))
+        _countersign(round_, ledger, ask)
     except SumroomError as exc:
         raise _ended(round_, exc, ledger, ask) from None
     return round_
@@ -280,30 +293,12 @@ def _draft(plan: Plan, ledger: RoomLedger) -> dict[str, Any]:
 # -- 4. contribute, aggregate, release ---------------------------------------------------------------------------------
 
 
-def _contribute(round_: _Round, step: str, nonce: str, ledger: RoomLedger, ask: Ask) -> tuple[Any, list[str]]:
-    """Mask keys from all, everybody's agreement that these are the keys, then shares from all.
-
-    With the masks of all in each, a missing share ends the round.
-    """
-    plan, room = round_.plan, ledger.room
+def _step(round_: _Round, step: str, nonce: str, ledger: RoomLedger, ask: Ask) -> StepUnderWay:
     state = state_of(ledger.book.accounts.rounds[round_.id])
     occasion = Occasion(
-        room=room.room, plan=plan.digest, round=round_.id, step=step, nonce=nonce, state=state, attempt=1
+        room=ledger.room.room, plan=round_.plan.digest, round=round_.id, step=step, nonce=nonce, state=state, attempt=1
     )
-    roster, agreements = rosters.kept(occasion, ledger) or rosters.agree(plan, occasion, ledger, ask, round_.left)
-    request = messages.Contribute(
-        occasion=occasion,
-        roster=roster,
-        agreements=agreements,
-        checkpoint=ledger.covering(round_.reserve.seq),
-    )
-    slots = len(plan.step(step)[0].statistic.slots)
-    shares = {}
-    for party, answer in everybody(plan.parties, ask(dict.fromkeys(plan.parties, request), round_.left)).items():
-        if not isinstance(answer.reply, messages.Share):
-            raise IntegrityError(f"{party} gave another answer than a share")
-        shares[party] = aggregate.check_share(room, party, occasion, answer.reply, answer.payload, slots)
-    return aggregate.noised_sum(shares), sorted(shares)
+    return StepUnderWay(round_.plan, occasion, ledger, ask, round_.deadline, round_.patience)
 
 
 def _release(round_: _Round, step: str, nonce: str, noised: Any, survivors: list[str], ledger: RoomLedger,
@@ -320,29 +315,21 @@ def _release(round_: _Round, step: str, nonce: str, noised: Any, survivors: list
         earlier=round_.answers,
     )
     ledger.append([entry], blobs)
-    ledger.countersign(ask, _everybody(ledger), max(1.0, round_.left))
+    _countersign(round_, ledger, ask)
     signed = release.publish_missing(ledger)[-1]
     round_.answers[step] = body.released
     round_.released.append(signed)
-    _deliver(ledger, ask, max(1.0, round_.left))
+    _hand_out(round_, ledger, ask)
 
 
-def _deliver(ledger: RoomLedger, ask: Ask, timeout: float) -> None:
-    """Hand every release to those of its recipients that have not said yet that they have it, oldest first.
+def _countersign(round_: _Round, ledger: RoomLedger, ask: Ask) -> None:
+    delivery.countersign(ledger, ask, round_.deadline, round_.patience)
 
-    One that is away gets it at the next round; one that contributes next cannot without it, and will say so.
-    """
-    ends, silent = time.monotonic() + timeout, set[str]()
-    for release_, note, waiting in release.undelivered(ledger, _everybody(ledger)):
-        request = messages.Deliver(release=parse(release_.to_bytes(), what="release"), checkpoint=note)
-        asked = [party for party in waiting if party not in silent]
-        for party, answer in ask(dict.fromkeys(asked, request), ends - time.monotonic()).items():
-            if isinstance(answer.reply, messages.Received):
-                release.mark_delivered(ledger, release_, party)
-            elif isinstance(answer.reply, messages.Refusal):
-                log.warning("%s does not accept the release %s: %s", party, release_.name, answer.reply.reason)
-            else:
-                silent.add(party)
+
+def _hand_out(round_: _Round, ledger: RoomLedger, ask: Ask) -> None:
+    more = len(round_.answers) < len(round_.reserve.steps)
+    needed = round_.plan.quorum if more else 0
+    delivery.hand_out(ledger, ask, round_.plan.parties, needed, round_.deadline, round_.patience)
 
 
 # -- how a round ends early --------------------------------------------------------------------------------------------
@@ -371,15 +358,15 @@ def _forfeit(round_: _Round, cause: SumroomError | None, ledger: RoomLedger, ask
         reason = "coordinator-restart"
     elif isinstance(cause, IntegrityError):
         reason = "integrity"
-    elif round_.left <= 0:
-        reason = "deadline"
     elif isinstance(cause, PartyUnavailable):
         reason = "party-unavailable"
+    elif round_.left <= 0:
+        reason = "deadline"
     else:
         reason = "refused"
     ledger.forfeit(round_.id, reason)
     try:
-        ledger.countersign(ask, _everybody(ledger), FORFEIT_TIMEOUT_S)
+        ledger.countersign(ask, delivery.everybody(ledger), FORFEIT_TIMEOUT_S)
     except (RoundEnded, IntegrityError) as exc:
         log.warning("the forfeit is in the ledger, not yet cosigned: %s", exc.message)
     return True
@@ -393,8 +380,3 @@ def _says(answer: Answer | None) -> str:
     if answer is not None and isinstance(answer.reply, messages.Refusal):
         return answer.reply.reason
     return (answer.missing if answer else None) or "no answer"
-
-
-def _everybody(ledger: RoomLedger) -> list[str]:
-    """Every party of the room witnesses, whether or not it is in the plan."""
-    return sorted(ledger.room.parties)

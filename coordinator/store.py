@@ -47,8 +47,18 @@ def release_key(round_id: str, step: str) -> str:
 
 
 def roster_key(round_id: str, step: str) -> str:
-    """Where the agreed roster of a step lies: kept before anybody contributes, so that a new process can go on."""
+    """Where the roster of a step lies: kept before anybody agrees to it, so that a new process can go on."""
     return f"roster/{round_id}/{step}"
+
+
+def agreements_key(round_id: str, step: str) -> str:
+    """Where the agreements to it lie: kept before anybody contributes."""
+    return f"agreements/{round_id}/{step}"
+
+
+def survivors_key(round_id: str, step: str) -> str:
+    """Where the survivors of a step lie: kept before anybody settles them."""
+    return f"survivors/{round_id}/{step}"
 
 
 def received_key(round_id: str, step: str, party: str) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from coordinator import rounds
+from coordinator import delivery, rounds
 from party_node import share
 from protocols import messages
 from protocols.errors import Refused, RoundEnded, Stale
@@ -86,9 +86,9 @@ def test_a_round_whose_last_release_was_committed_and_is_not_out_is_finished_at_
     room.stopped_at(at, nth=nth)
     assert ends(room) == ["done"]
     room.restart_coordinator()
-    assert rounds.unfinished(room.ledger)
-    rounds.finish(room.ledger, room.ask, 5.0)
-    assert not rounds.unfinished(room.ledger)
+    assert delivery.unfinished(room.ledger)
+    delivery.finish(room.ledger, room.ask, 5.0)
+    assert not delivery.unfinished(room.ledger)
     assert len(room.book.blobs("release/")) == 2
     for node in room.nodes.values():
         for round_ in node.book.accounts.rounds.values():

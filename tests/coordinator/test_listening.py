@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from coordinator import app as flower
-from coordinator import listening, rounds
+from coordinator import delivery, listening, rounds
 from coordinator.config import Config
 from coordinator.conversation import Answer
 from protocols import messages
@@ -34,7 +34,7 @@ def at_work(room: Any, monkeypatch: pytest.MonkeyPatch) -> _Listening:
     coordinator._journal = type("Journal", (), {"forget": lambda *_: None})()
     monkeypatch.setattr(listening, "run_server_app", run)
     monkeypatch.setattr(flower, "held_ledger", lambda _: room.ledger)
-    monkeypatch.setattr(flower, "finish", lambda grid, settings, wait_s: rounds.finish(room.ledger, room.ask, wait_s))
+    monkeypatch.setattr(flower, "finish", lambda grid, settings, wait_s: delivery.finish(room.ledger, room.ask, wait_s))
     monkeypatch.setattr(coordinator, "_with_grid", lambda plan, do: do(None))
     return coordinator
 
