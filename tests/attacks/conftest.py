@@ -8,7 +8,7 @@ party_node; R reducer.py of protocols/ledger; M masking.py of protocols):
       another key, another party's key, moved to another run   protocols/carrier/seal.py unseal (1)
       to one party sent to another, share in another's name    protocols/carrier/seal.py unseal (3)
       payload altered, share altered                           protocols/carrier/frames.py collect
-      the same instruction again                               party_node/attendant.py _answer, P contribute (0)
+      the same instruction again                               party_node/attendant.py _answer, P contribute (3)
       a party that poses as the coordinator                    pki.py RoomCA.party: client use, and no host name (both)
       share over the limit, for another plan                   coordinator/hub.py _reply (1); seal.py check_reply
     test_unapproved_plans
@@ -24,15 +24,30 @@ party_node; R reducer.py of protocols/ledger; M masking.py of protocols):
       a nonce of an earlier round                              R _reserve (2)
     test_false_steps
       plan, nonce, step, attempt, round, room, state           P _open_step, a line each
-      repeated after its commit                                P contribute (0), P _open_step
+      repeated after its commit                                P _open_step
       not cosigned by one; a checkpoint from before            W check_covered; R check_cosigners
-      expired; a hold kept back                                P contribute (2)
+      expired                                                  P prepare (2)
+      a hold kept back                                         W _spend_held
     test_false_rosters
       the coordinator's key, another step's; left out, stranger, copied      M check_roster
       a second roster; different rosters                       party_node/store.py agree_once; M check_agreements
       no agreement, another step's, another's name             M check_agreements
-      a mask key that is none                                  M check_roster (before anything is computed)
-      a second roster for an answered step                     P contribute (0), P prepare, store.agree_once
+      a mask key that is none                                  M check_roster
+      a second roster for an answered step                     P contribute (3), store.agree_once
+    test_false_survivors
+      too few, strangers, twice, not the one asked             P _check_survivors, a line each
+      never masked; settled before its share                   P _check_survivors; P _sent
+      too few signatures, another's, another step's            protocols/recovery.py check_settled
+      a second set; different sets to different parties        P _settle: party_node/store.py and filter.py settle_once
+      a late share                                             P _check_survivors; protocols/masking.py mask (own mask)
+    test_shrunken_rooms
+      a roster, a group below the quorum; without the one asked  P _check_named, agree (2)
+      a key that cannot be recovered, another's sealing key    M check_roster
+      another group to each party                              P contribute (3); M mask (the group's digest is the salt)
+      a commit that names others                               P check_settled
+    test_stolen_pieces
+      boxes swapped, altered, another's, another step's        protocols/recovery.py _open, _key
+      thousands of names, keys, signatures; floods             P _check_named, _check_survivors; recovery.py
     test_forked_histories
       two releases; a step that goes on; before the reserve    W cosign (1); R check_cosigners; M check_roster
       rolled back                                              W cosign (1); coordinator/ledger.py _known
@@ -45,14 +60,17 @@ party_node; R reducer.py of protocols/ledger; M masking.py of protocols):
     test_evil_parties
       holds, approvals, clock, size                            R _check_holds; coordinator/rounds.py, ledger.py _known
       cosignatures                                             protocols/ledger/notes.py verify_cosignature
-      mask keys, agreements                                    coordinator/rounds.py _contribute, _agreements; M
+      mask keys, agreements                                    coordinator/steps.py _offered, _agreed, _reply_of; M
       shares                                                   coordinator/aggregate.py check_share; hub.py _reply (1)
     test_oversized_and_slow
       over the limit, expired; cannot be read                  attendant.py _decide; protocols/carrier/codec.py
       trickled                                                 coordinator/hub.py _reply (3)
     test_restored_nodes
-      put back                                                 P _mask_key, store.agree_once, M check_agreements
-      state alone                                              party_node/filter.py answer_once
+      put back to before it drew                               P _own, store.agree_once, M check_agreements
+      put back to after it drew                                nothing to stop: the same words (store.add_drawing)
+      state alone                                              party_node/filter.py check_undrawn, draw_once
+    test_evil_members
+      keys, boxes, signatures, pieces                          coordinator/steps.py; recovery.py _Together
 """
 
 from __future__ import annotations
@@ -66,6 +84,7 @@ import pytest
 from party_node.contribution import contribute
 from tests.attacks.siege import Siege
 from tests.attacks.stages import Stage, Stages
+from tests.rounds import lab
 
 Besiege = Callable[[Stage], Siege]
 
@@ -75,9 +94,15 @@ def stages(tmp_path_factory: pytest.TempPathFactory) -> Stages:
     return Stages(tmp_path_factory.mktemp("stages"))
 
 
+@pytest.fixture(scope="session")
+def stages_of_five(tmp_path_factory: pytest.TempPathFactory) -> Stages:
+    """Of a room of five, one of which may be lost and one of which may collude."""
+    return Stages(tmp_path_factory.mktemp("stages-of-five"), lab.FIVE, **lab.FOUR_OF_FIVE)
+
+
 @pytest.fixture(scope="module", autouse=True)
 def at_once() -> Iterator[None]:
-    """Shares leave at once: the plan's second, at which they would, is tested elsewhere."""
+    """Mask keys leave at once: the plan's second, at which they would, is tested elsewhere."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("party_node.app._wait_for_schedule", lambda answered, began: None)
         yield

@@ -1,4 +1,4 @@
-"""A room under attack: three real nodes behind mutual TLS on loopback, and the room's real keys in an attacker's hands.
+"""A room under attack: its real nodes behind mutual TLS on loopback, and the room's real keys in an attacker's hands.
 
     say       the evil coordinator: it holds the coordinator's true key and sends what it likes over the true hub
     launch    the honest coordinator, as `plan launch` runs it
@@ -41,7 +41,7 @@ from protocols.carrier.journal import Journal
 from protocols.ledger.reducer import state_of
 from protocols.logbook import Logbook
 from protocols.masking import MaskKey, Occasion
-from tests.attacks.stages import PARTIES, ROOM, Stage
+from tests.attacks.stages import ROOM, Stage
 from tests.attacks.wire import SECONDS, Hand, Heard, Sent, forge, read, request_of
 from tests.rounds import lab
 
@@ -49,7 +49,6 @@ from tests.rounds import lab
 from flwr.app import Message
 
 LARGEST = 1 << 22
-EVERYBODY = tuple(sorted(PARTIES))
 Bend = Callable[[messages.Request, Answered], Answered]
 
 
@@ -59,7 +58,8 @@ class Siege:
     def __init__(self, stage: Stage, place: Path) -> None:
         self.ready: Any = None  # a request that an honest coordinator would send next, where a fixture made one
         self.plan, self.caught, self.base = stage.plan, stage.caught, lab.copy(stage.place, place)
-        for party in PARTIES:
+        self.parties = tuple(sorted(stage.plan.parties))
+        for party in self.parties:
             lab.consent(self.base / party, self.plan)
         self.config = CoordinatorConfig.load(self.base / "coordinator" / "coordinator.toml")
         self.room, self.signing = self.config.room, self.config.signing
@@ -73,7 +73,7 @@ class Siege:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="parties")
         self._thread.start()
-        self.guests = {party: Guest(self.base / party, self.port, self._loop) for party in PARTIES}
+        self.guests = {party: Guest(self.base / party, self.port, self._loop) for party in self.parties}
         self.await_parties()
 
     def close(self) -> None:
@@ -111,7 +111,7 @@ class Siege:
         return hub.start("127.0.0.1", port, *pair, self.config.read("authority"))
 
     def await_parties(self, *those: str) -> None:
-        until(lambda: self.hub.online() == (those or EVERYBODY))
+        until(lambda: self.hub.online() == (those or self.parties))
 
     def say(self, party: str, request: messages.Request | bytes) -> Heard:
         """The evil coordinator says this to one party, truly signed; what it hears."""
@@ -150,21 +150,28 @@ class Siege:
         return Occasion.model_validate({**whole, "step": step.step, "nonce": step.nonce, "state": state_of(round_)})
 
     def contribute(self, occasion: Occasion, **bent: Any) -> messages.Contribute:
-        """The honest request for this step: everybody has offered a mask key and agreed to the roster."""
+        """The honest request for this step: everybody has drawn, offered a mask key and agreed to the roster."""
         roster = self.roster(occasion)
-        agreed = {party: self.agreement(party, occasion, roster) for party in PARTIES}
-        checkpoint = self.ledger.book.checkpoint()
-        whole = {"occasion": occasion, "roster": roster, "agreements": agreed, "checkpoint": checkpoint}
-        return messages.Contribute(**{**whole, **bent})
+        agreed = {party: self.agreement(party, occasion, roster) for party in roster}
+        return messages.Contribute(**{"occasion": occasion, "roster": roster, "agreements": agreed, **bent})
+
+    def prepare(self, occasion: Occasion) -> messages.Prepare:
+        """With a checkpoint over the round's reserve that everybody has cosigned."""
+        reserve = self.ledger.book.accounts.rounds[occasion.round].reserve
+        return messages.Prepare(occasion=occasion, checkpoint=self.ledger.covering(reserve.seq))
 
     def roster(self, occasion: Occasion) -> dict[str, MaskKey]:
-        offers = {party: self.say(party, messages.Prepare(occasion=occasion)).reply for party in PARTIES}
+        asked = self.prepare(occasion)
+        offers = {party: self.say(party, asked).reply for party in self.parties}
         return {party: offer.key for party, offer in offers.items() if isinstance(offer, messages.MaskOffer)}
 
-    def agreement(self, party: str, occasion: Occasion, roster: Mapping[str, MaskKey]) -> str:
+    def agreed(self, party: str, occasion: Occasion, roster: Mapping[str, MaskKey]) -> messages.Agreed:
         reply = self.say(party, messages.Agree(occasion=occasion, roster=dict(roster))).reply
         assert isinstance(reply, messages.Agreed), reply
-        return reply.signature
+        return reply
+
+    def agreement(self, party: str, occasion: Occasion, roster: Mapping[str, MaskKey]) -> str:
+        return self.agreed(party, occasion, roster).signature
 
     def launch(self) -> Exception | None:
         """The honest coordinator runs the plan; what it raised."""
@@ -202,7 +209,7 @@ class Siege:
     def hand(self, party: str) -> Hand:
         """Take a party's place on the wire."""
         self.guests[party].stop()
-        self.await_parties(*(other for other in EVERYBODY if other != party))
+        self.await_parties(*(other for other in self.parties if other != party))
         self._hands.append(Hand(self.base / party, self.port))
         self.await_parties()
         return self._hands[-1]

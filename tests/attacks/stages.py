@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,11 +30,12 @@ class Stage:
 class Stages:
     """All stages of one room: its keys, and the data that its parties registered, are the same in each."""
 
-    def __init__(self, place: Path) -> None:
+    def __init__(self, place: Path, members: Sequence[str] = PARTIES, **changes: Any) -> None:
+        """`changes`: of the plan."""
         self.place = place
-        self.plan = lab.plan(deadline_s=600)
-        self.fresh = Stage(lab.make(place / "fresh", deadline_s=600), self.plan, {})
-        _certify(self.fresh.place)
+        self.plan = lab.plan(deadline_s=600, **changes)
+        self.fresh = Stage(lab.make(place / "fresh", members=members, deadline_s=600, **changes), self.plan, {})
+        _certify(self.fresh.place, members)
         self._made: dict[str, Stage] = {}
 
     def done(self) -> Stage:
@@ -59,12 +60,12 @@ class Stages:
         return self._made[name]
 
 
-def _certify(base: Path) -> None:
+def _certify(base: Path, members: Sequence[str]) -> None:
     """An authority, and for every member of the room a TLS key and a certificate."""
     authority = pki.RoomCA.create(ROOM)
     (base / "authority.pem").write_bytes(authority.cert_pem)
     _write_pair(base / "coordinator", *authority.server(["localhost", "127.0.0.1"]))
-    for party in PARTIES:
+    for party in members:
         config, tls = Config.load(base / party / "node.toml"), pki.new_tls_key()
         _write_pair(base / party, tls, authority.party(pki.request(ROOM, party, tls, config.signing), party))
 

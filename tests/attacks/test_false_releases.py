@@ -34,8 +34,8 @@ def refused(siege: Siege, request: messages.Deliver, reason: str, *parties: str)
 
 
 def next_step(siege: Siege, *parties: str) -> None:
-    """Nobody contributes to what would start from a release that nobody took."""
-    asked = siege.contribute(siege.occasion())
+    """Nobody computes what would start from a release that nobody took."""
+    asked = siege.prepare(siege.occasion())
     with siege.nothing_changes():
         for party in parties or PARTIES:
             code, said = siege.say(party, asked).refusal

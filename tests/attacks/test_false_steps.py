@@ -1,4 +1,4 @@
-"""Steps that the ledger does not say are next: no mask key, no agreement and no share, and nothing is computed."""
+"""Steps that the ledger does not say are next: no mask key, agreement, share or piece, and nothing is computed."""
 
 from __future__ import annotations
 
@@ -27,6 +27,12 @@ def siege(stages: Stages, besiege_all: Besiege) -> Siege:
 
 
 @pytest.fixture(scope="module")
+def reserved(stages: Stages, besiege_all: Besiege) -> Siege:
+    """A round is reserved; nobody was asked for a mask key."""
+    return besiege_all(stages.before(messages.Prepare))
+
+
+@pytest.fixture(scope="module")
 def later(stages: Stages, besiege_all: Besiege) -> Siege:
     """The first step is released, the second is next."""
     return besiege_all(stages.before(messages.Prepare, nth=2))
@@ -38,13 +44,23 @@ def another(occasion: Occasion, **change: Any) -> Occasion:
 
 def refused(siege: Siege, occasion: Occasion, reason: str, *parties: str) -> None:
     """Whatever is asked for this occasion is refused."""
-    asked = siege.ready.model_copy(update={"occasion": occasion})
     with siege.nothing_changes():
         for party in parties or PARTIES:
-            prepare, agree = messages.Prepare(occasion=occasion), messages.Agree(occasion=occasion, roster=asked.roster)
-            for request in (prepare, agree, asked):
+            for request in words_of(siege, occasion):
                 code, said = siege.say(party, request).refusal
                 assert (code, reason in said) == ("round", True), said
+
+
+def words_of(siege: Siege, occasion: Occasion) -> list[messages.Request]:
+    """Everything that can be asked of a step."""
+    asked, everybody = siege.ready.model_copy(update={"occasion": occasion}), sorted(PARTIES)
+    return [
+        siege.prepare(siege.ready.occasion).model_copy(update={"occasion": occasion}),
+        messages.Agree(occasion=occasion, roster=asked.roster),
+        asked,
+        messages.Settle(occasion=occasion, survivors=everybody),
+        messages.Unmask(occasion=occasion, survivors=everybody, signatures={}, boxes={}),
+    ]
 
 
 def test_another_plan_than_the_reserves(siege: Siege, computed: list[str]) -> None:
@@ -93,6 +109,7 @@ def test_another_state_to_one_party(siege: Siege, computed: list[str]) -> None:
 def test_another_state_to_one_party_in_the_middle_of_a_round(later: Siege, computed: list[str]) -> None:
     """After a release the state is its digest; beta is asked to start again from the plan."""
     later.ready = later.contribute(later.occasion())
+    computed.clear()
     occasion = another(later.ready.occasion, state=later.plan.digest)
     refused(later, occasion, "starts from another release than this copy's last", "beta")
     assert computed == []
@@ -102,43 +119,40 @@ def test_a_step_repeated_after_its_commit(later: Siege, computed: list[str]) -> 
     """The mask keys are new, and nobody asked for them: what was answered is answered."""
     (round_,) = later.ledger.book.accounts.rounds.values()
     first, occasion = round_.reserve.steps[0], later.occasion()
+    later.ready = later.contribute(occasion)
+    computed.clear()
     again = another(occasion, step=first.step, nonce=first.nonce, state=later.plan.digest)
-    asked = later.contribute(occasion).model_copy(update={"occasion": again})
-    with later.nothing_changes():
-        for party in PARTIES:
-            said = later.say(party, messages.Prepare(occasion=again)).refusal
-            assert "is not what its reserve says is next" in said[1]
-            said = later.say(party, messages.Agree(occasion=again, roster=asked.roster)).refusal
-            assert "is not what its reserve says is next" in said[1]
-            said = later.say(party, asked).refusal
-            assert said == ("round", f"step {first.step} of round {again.round[:8]} was answered, to another request")
+    refused(later, again, "is not what its reserve says is next")
     assert computed == []
 
 
-def test_a_reserve_that_one_party_did_not_cosign(siege: Siege, computed: list[str]) -> None:
-    with siege.nothing_changes():
-        asked = siege.ready.model_copy(update={"checkpoint": histories.without(siege.ready.checkpoint, "beta")})
+def test_a_reserve_that_one_party_did_not_cosign(reserved: Siege, computed: list[str]) -> None:
+    asked = reserved.prepare(reserved.occasion())
+    asked = asked.model_copy(update={"checkpoint": histories.without(asked.checkpoint, "beta")})
+    with reserved.nothing_changes():
         for party in PARTIES:
             reason = "the cosignature of beta is missing; these entries need it"
-            assert siege.say(party, asked).refusal == ("round", reason)
+            assert reserved.say(party, asked).refusal == ("round", reason)
     assert computed == []
 
 
-def test_a_checkpoint_from_before_the_reserve(siege: Siege, computed: list[str]) -> None:
-    (round_,) = siege.ledger.book.accounts.rounds.values()
-    before = siege.ledger.book.checkpoint(round_.reserve.seq)
-    with siege.nothing_changes():
+def test_a_checkpoint_from_before_the_reserve(reserved: Siege, computed: list[str]) -> None:
+    (round_,) = reserved.ledger.book.accounts.rounds.values()
+    before = reserved.ledger.book.checkpoint(round_.reserve.seq)
+    asked = reserved.prepare(reserved.occasion()).model_copy(update={"checkpoint": before})
+    with reserved.nothing_changes():
         for party in PARTIES:
-            said = siege.say(party, siege.ready.model_copy(update={"checkpoint": before})).refusal
+            said = reserved.say(party, asked).refusal
             assert said == ("round", f"the checkpoint does not cover entry {round_.reserve.seq}")
     assert computed == []
 
 
-def test_a_round_that_has_expired(siege: Siege, computed: list[str]) -> None:
-    (round_,) = siege.ledger.book.accounts.rounds.values()
-    with siege.nothing_changes(), siege.clocks(lambda: time.time() + 1_000_000):
+def test_a_round_that_has_expired(reserved: Siege, computed: list[str]) -> None:
+    (round_,) = reserved.ledger.book.accounts.rounds.values()
+    asked = reserved.prepare(reserved.occasion())
+    with reserved.nothing_changes(), reserved.clocks(lambda: time.time() + 1_000_000):
         for party in PARTIES:
-            said = siege.say(party, siege.ready).refusal
+            said = reserved.say(party, asked).refusal
             assert said == ("round", f"round {round_.reserve.round[:8]} expired at {round_.reserve.expires}")
     assert computed == []
 

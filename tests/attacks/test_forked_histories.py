@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from coordinator.ledger import RoomLedger
-from protocols import messages
+from protocols import masking, messages
 from protocols.errors import IntegrityError
 from protocols.ledger import notes
 from protocols.logbook import Logbook
@@ -16,6 +16,7 @@ from protocols.masking import Occasion
 from tests.attacks import histories
 from tests.attacks.siege import Siege
 from tests.attacks.stages import PARTIES, Stage, Stages
+from tests.rounds.requests import another_key
 
 Besiege = Callable[[Stage], Siege]
 FORKED = ("ledger", "a second checkpoint of the same size with another root: the ledger is forked")
@@ -70,28 +71,27 @@ def test_two_releases_of_one_step_in_two_histories(answered: Siege, computed: li
 
 
 def test_a_step_that_goes_on_after_a_fork(answered: Siege, computed: list[str]) -> None:
-    """Each party is asked to start from its own release: their mask keys make no roster, and nobody contributes."""
+    """Each party is asked to start from its own release, which too few have cosigned: nobody computes anything."""
     siege, size = answered, answered.ledger.book.size
     one, two = siege.fork(size), siege.fork(size)
     commit_in(siege, one, 0), commit_in(siege, two, 1)
     cosigned(siege, one, "alpha")
     cosigned(siege, two, "beta", "gamma")
-    roster: dict[str, Any] = {}
+    checkpoint = siege.store.book.checkpoint(size)
     occasions: dict[str, Occasion] = {}
     for party, ledger in (("alpha", one), ("beta", two), ("gamma", two)):
         siege.ledger = ledger
         occasions[party] = siege.occasion()
-        offer = siege.say(party, messages.Prepare(occasion=occasions[party])).reply
-        assert isinstance(offer, messages.MaskOffer)
-        roster[party] = offer.key
+    assert occasions["alpha"].state != occasions["beta"].state
     with siege.nothing_changes():
         for party, occasion in occasions.items():
-            agree = messages.Agree(occasion=occasion, roster=roster)
-            checkpoint = siege.store.book.checkpoint(size)
-            contribute = messages.Contribute(occasion=occasion, roster=roster, agreements={}, checkpoint=checkpoint)
-            for request in (agree, contribute):
-                code, reason = siege.say(party, request).refusal
-                assert (code, "the mask-key signature of" in reason) == ("round", True), reason
+            code, reason = siege.say(party, messages.Prepare(occasion=occasion, checkpoint=checkpoint)).refusal
+            assert (code, "has not been delivered to this party" in reason) == ("round", True), reason
+            signing = {one: guest.config.signing for one, guest in siege.guests.items()}
+            roster = {one: another_key(key, one, occasion) for one, key in signing.items()}
+            agreed = {one: masking.agree(key, one, occasion, roster) for one, key in signing.items()}
+            asked = messages.Contribute(occasion=occasion, roster=roster, agreements=agreed)
+            assert "has offered no mask key" in siege.say(party, asked).refusal[1]
     assert computed == []
 
 
@@ -108,8 +108,6 @@ def test_two_histories_before_the_reserve(besiege: Besiege, stages: Stages, comp
         cosigned(siege, ledger, *parties)
     siege.ledger = one
     occasion = siege.occasion()
-    roster = siege.roster(occasion)
-    agreed = {party: siege.agreement(party, occasion, roster) for party in PARTIES}
     checkpoint, lines = notes.split(one.book.checkpoint())
     beta = next(line for line in notes.split(two.book.checkpoint())[1] if "beta" in line)
     pasted = notes.assemble(checkpoint, lines[0], [*lines[1:], beta])
@@ -120,7 +118,7 @@ def test_two_histories_before_the_reserve(besiege: Besiege, stages: Stages, comp
             ("alpha", two.book.checkpoint(), "not one of this party's copy"),
             ("beta", two.book.checkpoint(), "the cosignature of alpha, gamma is missing"),
         ):
-            asked = messages.Contribute(occasion=occasion, roster=roster, agreements=agreed, checkpoint=note)
+            asked = messages.Prepare(occasion=occasion, checkpoint=note)
             code, said = siege.say(party, asked).refusal
             assert (code, reason in said) == ("round", True), said
     assert computed == []
@@ -199,7 +197,7 @@ def test_a_commit_of_a_round_that_nobody_reserved(reserved: Siege) -> None:
 
 
 def test_a_commit_of_a_sum_that_the_coordinator_made_up(besiege: Besiege, stages: Stages, computed: list[str]) -> None:
-    """Nobody has contributed, and nobody can any more: there is nothing of anybody's data in it, now or later."""
+    """Nobody has sent a share, and nobody can any more: there is nothing of anybody's data in it, now or later."""
     siege = besiege(stages.before(messages.Prepare))
     ready = siege.contribute(siege.occasion())
     request = histories.published(siege, ready.occasion, lambda body: body)
@@ -207,4 +205,5 @@ def test_a_commit_of_a_sum_that_the_coordinator_made_up(besiege: Besiege, stages
         for party in PARTIES:
             assert isinstance(siege.say(party, request).reply, messages.Received)
             assert "is not what its reserve says is next" in siege.say(party, ready).refusal[1]
-    assert computed == []
+            assert siege.guests[party].node.store.sent_share(ready.occasion.round, ready.occasion.step) is None
+    assert computed == ["rfm-cuts"] * 3  # for the mask keys

@@ -88,11 +88,11 @@ class Journey:
     def run(self, out: str, *more: object) -> tuple[int, str]:
         return finish(self.begin(out, *more))
 
-    def shares(self, company: str) -> int:
-        """How many shares a node has ever built, by its own memory."""
-        db = sqlite3.connect(f"file:{self.place / company / 'state' / 'node.db'}?mode=ro", uri=True)
+    def drawings(self, company: str) -> int:
+        """How many steps a party has ever drawn noise for, by its own accounts."""
+        db = sqlite3.connect(f"file:{self.place / company / 'accounts.db'}?mode=ro", uri=True)
         try:
-            return int(db.execute("SELECT count(*) FROM share").fetchone()[0])
+            return int(db.execute("SELECT count(*) FROM drawn").fetchone()[0])
         finally:
             db.close()
 
@@ -106,14 +106,14 @@ class Journey:
         done = tool("protocols", "verify", folder / "room.tar", "--policy", folder / "policy.txt")
         return done.returncode, done.stdout + done.stderr
 
-    def during_contribute(self, company: str, out: str, do: Callable[[], None]) -> tuple[int, str, float]:
-        """Run the plan, and do something while this node waits to send the share that it has built.
+    def while_it_waits(self, company: str, out: str, do: Callable[[], None]) -> tuple[int, str, float]:
+        """Run the plan, and do something while this node waits to offer its key, its noise drawn and kept.
 
         The status of the coordinator, what it said, and how many seconds it still took.
         """
-        before = self.shares(company)
+        before = self.drawings(company)
         coordinator = self.begin(out)
-        until(lambda: self.shares(company) > before, 30)
+        until(lambda: self.drawings(company) > before, 30)
         do()
         began = time.monotonic()
         status, said = finish(coordinator)

@@ -10,7 +10,8 @@ import datetime as dt
 import os
 import shutil
 import sqlite3
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from typing import Any
 import numpy as np
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from coordinator import rounds
+from coordinator import conversation, rounds
 from coordinator.config import Config as CoordinatorConfig
 from coordinator.conversation import Answer
 from coordinator.ledger import RoomLedger
@@ -32,6 +33,7 @@ from protocols.plan import Plan
 from protocols.release import Release
 
 PARTIES = ("alpha", "beta", "gamma")
+FIVE = (*PARTIES, "delta", "epsilon")  # of whom one may be lost, with a plan of `FOUR_OF_FIVE`
 START = 1_800_000_000
 PEOPLE = 120
 RHO, CUTS, COHORTS = 400_000_000, 150_000_000, 250_000_000
@@ -73,10 +75,12 @@ PLAN: dict[str, Any] = {
     "table": {"name": "sales", "columns": COLUMNS},
     "questions": [QUESTION],
 }
+_MEMBERS = {"parties": sorted(FIVE), "recipients": sorted(FIVE), "collusion": 1, "quorum": 4}
+FOUR_OF_FIVE = _MEMBERS | {"questions": [QUESTION | {"rho": {"cuts": 50_000_000, "cohorts": 15_000_000}}]}
 ROOM_TOML = """\
 room = "{room}"
 origin = "trial.example/{room}"
-cosign_quorum = 2
+cosign_quorum = {majority}
 [coordinator]
 key = "{coordinator}"
 {parties}
@@ -146,7 +150,7 @@ def plan(**changes: Any) -> Plan:
 
 def rows_of(party: str, people: int = PEOPLE) -> list[tuple[str, str, dt.date, int, int]]:
     """(customer, basket, day, paid, discount) of each purchase, amounts in cents; the same in every run."""
-    seed = PARTIES.index(party) + 1
+    seed = FIVE.index(party) + 1
     rows = []
     for i in range(people):
         for j in range(1 + (i * 7 + seed) % 12):
@@ -169,25 +173,25 @@ def make(
     accounts: str = "accounts.db",
     block: tuple[str, str, str] = ("year", YEAR["first"], YEAR["last"]),
     csv: Mapping[str, str] | None = None,
+    members: Sequence[str] = PARTIES,
     **changes: Any,
 ) -> Path:
-    """The folders of a room whose parties have registered their data. accounts: a path with `{party}` in it; changes:
-    of the plan.
-    """
+    """A room's folders, data registered. accounts: a path with `{party}` in it; changes: of the plan."""
     public = {}
-    for who in (*PARTIES, "coordinator"):
+    for who in (*members, "coordinator"):
         (base / who).mkdir(parents=True)
         public[who] = _write_key(base / who / "signing.pem")
-    parties = "".join(f'[parties.{party}]\nkey = "{public[party]}"\n' for party in PARTIES)
+    parties = "".join(f'[parties.{party}]\nkey = "{public[party]}"\n' for party in members)
     name, first, last = block
     text = ROOM_TOML.format(
-        room=room, coordinator=public["coordinator"], parties=parties, block=name, first=first, last=last
-    )
+        room=room, coordinator=public["coordinator"], parties=parties, block=name, first=first, last=last,
+        majority=len(members) // 2 + 1,
+    )  # fmt: skip
     (base / "room.toml").write_text(text)
     (base / "coordinator" / "coordinator.toml").write_text('host = "127.0.0.1"\nport = 0\n' + FILES_TOML)
     agreed = base / "plan.toml"
     agreed.write_text(plan_toml(plan(room=room, blocks={name: {"first": first, "last": last}}, **changes)))
-    for party in PARTIES:
+    for party in members:
         home = base / party
         (home / "sales.csv").write_text((csv or {}).get(party) or csv_of(rows_of(party)))
         settings = NODE_TOML.format(party=party, accounts=accounts.format(party=party))
@@ -200,7 +204,6 @@ def make(
 
 
 def plan_toml(agreed: Plan) -> str:
-    """The plan as an operator would write it."""
     body = agreed.body()
     return _toml({**body, "rho": _decimal(body["rho"]), "questions": [_in_decimals(q) for q in body["questions"]]})
 
@@ -220,15 +223,24 @@ class Room:
         self.away: set[str] = set()
         self.wire: list[Exchange] = []
         self.meddle: Callable[[str, messages.Request], messages.Request] = lambda _, request: request
-        for party in PARTIES:
+        self.parties = tuple(self.plan.parties)
+        for party in self.parties:
             consent(base / party, self.plan)
-        self.nodes = {party: self._node(party) for party in PARTIES}
+        self.nodes = {party: self._node(party) for party in self.parties}
         self.open_coordinator()
+        # Whoever is away stays away: waiting for it takes no time here.
+        self._waits = (conversation.monotonic, conversation.sleep)
+        self.waited = 0.0
+        conversation.monotonic, conversation.sleep = lambda: time.monotonic() + self.waited, self._wait
+
+    def _wait(self, _: float) -> None:
+        self.waited += 7.0
 
     def __enter__(self) -> Room:
         return self
 
     def __exit__(self, *_: object) -> None:
+        conversation.monotonic, conversation.sleep = self._waits
         self.store.close()
         for node in self.nodes.values():
             node.close()
@@ -298,7 +310,7 @@ class Room:
 
         def ask(requests: Mapping[str, messages.Request], timeout: float) -> dict[str, Answer]:
             nonlocal seen
-            seen += isinstance(next(iter(requests.values())), kind)
+            seen += isinstance(next(iter(requests.values()), None), kind)
             if seen == nth:
                 caught.update(requests)
                 self.store.close()  # the dead write nothing more
@@ -338,15 +350,10 @@ def copy(template: Path, to: Path) -> Path:
     return Path(shutil.copytree(template, to))
 
 
-def snapshot_of(room: Room, party: str) -> Path:
-    (found,) = (room.base / party / "state").glob("snapshot-*.parquet")
-    return found
-
-
-def pooled_cuts() -> Any:
-    """The exact sum of the step `rfm-cuts` over all parties, computed from the rows without the product."""
+def pooled_cuts(parties: Sequence[str] = PARTIES) -> Any:
+    """The exact sum of the step `rfm-cuts` over these parties, computed from the rows without the product."""
     slots = np.zeros(16, dtype=np.int64)
-    for party in PARTIES:
+    for party in parties:
         for mine in _by_person(rows_of(party)).values():
             recency = (dt.date(2018, 1, 2) - max(day for _, _, day, _, _ in mine)).days
             values = (recency, len({row[1] for row in mine}), sum(row[3] for row in mine) // 100)
@@ -390,11 +397,3 @@ def _inline(value: Any) -> str:
     if isinstance(value, list):
         return "[" + ", ".join(map(_inline, value)) + "]"
     return f'"{value}"' if isinstance(value, str) else str(value)
-
-
-def contribution(room: Room, prepare: messages.Prepare, checkpoint: str) -> messages.Contribute:
-    """What an honest coordinator makes of a step: everybody's mask keys, and everybody's agreement to them."""
-    roster = {party: room.say(party, prepare).key for party in room.nodes}  # type: ignore[union-attr]
-    agree = messages.Agree(occasion=prepare.occasion, roster=roster)
-    agreed = {party: room.say(party, agree).signature for party in room.nodes}  # type: ignore[union-attr]
-    return messages.Contribute(occasion=prepare.occasion, roster=roster, agreements=agreed, checkpoint=checkpoint)

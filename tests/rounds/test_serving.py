@@ -86,11 +86,11 @@ class Served(Journey):
         command = [sys.executable, "-m", "coordinator", *map(str, words)]
         return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
-    def launched_to_the_first_share(self, plan: Path, out: str) -> subprocess.Popen[str]:
-        """A launch whose round has got so far that a node waits to send the share that it has built."""
-        before = self.shares(VICTIM)
+    def launched_to_the_first_drawing(self, plan: Path, out: str) -> subprocess.Popen[str]:
+        """A launch whose round has got so far that a node waits to offer its key, its noise drawn and kept."""
+        before = self.drawings(VICTIM)
         launched = self.command(plan, out)
-        until(lambda: self.shares(VICTIM) > before, PATIENCE_S)
+        until(lambda: self.drawings(VICTIM) > before, PATIENCE_S)
         return launched
 
 
@@ -233,7 +233,7 @@ def test_a_round_goes_on_when_the_command_that_started_it_is_killed_and_export_d
     desk: Desk,
 ) -> None:
     path = desk.approved("goes-on", rounds=2)
-    command = desk.room.launched_to_the_first_share(path, "nobody")
+    command = desk.room.launched_to_the_first_drawing(path, "nobody")
     command.kill()
     command.communicate()
     assert desk.state_of(path) == ["open"]
@@ -250,8 +250,8 @@ def test_a_round_goes_on_when_the_command_that_started_it_is_killed_and_export_d
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
 def test_a_round_whose_coordinator_ends_goes_on_when_the_next_one_listens(desk: Desk, how: int) -> None:
     path = desk.approved(f"stopped-{how}", rounds=2)
-    before = {company: desk.room.shares(company) for company in COMPANIES}
-    launched = desk.room.launched_to_the_first_share(path, "stopped")
+    before = {company: desk.room.drawings(company) for company in COMPANIES}
+    launched = desk.room.launched_to_the_first_drawing(path, "stopped")
     began = time.monotonic()
     desk.room.coordinator.send_signal(how)
     desk.room.coordinator.wait(PATIENCE_S)
@@ -269,7 +269,7 @@ def test_a_round_whose_coordinator_ends_goes_on_when_the_next_one_listens(desk: 
     desk.room.serve()
     until(lambda: desk.state_of(path) == ["done"], PATIENCE_S)
     assert any("going on with the round left open" in line for line in desk.room.told())
-    assert {company: desk.room.shares(company) - before[company] for company in COMPANIES} == dict.fromkeys(
+    assert {company: desk.room.drawings(company) - before[company] for company in COMPANIES} == dict.fromkeys(
         COMPANIES, 2
     )
     after = desk.launch(path, f"stopped-{how}")
@@ -279,7 +279,7 @@ def test_a_round_whose_coordinator_ends_goes_on_when_the_next_one_listens(desk: 
 
 def test_a_round_left_open_beyond_its_deadline_is_forfeited_by_the_coordinator_that_listens_next(desk: Desk) -> None:
     path = desk.approved("too-late", rounds=2)
-    launched = desk.room.launched_to_the_first_share(path, "too-late")
+    launched = desk.room.launched_to_the_first_drawing(path, "too-late")
     desk.room.coordinator.kill()
     desk.room.coordinator.wait(PATIENCE_S)
     finish(launched)
