@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: install demo compose-demo test check proto lock bench-round bench-segments torture-round mutants guards clean
+.PHONY: install demo compose-demo test check proto lock bench-round bench-recovery bench-segments torture-round mutants guards clean
 
 install: .venv/installed
 
@@ -43,6 +43,10 @@ lock: install
 # QUICK=1: fewer rounds, no 200 MB.
 bench-round: install
 	$(BIN)/python tests/benchmarks/bench_round.py
+
+# What it costs to finish a step without some of its parties. QUICK=1: once each.
+bench-recovery: install
+	$(BIN)/python tests/benchmarks/bench_recovery.py
 
 # QUICK=1: fewer runs. What it prints, and what it printed last: docs/benchmarks.md.
 bench-segments: install

@@ -46,14 +46,20 @@ PARTY: dict[str, Point] = {
     **_both("party", "keep-cosignature", "protocols.logbook", "Logbook.add_cosignature", 4),
     # A step.
     **_both("party", "prepare", "party_node.participation", "Participation.prepare"),
+    **_both("party", "compute", "party_node.contribution", "contribute"),
+    **_both("party", "noise", "protocols.noise", "add_noise"),
+    **_both("party", "add-drawing", "party_node.store", "Store.add_drawing"),
+    **_both("party", "draw-once", "party_node.filter", "Filter.draw_once"),
     **_both("party", "agree", "party_node.participation", "Participation.agree"),
     **_both("party", "agree-once", "party_node.store", "Store.agree_once"),
     **_both("party", "contribute", "party_node.participation", "Participation.contribute"),
-    **_both("party", "compute", "party_node.contribution", "contribute"),
-    **_both("party", "noise", "protocols.noise", "add_noise"),
     **_both("party", "mask", "protocols.masking", "mask"),
-    **_both("party", "answer-once", "party_node.filter", "Filter.answer_once"),
-    **_both("party", "add-share", "party_node.store", "Store.add_share"),
+    **_both("party", "add-sent-share", "party_node.store", "Store.add_sent_share"),
+    **_both("party", "settle", "party_node.participation", "Participation.settle"),
+    **_both("party", "settle-in-accounts", "party_node.filter", "Filter.settle_once"),
+    **_both("party", "settle-in-state", "party_node.store", "Store.settle_once"),
+    **_both("party", "unmask", "party_node.participation", "Participation.unmask"),
+    **_both("party", "forget-drawings", "party_node.store", "Store.forget_drawings"),
     # A release.
     **_both("party", "add-release", "party_node.store", "Store.add_release"),
 }
@@ -72,8 +78,12 @@ COORDINATOR: dict[str, Point] = {
     **_both("coordinator", "add-cosignature", "protocols.logbook", "Logbook.add_cosignature", 9),
     **_both("coordinator", "countersign", "coordinator.ledger", "RoomLedger.countersign", 3),
     # A step.
-    **_both("coordinator", "roster", "coordinator.rosters", "agree"),
+    **_both("coordinator", "offered", "coordinator.steps", "StepUnderWay._offered"),
+    **_both("coordinator", "agreed", "coordinator.steps", "StepUnderWay._agreed"),
+    **_both("coordinator", "shares", "coordinator.steps", "StepUnderWay._shares"),
     **_both("coordinator", "check-share", "coordinator.aggregate", "check_share", 6),
+    **_both("coordinator", "keep", "coordinator.steps", "StepUnderWay._keep", 4),
+    **_both("coordinator", "unmasked", "protocols.recovery", "unmask"),
     **_both("coordinator", "add-up", "coordinator.aggregate", "noised_sum"),
     # A release.
     **_both("coordinator", "compose", "coordinator.release", "commit"),

@@ -137,11 +137,11 @@ def _room(parties: tuple[str, ...], public: dict[str, str]) -> str:
         coordinator=public["coordinator"],
         parties="".join(f'[parties.{party}]\nkey = "{public[party]}"\n' for party in parties),
         block="year",
+        majority=len(parties) // 2 + 1,
         **lab.YEAR,
     )
-    old = "cosign_quorum = 2\n"
-    assert old in text
-    return text.replace(old, f"cosign_quorum = {len(parties) // 2 + 1}\n").replace('person = "6"', 'person = "90"')
+    assert 'person = "6"' in text
+    return text.replace('person = "6"', 'person = "90"')
 
 
 def _register(made: Made, k: int, party: str) -> None:
