@@ -14,7 +14,7 @@ from time import monotonic, sleep
 from typing import TypeVar
 
 from protocols.errors import IntegrityError, PartyUnavailable, RoundEnded
-from protocols.messages import Refusal, Reply, Request
+from protocols.messages import FAILED, Refusal, Reply, Request
 
 LONGEST_PAUSE_S = 2.0
 log = logging.getLogger("sumroom.coordinator")
@@ -77,10 +77,12 @@ def enough(
             if answer.reply is None:
                 why[party] = f"{party} did not answer ({answer.missing})"
                 continue
-            del waiting[party]
             if isinstance(answer.reply, Refusal):
                 why[party] = f"{party} refused: {answer.reply.reason}"
+                if answer.reply.reason != FAILED:  # something went wrong there, a full disk perhaps: it may go by
+                    del waiting[party]
                 continue
+            del waiting[party]
             try:
                 good[party] = check(party, answer)
             except IntegrityError as exc:

@@ -98,7 +98,7 @@ class Participation:
             self.filter.draw_once(self.room.room, o.round, o.step, key.public)
         except Exception as exc:  # noqa: BLE001 - a full disk, a fault of ours: outside, all of them look alike
             log.error("step %s: nothing could be drawn and kept: %s", o.step, type(exc).__name__)
-            return Answered(messages.Refusal(code="round", reason="failed"), after_s=plan.answer_after_s)
+            return Answered(messages.Refusal(code="round", reason=messages.FAILED), after_s=plan.answer_after_s)
         return Answered(messages.MaskOffer(party=self.party, key=key), after_s=plan.answer_after_s)
 
     def agree(self, request: messages.Agree) -> messages.Agreed:
@@ -160,7 +160,7 @@ class Participation:
                 raise IntegrityError("the share that was sent cannot be made again")
         except Exception as exc:  # noqa: BLE001 - a full disk, a fault of ours: outside, all of them look alike
             log.error("step %s: no share could be kept: %s", o.step, type(exc).__name__)
-            return Answered(messages.Refusal(code="round", reason="failed"))
+            return Answered(messages.Refusal(code="round", reason=messages.FAILED))
         return Answered(built.share, built.payload)
 
     def settle(self, request: messages.Settle) -> messages.Settled:

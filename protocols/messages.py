@@ -32,6 +32,7 @@ from .masking import MaskKey, Occasion
 from .schema import Base64, Count, Digest, Frozen, Hex16, Name, Positive
 
 Code = Literal["consent", "budget", "ledger", "round"]
+FAILED = "failed"  # the reason of whatever goes wrong inside a node: outside, all of it looks alike
 Text = Annotated[str, Field(max_length=600)]
 
 

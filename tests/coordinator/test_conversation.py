@@ -101,6 +101,16 @@ def test_it_ends_as_soon_as_too_many_have_refused(time: Time) -> None:
     assert len(ask.asked) == 1
 
 
+def test_a_party_in_which_something_failed_is_asked_again(time: Time) -> None:
+    """A disk that is full now may have room in a second."""
+    failed = Answer(messages.Refusal(code="round", reason="failed"))
+    ask = Parties(time, a=[FINE], b=[failed, failed, FINE])
+    assert set(heard(ask, 2)) == {"a", "b"}
+    assert [who for who, _ in ask.asked] == ["a b", "b", "b"]
+    with pytest.raises(PartyUnavailable, match="b refused: failed"):
+        heard(Parties(time, a=[FINE], b=[failed]), 2)
+
+
 def refuse_b(party: str, _: Answer) -> str:
     if party == "b":
         raise IntegrityError("b lies")

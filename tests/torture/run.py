@@ -205,7 +205,7 @@ def wanted(arguments: Sequence[str] | None) -> Wanted:
     parser.add_argument(
         "--seed", type=int, default=int(time.time()), help="repeats the choices of a run, not its times"
     )
-    parser.add_argument("--rounds", type=int, default=14 if quick else 320, help="how many in all")
+    parser.add_argument("--rounds", type=int, default=14 if quick else 350, help="how many in all")
     parser.add_argument("--minutes", type=float, default=1.3 if quick else 40.0, help="begin no round after so many")
     parser.add_argument("--only", choices=list(FAULTS), default="", help="this fault in every round")
     parser.add_argument(
