@@ -177,6 +177,10 @@ def _asker(grid: Grid, nodes: Mapping[str, int]) -> Ask:
     return ask
 
 
+# A refusal and not silence: whoever is silent is asked again, and each such answer is kept until the round ends.
+_UNREADABLE = Answer(messages.Refusal(code="round", reason="an answer that cannot be read"))
+
+
 def _answer(reply: Message) -> Answer:
     if not reply.has_content():
         return Answer(None, missing=reply.error.reason or "no reason given")
@@ -184,11 +188,11 @@ def _answer(reply: Message) -> Answer:
     record, words = reply.content.get("reply"), reply.content.get("words")
     body = record.get("body") if isinstance(record, ConfigRecord) else None
     if not isinstance(body, bytes):
-        return Answer(None, missing="an answer that cannot be read")
+        return _UNREADABLE
     try:
         return Answer(messages.read_reply(body), _payload(words) if isinstance(words, ArrayRecord) else b"")
     except IntegrityError:
-        return Answer(None, missing="an answer that cannot be read")
+        return _UNREADABLE
 
 
 def _payload(record: ArrayRecord) -> bytes | memoryview:

@@ -50,7 +50,7 @@ class Deadline:
 
     def pause(self, tries: int) -> None:
         """Wait before asking again: longer each time, and never as long as others do, so that not all ask at once."""
-        longest = min(LONGEST_PAUSE_S, 0.1 * 2**tries)
+        longest = min(LONGEST_PAUSE_S, 0.1 * 2 ** min(tries, 10))
         sleep(max(0.0, min(self.left, longest * (0.5 + secrets.randbelow(500) / 1000))))
 
 
@@ -73,7 +73,9 @@ def enough(
     good, why = dict[str, _T](), dict[str, str]()
     waiting, tries = dict(requests), 0
     while (left := deadline.left) > 0:
-        for party, answer in ask(waiting, left if least == len(requests) else min(left, patience)).items():
+        # Longer each time: what is needed of a slow party must come in one piece.
+        wait = left if least == len(requests) else min(left, patience * 2 ** min(tries, 20))
+        for party, answer in ask(waiting, wait).items():
             if answer.reply is None:
                 why[party] = f"{party} did not answer ({answer.missing})"
                 continue

@@ -109,8 +109,11 @@ class RoomLedger:
                 match answer.reply:
                     case Cosigned():
                         self._keep(party, size, answer.reply)
-                    case Behind():  # (2)
-                        start[party] = self._known(party, answer.reply.size)
+                    case Behind() if answer.reply.size <= size:  # (2)
+                        start[party] = answer.reply.size
+                    case Behind():
+                        self._check_shown(party, answer.reply)
+                        silent.append(f"{party}: it says that it holds {answer.reply.size} entries, and shows nothing")
                     case Refusal():
                         refused.append(f"{party}: {answer.reply.reason}")
                     case _:
@@ -139,13 +142,17 @@ class RoomLedger:
         notes.verify_cosignature(checkpoint, key, reply.line + "\n")
         self.book.add_cosignature(size, party, reply.line + "\n")
 
-    def _known(self, party: str, size: int) -> int:
-        if size > self.book.size:
+    def _check_shown(self, party: str, said: Behind) -> None:
+        """Raise Stale where a party shows that this coordinator has signed more entries than it has now."""
+        try:
+            checkpoint, _ = notes.open_note(said.checkpoint, self._log_key(), self._witness_keys())
+        except IntegrityError:
+            return
+        if checkpoint.size > self.book.size:
             raise Stale(
-                f"{party} holds {size} entries, this ledger {self.book.size}: it was restored from an older copy",
+                f"{party} holds {said.size} entries, this ledger {self.book.size}: it was restored from an older copy",
                 "put the newest copy back; nothing may be written to an older one",
             )
-        return size
 
     def _cosigned_sizes(self) -> dict[str, int]:
         sizes: dict[str, int] = {}

@@ -96,8 +96,10 @@ def run(
             lost = sorted(set(plan.parties) - set(survivors))
             progress(f"{step.step}: releasing" + (f", without {', '.join(lost)}" if lost else ""))
             _release(round_, step.step, step.nonce, noised, survivors, ledger, ask)
-    except SumroomError as exc:
+    except (RoundEnded, Refused, IntegrityError) as exc:
         raise _ended(round_, exc, ledger, ask) from None
+    except (SumroomError, OSError):  # a full disk here, say: the round stays open, and whoever is next goes on with it
+        raise
     except Exception:  # a fault of ours: it would be there again
         _forfeit(round_, None, ledger, ask)
         raise

@@ -107,6 +107,13 @@ class Filter:
         named = " ".join(sorted(survivors))
         self._note("settled", "survivors", (room, round_id, step), named, "other survivors were settled before")
 
+    def settled(self, room: str, round_id: str, step: str) -> list[str] | None:
+        """The survivors of a step that were noted, ascending."""
+        row = self._db.execute(
+            "SELECT survivors FROM settled WHERE room=? AND round=? AND step=?", (room, round_id, step)
+        ).fetchone()
+        return None if row is None else str(row[0]).split(" ")
+
     def _note(self, table: str, column: str, key: tuple[str, str, str], value: str, otherwise: str) -> None:
         with self._transaction():
             self._db.execute(f"INSERT OR IGNORE INTO {table} VALUES(?,?,?,?)", (*key, value))

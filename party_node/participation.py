@@ -202,8 +202,11 @@ class Participation:
 
     def check_settled(self, commit: Commit) -> None:
         """Raise Refused for a commit that names other survivors than this party settled for its step."""
-        settled = self.store.settled(commit.round, commit.step)
-        if settled is not None and settled != list(commit.survivors):
+        kept = (
+            self.store.settled(commit.round, commit.step),
+            self.filter.settled(self.room.room, commit.round, commit.step),
+        )
+        if any(settled is not None and settled != list(commit.survivors) for settled in kept):
             raise Refused(f"the commit of step {commit.step} names other survivors than were settled")
 
     def forget_ended(self) -> None:

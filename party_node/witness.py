@@ -55,7 +55,7 @@ def cosign(request: Witness, *, room: Room, party: str, signing: Ed25519PrivateK
         if (checkpoint.size, checkpoint.root) != (book.size, book.root()):
             raise IntegrityError("a second checkpoint of the same size with another root: the ledger is forked")
     elif request.old_size != book.size:
-        return Behind(size=book.size)
+        return Behind(size=book.size, checkpoint=book.checkpoint(book.size) if book.size else "")
     else:
         # (2) before (3), so that nothing is kept that this party would not cosign
         for entry in map(decode, entries):

@@ -51,14 +51,17 @@ def honest_shares(quorum: int, collusion: int) -> int:
 def recovery_threshold(adders: int, collusion: int) -> int:
     """t: the fewest shares that a release may be made of, and the fewest adders that must agree to anything about it.
 
-    The least t ≤ N with t > (N + c)/2 and t > 2N/3, for N adders of which c may collude, 0 ≤ c < N. Why: two sets of t
-    among N share at least 2t − N > c parties, so at least one honest one; and an honest party signs one set of
-    survivors, and cosigns one history, only. With three adders or fewer it is all of them: nothing can be recovered.
-    Source: Bonawitz et al. 2017, "Practical Secure Aggregation", section 4.3 and Theorem 6.5 (active attackers).
+    The least t with t > (N + c + 1)/2 and t > 2N/3, and never more than N, for N adders of which c may collude,
+    0 ≤ c < N. Why: two sets of t among N share at least 2t − N ≥ c + 2 parties. Two of them are honest; the disk of one
+    may have been put back to an older copy, and there is still one that agrees to one roster, signs one set of
+    survivors, and cosigns one history, only. Where t is N nobody can be lost, and no two sets differ; with four adders
+    or fewer that is always so.
+    Source: Bonawitz et al. 2017, "Practical Secure Aggregation", section 4.3 and Theorem 6.5 (active attackers), where
+    t > (N + c)/2: an honest party of theirs forgets nothing.
     """
     if not 0 <= collusion < adders:
         raise UsageError(f"{collusion} of {adders} adders cannot collude; it must be 0 to {adders - 1}")
-    return max((adders + collusion) // 2 + 1, 2 * adders // 3 + 1)
+    return min(adders, max((adders + collusion + 1) // 2 + 1, 2 * adders // 3 + 1))
 
 
 def variance_for(rho_nano: int, sensitivity_sq: int, honest: int) -> int:

@@ -119,10 +119,15 @@ class Cosigned(Frozen):
 
 
 class Behind(Frozen):
-    """The node's copy of the ledger has another size than the growth starts from."""
+    """The node's copy of the ledger has another size than the growth starts from.
+
+    `checkpoint`: its note of that size, signed by the coordinator, or nothing where it has no entry: a party that only
+    says that it has more could stop the room with a word.
+    """
 
     type: Literal["behind"] = "behind"
     size: Count
+    checkpoint: str
 
 
 class Prepare(Frozen):

@@ -218,7 +218,7 @@ class Plan(Frozen):
             raise ValueError(
                 f"quorum is {self.quorum}; with {n} parties of which {self.collusion} may collude it must be at least "
                 f"{least}: two sets of survivors must share an honest party"
-                + ("; with three parties or fewer nothing can be recovered" if n <= 3 else "")
+                + ("; with four parties or fewer nothing can be recovered" if n <= 4 else "")
             )
 
     def _check_delta(self) -> None:

@@ -20,6 +20,7 @@ import hashlib
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
+from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -36,6 +37,7 @@ from .errors import IntegrityError
 from .masking import PRIME, MaskKey, Occasion, Secrets, Streams, Words, exchange, roster_digest
 
 SIZE = 32  # bytes of a secret, and of a piece of one
+MOST_CHOICES = 500  # of helpers, to find those who gave out what they were dealt: all with up to two liars among 30
 _COEFFICIENT = 48  # bytes that become a number below PRIME; 2^-128 away from uniform
 _BOX = len(keys.base64_text(bytes(2 * SIZE + 16)))  # the tag of RFC 8439 has 16 bytes
 _NONCE = bytes(12)  # one message is ever sealed under a key
@@ -203,12 +205,14 @@ class _Together:
         raise IntegrityError(f"the pieces of the secrets that {party} dealt do not fit together")
 
     def _choices(self) -> Iterator[tuple[str, ...]]:
-        """The first so many helpers; then without one of them, for each."""
-        needed = self._circle.threshold
-        yield tuple(self._helpers[:needed])
-        if len(self._helpers) > needed:
-            for without in self._helpers[:needed]:
-                yield tuple([helper for helper in self._helpers if helper != without][:needed])
+        """The first so many helpers; then without one of them, for each; then without two, and so on."""
+        needed, tried = self._circle.threshold, 0
+        for few in range(len(self._helpers) - needed + 1):
+            for without in combinations(self._helpers, few):
+                yield tuple([helper for helper in self._helpers if helper not in without][:needed])
+                tried += 1
+                if tried == MOST_CHOICES:
+                    return
 
     def _weights_of(self, chosen: tuple[str, ...]) -> list[int]:
         """Lagrange's weights at 0: Π x_j / (x_j − x_i) over the others, mod PRIME."""

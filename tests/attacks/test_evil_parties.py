@@ -88,9 +88,9 @@ def test_a_clock_that_would_date_the_ledger_forward(siege: Siege) -> None:
 
 
 def test_a_party_that_claims_more_entries_than_there_are(siege: Siege) -> None:
-    reason = "alpha holds 9999 entries"
+    reason = "alpha: it says that it holds 9999 entries, and shows nothing"
     answer: Bend = lambda request, true: (  # noqa: E731
-        Answered(messages.Behind(size=9999)) if isinstance(request, messages.Witness) else true
+        Answered(messages.Behind(size=9999, checkpoint="no note")) if isinstance(request, messages.Witness) else true
     )
     siege.betray("alpha", answer)
     raised = siege.launch()

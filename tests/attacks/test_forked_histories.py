@@ -54,7 +54,7 @@ def test_two_releases_of_one_step_in_two_histories(answered: Siege, computed: li
     cosigned(siege, one, "alpha")
     cosigned(siege, two, "beta", "gamma")
     with siege.nothing_changes():
-        assert siege.say("alpha", histories.growth(two, size)).reply == messages.Behind(size=size + 1)
+        assert siege.say("alpha", histories.growth(two, size)).reply == behind(siege, "alpha", size + 1)
         assert siege.say("alpha", histories.growth(two, size + 1)).refusal == FORKED
         assert siege.say("beta", histories.growth(one, size + 1)).refusal == FORKED
         for ledger, request, party, missing in (
@@ -133,8 +133,8 @@ def test_a_ledger_rolled_back_and_written_on_otherwise(besiege: Besiege, stages:
     otherwise.append([{"type": "forfeit@v1", "round": round_, "reason": "deadline"}])
     with siege.nothing_changes():
         for party in PARTIES:
-            assert siege.say(party, histories.growth(older, 0)).reply == messages.Behind(size=size)
-            assert siege.say(party, histories.growth(otherwise, size - 1)).reply == messages.Behind(size=size)
+            assert siege.say(party, histories.growth(older, 0)).reply == behind(siege, party, size)
+            assert siege.say(party, histories.growth(otherwise, size - 1)).reply == behind(siege, party, size)
             asked = histories.growth(otherwise, size)
             assert siege.say(party, asked).refusal == FORKED
             otherwise_longer = histories.growth(otherwise, size).model_copy(
@@ -207,3 +207,8 @@ def test_a_commit_of_a_sum_that_the_coordinator_made_up(besiege: Besiege, stages
             assert "is not what its reserve says is next" in siege.say(party, ready).refusal[1]
             assert siege.guests[party].node.store.sent_share(ready.occasion.round, ready.occasion.step) is None
     assert computed == ["rfm-cuts"] * 3  # for the mask keys
+
+
+def behind(siege: Siege, party: str, size: int) -> messages.Behind:
+    """What a party of so many entries says, with the note that it holds of them."""
+    return messages.Behind(size=size, checkpoint=siege.guests[party].node.book.checkpoint(size))

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from coordinator import app
+from protocols import messages
 from protocols.carrier import codec
 
 # isort: split
@@ -37,8 +38,8 @@ def test_words_whose_shape_lies_are_other_bytes_and_no_exception(shape: tuple[in
 
 
 @pytest.mark.parametrize("record", [None, ConfigRecord({"body": "text"}), ConfigRecord({"body": b"{}"}), ArrayRecord()])
-def test_a_reply_that_cannot_be_read_is_an_answer_that_is_missing(record: Any) -> None:
+def test_a_reply_that_cannot_be_read_is_a_refusal_and_is_not_asked_for_again(record: Any) -> None:
     codec.prepare_process()
     records = RecordDict({} if record is None else {"reply": record})
     answer = app._answer(app.Message(records, 7, "query.ask"))
-    assert (answer.reply, answer.missing) == (None, "an answer that cannot be read")
+    assert answer.reply == messages.Refusal(code="round", reason="an answer that cannot be read")

@@ -221,6 +221,9 @@ def test_a_commit_that_names_others_than_were_settled_is_not_cosigned(five: Any)
     for party in FIVE:
         refused(five.say(party, growth), f"the commit of step {step.step} names other survivors than were settled")
         assert five.nodes[party].book.size == size
+    # a state that has forgotten what it settled: the accounts have not
+    five.nodes["alpha"].store.settled = lambda *_: None
+    refused(five.say("alpha", growth), f"the commit of step {step.step} names other survivors than were settled")
 
 
 # -- both kinds of one secret ------------------------------------------------------------------------------------------

@@ -90,10 +90,10 @@ def test_the_same_growth_asked_again_is_cosigned_again_and_charged_once(
 
 
 def test_growth_that_does_not_start_at_the_copys_end_is_answered_with_its_size(room: Any, growth: Witness) -> None:
-    size = growth.old_size
+    size, note = growth.old_size, room.nodes["alpha"].book.checkpoint()
     for old, entries in ((0, []), (2, growth.entries), (size - 1, growth.entries), (size + 1, growth.entries)):
         behind = growth.model_copy(update={"old_size": old, "entries": entries})
-        assert room.say("alpha", behind) == messages.Behind(size=size)
+        assert room.say("alpha", behind) == messages.Behind(size=size, checkpoint=note)
 
 
 def test_growth_with_an_entry_changed_left_out_added_or_without_its_proof_is_refused(

@@ -75,21 +75,22 @@ def pairs(most: int) -> list[tuple[int, int]]:
 
 def test_the_threshold_is_the_least_number_that_is_above_both_bounds_and_never_more_than_all() -> None:
     for adders, collusion in pairs(64):
-        enough = [t for t in range(1, adders + 1) if 2 * t > adders + collusion and 3 * t > 2 * adders]
-        assert recovery_threshold(adders, collusion) == enough[0]
+        enough = [t for t in range(1, adders + 1) if 2 * t > adders + collusion + 1 and 3 * t > 2 * adders]
+        assert recovery_threshold(adders, collusion) == (enough or [adders])[0]
 
 
-def test_two_sets_of_threshold_size_share_more_parties_than_may_collude() -> None:
+def test_two_sets_of_threshold_size_share_two_parties_more_than_may_collude_or_are_everybody() -> None:
+    """Two: of which one may have been put back to an older copy of its disk, and have forgotten what it signed."""
     for adders, collusion in pairs(7):
         sets = [set(s) for s in combinations(range(adders), recovery_threshold(adders, collusion))]
-        assert all(len(one & other) > collusion for one in sets for other in sets)
+        assert len(sets) == 1 or all(len(one & other) >= collusion + 2 for one in sets for other in sets)
 
 
-def test_nothing_can_be_recovered_among_three_or_when_all_but_one_or_two_may_collude() -> None:
+def test_nothing_can_be_recovered_among_four_or_when_all_but_one_or_two_may_collude() -> None:
     for adders, collusion in pairs(64):
-        if (adders <= 3 and collusion >= 1) or collusion >= adders - 2:
+        if (adders <= 4 and collusion >= 1) or collusion >= adders - 3:
             assert recovery_threshold(adders, collusion) == adders
-    assert (recovery_threshold(4, 1), recovery_threshold(5, 1), recovery_threshold(50, 10)) == (3, 4, 34)
+    assert (recovery_threshold(4, 1), recovery_threshold(5, 1), recovery_threshold(50, 10)) == (4, 4, 34)
 
 
 @pytest.mark.parametrize(("adders", "collusion"), [(0, 0), (1, 1), (3, 3), (3, -1)])

@@ -89,7 +89,7 @@ def test_noise_is_planned_for_the_quorum_and_a_person_is_charged_for_each_share_
         ({"parties": ["Grocer"]}, "parties"),
         ({"recipients": []}, "recipients"),
         ({"quorum": 4}, "larger than the number of parties"),
-        ({"quorum": 2}, "quorum is 2; .* must be at least 3: .* with three parties or fewer nothing can be recovered"),
+        ({"quorum": 2}, "quorum is 2; .* must be at least 3: .* with four parties or fewer nothing can be recovered"),
         ({"parties": FIVE, "recipients": FIVE, "quorum": 3, "collusion": 1}, "quorum is 3; .* must be at least 4: "),
         ({"parties": FIVE, "recipients": FIVE, "quorum": 4, "collusion": 3}, "quorum is 4; .* must be at least 5: "),
         ({"collusion": 0}, "collusion is 0"),

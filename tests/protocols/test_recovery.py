@@ -110,6 +110,16 @@ def test_a_wrong_piece_is_refused_where_there_is_no_helper_to_spare(how: str, ab
         made.unmask(total, given_out)
 
 
+def test_as_many_wrong_helpers_are_done_without_as_there_are_to_spare() -> None:
+    made = step(10, 7, lost=0)
+    total, exact = ones(made)
+    given_out = made.give_out()
+    for liar in (0, 4, 8):
+        name = made.survivors[liar]
+        given_out[name] = {party: broken(piece, "another") for party, piece in given_out[name].items()}
+    assert made.unmask(total, given_out).tolist() == exact
+
+
 @MODEST
 @given(liars=st.lists(st.integers(0, 6), unique=True, min_size=2), about=st.integers(0, 7))
 def test_however_many_lie_the_sum_is_the_true_one_or_none(liars: list[int], about: int) -> None:

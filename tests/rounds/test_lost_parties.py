@@ -12,7 +12,7 @@ import pytest
 from coordinator import rounds
 from coordinator.conversation import Answer
 from protocols import keys, messages
-from protocols.errors import PartyUnavailable, RoundEnded
+from protocols.errors import PartyUnavailable, RoundEnded, UsageError
 from tests.rounds import lab as rooms
 
 KINDS = (messages.Prepare, messages.Agree, messages.Contribute, messages.Settle, messages.Unmask)
@@ -256,3 +256,33 @@ def test_a_release_that_too_many_refuse_ends_the_round_at_once(room: rooms.Room)
     with pytest.raises(RoundEnded, match="alpha, delta did not take the release"):
         rounds.run(room.plan, room.ledger, ask)
     assert room.waited < room.plan.deadline_s
+
+
+def test_a_party_that_says_it_holds_more_entries_and_shows_none_is_left_out(room: rooms.Room) -> None:
+    """A word of one party must not stop the room."""
+
+    def ask(requests: Mapping[str, messages.Request], timeout: float) -> dict[str, Answer]:
+        answers = dict(room.ask(requests, timeout))
+        committed = any(round_.commits for round_ in room.book.accounts.rounds.values())
+        if committed and "delta" in answers and isinstance(requests["delta"], messages.Witness):
+            answers["delta"] = Answer(messages.Behind(size=10**6, checkpoint=room.book.checkpoint()))
+        return answers
+
+    assert len(rounds.run(room.plan, room.ledger, ask)) == 2
+
+
+@pytest.mark.parametrize("fault", [UsageError("the disk is full"), OSError("no space left on device")])
+@pytest.mark.usefixtures("exact")
+def test_a_fault_of_the_coordinators_disk_leaves_the_round_open_and_it_goes_on(
+    room: rooms.Room, fault: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise fault
+
+    with monkeypatch.context() as broken:
+        broken.setattr("coordinator.steps.StepUnderWay._keep", full)
+        with pytest.raises(type(fault)):
+            room.run()
+    assert [round_.state for round_ in room.book.accounts.rounds.values()] == ["open"]
+    assert len(room.run()) == 2
+    assert [round_.state for round_ in room.book.accounts.rounds.values()] == ["done"]

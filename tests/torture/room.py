@@ -47,7 +47,7 @@ class Made:
 
 def trust(n: int) -> list[tuple[int, int]]:
     """(quorum, collusion) to try, the wished one first: shares that may be missing, where a plan allows that."""
-    wished = [] if n < 5 else [(max((n + c) // 2 + 1, 2 * n // 3 + 1), c) for c in (1,)]
+    wished = [] if n < 5 else [(max((n + c + 1) // 2 + 1, 2 * n // 3 + 1), c) for c in (1,)]
     return [*((q, c) for q, c in wished if q < n), (n, n - 1)]
 
 
