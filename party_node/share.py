@@ -1,7 +1,7 @@
 """The only way out for what was computed from data: noise, then masks, then a signature.
 
 1. `draw`: the exact sum gets this party's noise, drawn by OpenDP; nothing before this line ever leaves
-2. `build`: masks make the noised sum look uniform to everybody who misses one pair's secret;
+2. `build`: masks make the noised sum look uniform to everybody who misses one pair's secret
 3. the signature binds room, plan, round, step, nonce, attempt and the digest of the very bytes
 
 The caller keeps what was drawn before anything that follows from it leaves, and draws once for a step

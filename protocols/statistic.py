@@ -179,7 +179,7 @@ class Step:
 class Noise:
     """What an answer must know of the noise in its sum.
 
-    shares          how many parties' shares arrived, each with its full noise
+    shares          how many parties' shares arrived, each with its noise
     variance_micro  the variance of one share, in millionths of squared integer units
     """
 

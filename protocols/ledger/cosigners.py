@@ -7,7 +7,7 @@
 t is the recovery threshold of the step (`budget.recovery_threshold`), by its mechanism in the reserve. Why it is
 enough: any two sets of t among those who add noise share more than `collusion` parties, so at least one honest one, and
 an honest party cosigns one history only; so there is one release of a step. Why not all survivors: a party that is
-lost between its share and the commit must not end the round. With three adders or fewer t is all of them. A forfeit
+lost between its share and the commit must not end the round. With four adders or fewer t is all of them. A forfeit
 needs the quorum only, so that a round can end without the party that was lost in it.
 """
 
