@@ -249,7 +249,7 @@ def _reserve(plan: Plan, ledger: RoomLedger, ask: Ask) -> _Round:
     round_ = _Round(plan, reserve, deadline)
     try:
         _countersign(round_, ledger, ask)
-    except SumroomError as exc:
+    except (RoundEnded, Refused, IntegrityError) as exc:
         raise _ended(round_, exc, ledger, ask) from None
     return round_
 

@@ -271,16 +271,17 @@ def test_a_party_that_says_it_holds_more_entries_and_shows_none_is_left_out(room
     assert len(rounds.run(room.plan, room.ledger, ask)) == 2
 
 
+@pytest.mark.parametrize("where", ["coordinator.delivery.countersign", "coordinator.steps.StepUnderWay._keep"])
 @pytest.mark.parametrize("fault", [UsageError("the disk is full"), OSError("no space left on device")])
 @pytest.mark.usefixtures("exact")
 def test_a_fault_of_the_coordinators_disk_leaves_the_round_open_and_it_goes_on(
-    room: rooms.Room, fault: Exception, monkeypatch: pytest.MonkeyPatch
+    room: rooms.Room, fault: Exception, where: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(*_: object) -> None:
         raise fault
 
     with monkeypatch.context() as broken:
-        broken.setattr("coordinator.steps.StepUnderWay._keep", full)
+        broken.setattr(where, full)
         with pytest.raises(type(fault)):
             room.run()
     assert [round_.state for round_ in room.book.accounts.rounds.values()] == ["open"]
