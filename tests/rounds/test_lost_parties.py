@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from pathlib import Path
+from collections.abc import Mapping
 from types import ModuleType
 
 import numpy as np
@@ -18,15 +17,10 @@ from tests.rounds import lab as rooms
 KINDS = (messages.Prepare, messages.Agree, messages.Contribute, messages.Settle, messages.Unmask)
 
 
-@pytest.fixture(scope="module")
-def five(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return rooms.make(tmp_path_factory.mktemp("five") / "trial", members=rooms.FIVE, **rooms.FOUR_OF_FIVE)
-
-
 @pytest.fixture
-def room(five: Path, tmp_path: Path) -> Iterator[rooms.Room]:
-    with rooms.Room(rooms.copy(five, tmp_path / "trial"), rooms.plan(**rooms.FOUR_OF_FIVE)) as room:
-        yield room
+def room(five: rooms.Room) -> rooms.Room:
+    """In this file a room is one of five."""
+    return five
 
 
 @pytest.fixture
