@@ -1,8 +1,8 @@
 """Whose cosignatures a checkpoint needs before anybody relies on what is new in it.
 
-    genesis, dataset, plan, reserve    every party of the room
-    commit                             t of the survivors that it names, and `cosign_quorum` parties in all
-    forfeit, or nothing new            `cosign_quorum` parties
+    genesis, key, party, grant, dataset, plan, reserve   every party in force after it
+    commit                                               t of the survivors that it names, and the quorum in all
+    anything else, or nothing new                        the quorum: `Members.least`
 
 t is the recovery threshold of the step (`budget.recovery_threshold`), by its mechanism in the reserve. Why it is
 enough: any two sets of t among those who add noise share more than `collusion` parties, so at least one honest one, and
@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from ..budget import recovery_threshold
 from ..errors import IntegrityError
 from .entries import STRONG, Commit, Entry
-from .reducer import Accounts
+from .state import State
 
 
 @dataclass(frozen=True)
@@ -32,19 +32,25 @@ class Needed:
     bound: str
 
 
-def cosigners_needed(entries: Iterable[Entry], accounts: Accounts) -> list[Needed]:
-    """All that must hold of the cosigners of a checkpoint with these new entries. accounts: after them, or later."""
-    parties = frozenset(accounts.genesis.parties)
-    needed = []
+def cosigners_needed(entries: Iterable[Entry], accounts: State) -> list[Needed]:
+    """All that must hold of the cosigners of a checkpoint with these new entries. accounts: after them, or later.
+
+    Who is asked is who was in force just after each entry. A party that leaves is not among those who cosign its going;
+    so whatever came before must have been cosigned before.
+    """
+    needed: dict[Needed, None] = {}
+    members = accounts.members
     for entry in entries:
+        members = accounts.members_at(entry.seq + 1)
         if isinstance(entry, STRONG):
-            return [Needed(parties, len(parties), "parties", "number")]
-        if isinstance(entry, Commit):
-            needed.append(_of_commit(entry, accounts))
-    return [*needed, Needed(parties, accounts.genesis.cosign_quorum, "parties", "quorum")]
+            parties = frozenset(members.parties)
+            needed[Needed(parties, len(parties), "parties", "number")] = None
+        elif isinstance(entry, Commit):
+            needed[_of_commit(entry, accounts)] = None
+    return [*needed, Needed(frozenset(members.parties), members.least, "parties", "quorum")]
 
 
-def check_cosigners(names: Collection[str], entries: Iterable[Entry], accounts: Accounts) -> None:
+def check_cosigners(names: Collection[str], entries: Iterable[Entry], accounts: State) -> None:
     """Raise IntegrityError unless `names` may together carry these new entries. accounts: after them, or later."""
     for needed in cosigners_needed(entries, accounts):
         missing = needed.names - set(names)
@@ -58,7 +64,7 @@ def check_cosigners(names: Collection[str], entries: Iterable[Entry], accounts: 
         )
 
 
-def _of_commit(commit: Commit, accounts: Accounts) -> Needed:
+def _of_commit(commit: Commit, accounts: State) -> Needed:
     steps = accounts.rounds[commit.round].reserve.steps
     mechanism = next(step.mechanism for step in steps if step.step == commit.step)
     threshold = recovery_threshold(len(mechanism.adders), mechanism.collusion)

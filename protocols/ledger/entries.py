@@ -11,85 +11,35 @@ Whether an entry is *allowed* is the reducer's to say; here it is only well-form
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from itertools import pairwise
-from typing import Annotated, Any, Literal, Self, TypeVar
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, TypeAdapter, ValidationError
+from pydantic import AfterValidator, BeforeValidator, Field, TypeAdapter, ValidationError
 from pydantic import model_validator as check_model
 
 from ..budget import micro
 from ..encoding import canonical, parse
-from ..errors import IntegrityError, UsageError
-from ..keys import public_key
+from ..errors import IntegrityError
 from ..schema import Base64, Block, Count, Decimal, Digest, Frozen, Hex16, Name, Positive, explain
-from .notes import VerifierKey, check_name, cosigner_key, log_key
+from .changes import Change, Grant, KeyChange, PartyChange
+from .fields import (
+    LIFETIME,
+    MAX_PARTIES,
+    PERSON,
+    Charge,
+    Key,
+    Names,
+    Numbered,
+    Origin,
+    Parties,
+    Pointer,
+    as_tuple,
+    distinct,
+)
+from .statements import Statement
 
 MAX_ENTRY_BYTES = 1 << 20
-MAX_PARTIES = 64
-# The two words that stand beside parties and blocks wherever budgets are listed.
-PERSON = "person"
-LIFETIME = "lifetime"
-
-T = TypeVar("T")
-_POINTER = re.compile(r"(/([^~/]|~[01])*)+")
-
-
-def _as_tuple(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list) else value
-
-
-def _distinct(items: tuple[T, ...]) -> tuple[T, ...]:
-    if len(set(items)) != len(items):
-        raise ValueError("named twice")
-    return items
-
-
-def _ascending(items: tuple[Any, ...]) -> tuple[Any, ...]:
-    # Why sorted: one set of parties has one spelling, and so one digest.
-    if any(a >= b for a, b in pairwise(items)):
-        raise ValueError("must be distinct and in alphabetical order")
-    return items
-
-
-def _key_text(text: str) -> str:
-    try:
-        public_key(text)
-    except IntegrityError as exc:
-        raise ValueError(exc.message) from None
-    return text
-
-
-def _origin(text: str) -> str:
-    try:
-        check_name(text)
-    except UsageError as exc:
-        raise ValueError(exc.message) from None
-    return text
-
-
-def _pointer(text: str) -> str:
-    if not _POINTER.fullmatch(text):
-        raise ValueError("not the path of a number (RFC 6901)")
-    return text
-
-
-Names = Annotated[tuple[Name, ...], BeforeValidator(_as_tuple), Field(min_length=1), AfterValidator(_distinct)]
-Parties = Annotated[
-    tuple[Name, ...],
-    BeforeValidator(_as_tuple),
-    Field(min_length=1, max_length=MAX_PARTIES),
-    AfterValidator(_ascending),
-]
-Pointer = Annotated[str, StringConstraints(min_length=1, max_length=400), AfterValidator(_pointer)]
-Charge = dict[Name, dict[Name, Count]]
-
-
-class Key(Frozen):
-    """An Ed25519 public key: base64 of 32 bytes."""
-
-    key: Annotated[Base64, AfterValidator(_key_text)]
 
 
 class Caps(Frozen):
@@ -107,21 +57,17 @@ class Caps(Frozen):
     lifetime_person: Count
 
 
-class _Numbered(Frozen):
-    """What every entry says: its number in the ledger, from 0, and the coordinator's clock in unix seconds."""
+class Genesis(Numbered):
+    """How the room begins: who is in it, which stretches of time have a budget, and how much.
 
-    seq: Count
-    time: Count
+    `genesis@v2` is that of a room whose members all have an ML-DSA-44 key beside the Ed25519 key.
+    """
 
-
-class Genesis(_Numbered):
-    """How the room begins: who is in it, which stretches of time have a budget, and how much."""
-
-    type: Literal["genesis@v1"] = "genesis@v1"
+    type: Literal["genesis@v1", "genesis@v2"]
     room: Name
-    origin: Annotated[str, AfterValidator(_origin)]
-    unit: Literal["person×party×block"] = "person×party×block"
-    accountant: Literal["zcdp"] = "zcdp"
+    origin: Origin
+    unit: Literal["person×party×block"]
+    accountant: Literal["zcdp"]
     coordinator: Key
     parties: Annotated[dict[Name, Key], Field(min_length=1, max_length=MAX_PARTIES)]
     blocks: Annotated[dict[Name, Block], Field(min_length=1)]
@@ -136,8 +82,11 @@ class Genesis(_Numbered):
             raise ValueError("the origin is also the name of a party")
         if PERSON in self.parties or LIFETIME in self.blocks:
             raise ValueError(f"no party can be named {PERSON}, and no block {LIFETIME}")
-        keys = [self.coordinator.key, *(party.key for party in self.parties.values())]
-        if len(set(keys)) != len(keys):
+        members = [self.coordinator, *self.parties.values()]
+        second = {member.ml_dsa_44 for member in members}
+        if (self.type == "genesis@v1") != (second == {None}) or (self.type == "genesis@v2") != (None not in second):
+            raise ValueError("in genesis@v1 no member has an ML-DSA-44 key, in genesis@v2 every one has")
+        if len({member.key for member in members}) != len(members) or len(second) not in (1, len(members)):
             raise ValueError("one key for two members of the room")
         self._check_blocks()
         self._check_caps()
@@ -157,19 +106,11 @@ class Genesis(_Numbered):
         if set(caps.lifetime_record) != parties:
             raise ValueError("caps.lifetime_record needs every party, and no other")
 
-    def log_key(self) -> VerifierKey:
-        """The key of the coordinator's signature on checkpoints."""
-        return log_key(self.origin, public_key(self.coordinator.key))
 
-    def witness_keys(self) -> dict[str, VerifierKey]:
-        """Party → the key of its cosignatures. The witness's name is the party's."""
-        return {name: cosigner_key(name, public_key(party.key)) for name, party in self.parties.items()}
-
-
-class Dataset(_Numbered):
+class Dataset(Numbered):
     """A party declares which data it will answer from. No counts: `people_cap` is a public upper bound."""
 
-    type: Literal["dataset@v1"] = "dataset@v1"
+    type: Literal["dataset@v1"]
     party: Name
     version: Hex16
     blocks: Names
@@ -179,10 +120,10 @@ class Dataset(_Numbered):
     signature: Base64
 
 
-class Plan(_Numbered):
+class Plan(Numbered):
     """A plan that all its parties approved; `plan` is the digest of its canonical form."""
 
-    type: Literal["plan@v1"] = "plan@v1"
+    type: Literal["plan@v1"]
     plan: Digest
     parties: Parties
     approvals: dict[Name, Base64]
@@ -203,7 +144,7 @@ class Mechanism(Frozen):
     collusion        how many of them might subtract theirs
     """
 
-    name: Literal["discrete_gaussian"] = "discrete_gaussian"
+    name: Literal["discrete_gaussian"]
     sensitivity_sq: Positive
     variance: Decimal
     slots: Positive
@@ -226,13 +167,13 @@ class Step(Frozen):
     charge: Positive
 
 
-class Reserve(_Numbered):
+class Reserve(Numbered):
     """The budget of a whole round, spent from here on, whatever becomes of the round."""
 
-    type: Literal["reserve@v1"] = "reserve@v1"
+    type: Literal["reserve@v1"]
     round: Hex16
     plan: Digest
-    steps: Annotated[tuple[Step, ...], BeforeValidator(_as_tuple), Field(min_length=1, max_length=1000)]
+    steps: Annotated[tuple[Step, ...], BeforeValidator(as_tuple), Field(min_length=1, max_length=1000)]
     blocks: Names
     charge: Charge
     datasets: dict[Name, Hex16]
@@ -248,31 +189,31 @@ class Reserve(_Numbered):
         return self
 
 
-class Commit(_Numbered):
+class Commit(Numbered):
     """A release: written before anybody gets it. digest: SHA-256 of the canonical, salted body."""
 
-    type: Literal["commit@v1"] = "commit@v1"
+    type: Literal["commit@v1"]
     round: Hex16
     step: Name
     digest: Digest
     recipients: Names
     numbers: Annotated[
-        tuple[Pointer, ...], BeforeValidator(_as_tuple), Field(max_length=100_000), AfterValidator(_distinct)
+        tuple[Pointer, ...], BeforeValidator(as_tuple), Field(max_length=100_000), AfterValidator(distinct)
     ]
     survivors: Parties
 
 
-class Forfeit(_Numbered):
+class Forfeit(Numbered):
     """A round that ended early. Its budget is spent; the coordinator may have seen a noised sum."""
 
-    type: Literal["forfeit@v1"] = "forfeit@v1"
+    type: Literal["forfeit@v1"]
     round: Hex16
     reason: Literal["party-unavailable", "deadline", "refused", "coordinator-restart", "integrity"]
 
 
-Entry = Genesis | Dataset | Plan | Reserve | Commit | Forfeit
-# A key rotation, a party's coming or going and a raised cap will join this set together with their types.
-STRONG: tuple[type[Entry], ...] = (Genesis, Dataset, Plan, Reserve)
+Entry = Genesis | Dataset | Plan | Reserve | Commit | Forfeit | Change | Statement
+# What every party must cosign before anybody relies on it.
+STRONG: tuple[type[Entry], ...] = (Genesis, KeyChange, PartyChange, Grant, Dataset, Plan, Reserve)
 
 _ENTRY: TypeAdapter[Entry] = TypeAdapter(Annotated[Entry, Field(discriminator="type")])
 

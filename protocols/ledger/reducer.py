@@ -3,180 +3,166 @@
 Coordinator, every party's node and the auditor run exactly this over the same entries, and so must agree. Amounts are
 integers in nano-ρ. There is no clock, no file and no float here; time is what the entries say.
 
-    spent by a party in a block    = Σ of its charges there, over all reserves
+    spent by a party in a block    = Σ of its charges there, over all reserves that were not refunded
     spent by a person in a block   = Σ of what the steps cost one person known to all parties (`budget.person_charge`)
     lifetime                       = Σ over the blocks
 
-Whatever is reserved is spent: no rule gives anything back.
+Whatever is reserved is spent, whatever becomes of the round; only a refund, signed by every party that was charged,
+gives it back, and only where nothing was released.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
-from types import MappingProxyType
-from typing import Literal
+from dataclasses import replace
+from itertools import pairwise
 
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-
-from ..budget import charge_for, decimal, honest_shares, person_charge, recovery_threshold
 from ..errors import Refused
 from ..keys import check, public_key
-from .entries import (
-    LIFETIME,
-    PERSON,
-    Commit,
-    Dataset,
-    Entry,
-    Forfeit,
-    Genesis,
-    Mechanism,
-    Plan,
-    Reserve,
-    approval_body,
-    signed_body,
-)
+from ..schema import day
+from .changes import Grant, KeyChange, PartyChange
+from .entries import Commit, Dataset, Entry, Forfeit, Genesis, Plan, Reserve, approval_body, signed_body
+from .fields import LIFETIME, MAX_PARTIES, PERSON
+from .members import Members
+from .reserving import check_mechanism, person_cost
+from .state import Round, State
+from .statements import Audit, Deny, Egress, Refund, Reuse, refund_body, statement_body
 
-# Below σ = 3 the sum of shares is no longer a discrete Gaussian to within 1e-15, and the charge would not hold.
-LEAST_VARIANCE_MICRO = 9_000_000
+DAY_S = 86_400
+_EPOCH = day("1970-01-01").toordinal()
 
 
-@dataclass(frozen=True)
-class Balance:
-    """Nano-ρ: the most that may be spent, and what is."""
+class Accounts(State):
+    """The state of a room, and the rules by which it moves on.
 
-    cap: int
-    spent: int
-
-    @property
-    def left(self) -> int:
-        return self.cap - self.spent
-
-
-@dataclass(frozen=True)
-class Round:
-    """What became of a reserve. commits: one for each finished step, in the order of the reserve's steps."""
-
-    reserve: Reserve
-    state: Literal["open", "done", "forfeited"] = "open"
-    commits: tuple[Commit, ...] = ()
-
-
-class Accounts:
-    """The state of a room after some entries. `apply` moves it on by one entry, or raises and leaves it unchanged.
-
-    Each rule method checks everything first and changes something only in its last lines: that is why a refusal
-    changes nothing.
+    `apply` moves it on by one entry, or raises and leaves it unchanged.
     """
-
-    def __init__(self) -> None:
-        self._genesis: Genesis | None = None
-        self._keys: dict[str, Ed25519PublicKey] = {}
-        self._size = 0
-        self._time = 0
-        self._spent: dict[tuple[str, str], int] = {}
-        self._plans: dict[str, Plan] = {}
-        self._datasets: dict[str, Dataset] = {}
-        self._versions: set[tuple[str, str]] = set()
-        self._rounds: dict[str, Round] = {}
-        self._nonces: set[str] = set()
-        self._digests: set[str] = set()
-
-    def fork(self) -> Accounts:
-        """An independent copy, to try entries on. Entries themselves are shared: they never change."""
-        twin = Accounts()
-        twin._genesis, twin._keys, twin._size, twin._time = self._genesis, self._keys, self._size, self._time
-        twin._spent, twin._plans, twin._datasets = dict(self._spent), dict(self._plans), dict(self._datasets)
-        twin._versions, twin._rounds = set(self._versions), dict(self._rounds)
-        twin._nonces, twin._digests = set(self._nonces), set(self._digests)
-        return twin
-
-    # --- reading ---------------------------------------------------------------------------------------------------
-
-    @property
-    def size(self) -> int:
-        """How many entries were applied; the number of the next one."""
-        return self._size
-
-    @property
-    def time(self) -> int:
-        """The time of the last entry, unix seconds."""
-        return self._time
-
-    @property
-    def genesis(self) -> Genesis:
-        """The first entry. Raises Refused while there is none."""
-        if self._genesis is None:
-            raise Refused("the ledger is empty: its first entry must be a genesis")
-        return self._genesis
-
-    @property
-    def plans(self) -> Mapping[str, Plan]:
-        """Approved plans by digest."""
-        return MappingProxyType(self._plans)
-
-    @property
-    def datasets(self) -> Mapping[str, Dataset]:
-        """Each party's latest declared dataset."""
-        return MappingProxyType(self._datasets)
-
-    @property
-    def rounds(self) -> Mapping[str, Round]:
-        """Rounds by id, in the order of their reserves."""
-        return MappingProxyType(self._rounds)
-
-    def balance(self, who: str, block: str) -> Balance:
-        """What `who` has spent in `block`, and may.
-
-        who     a party, for one person's records there; or PERSON, for one person at all parties together
-        block   a block; or LIFETIME, for all of them together
-        """
-        caps = self.genesis.caps
-        if who == PERSON:
-            cap = caps.lifetime_person if block == LIFETIME else caps.person[block]
-        else:
-            cap = caps.lifetime_record[who] if block == LIFETIME else caps.record[who][block]
-        blocks = list(self.genesis.blocks) if block == LIFETIME else [block]
-        return Balance(cap, sum(self._spent.get((who, b), 0) for b in blocks))
-
-    def balances(self) -> dict[tuple[str, str], Balance]:
-        """Every balance by (who, block): each party's blocks and lifetime, then those of a person at all parties."""
-        whos, blocks = [*self.genesis.parties, PERSON], [*self.genesis.blocks, LIFETIME]
-        return {(who, block): self.balance(who, block) for who in whos for block in blocks}
 
     # --- the rules -------------------------------------------------------------------------------------------------
 
     def apply(self, entry: Entry) -> None:
         """Take one entry in. Raises Refused (a rule) or IntegrityError (a signature); then nothing has changed."""
+        mark = self.mark()
         self._check_place(entry)
+        try:
+            self._follow(entry)
+        except BaseException:
+            self.roll_back(mark)
+            raise
+        self._size, self._time = self._size + 1, entry.time
+
+    def _follow(self, entry: Entry) -> None:
         match entry:
+            case Commit():
+                self._commit(entry)
+            case Reserve():
+                self._reserve(entry)
             case Genesis():
                 self._open_room(entry)
             case Dataset():
                 self._declare(entry)
             case Plan():
                 self._approve(entry)
-            case Reserve():
-                self._reserve(entry)
-            case Commit():
-                self._commit(entry)
-            case Forfeit():  # pragma: no branch - there is no other type
+            case Forfeit():
                 self._forfeit(entry)
-        self._size, self._time = self._size + 1, entry.time
+            case KeyChange():
+                self._change(entry, self.members.after_key(entry))
+            case PartyChange():
+                self._party(entry)
+            case Grant():
+                self._grant(entry)
+            case Refund():
+                self._refund(entry)
+            case Reuse():
+                self._reuse(entry)
+            case Deny():
+                for party in entry.parties:
+                    self._check_party(party)
+            case Egress():
+                self._sent(entry)
+            case Audit():  # pragma: no branch - there is no other type
+                self._audited(entry)
 
     def _check_place(self, entry: Entry) -> None:
         if entry.seq != self._size:
             raise Refused(f"entry {entry.seq} where {self._size} is next")
         if entry.time < self._time:
             raise Refused(f"entry from the past: {entry.time}, after one of {self._time}")
-        if self._genesis is None and not isinstance(entry, Genesis):
-            raise Refused("the ledger is empty: its first entry must be a genesis")
+        if isinstance(entry, Genesis):
+            return
+        if self.members.coordinator is None and not isinstance(entry, KeyChange):
+            raise Refused("the coordinator's key is revoked: only a new key of its own may follow")
 
     def _open_room(self, entry: Genesis) -> None:
         if self._genesis is not None:
             raise Refused("a second genesis")
         self._genesis = entry
-        self._keys = {name: public_key(party.key) for name, party in entry.parties.items()}
+        for name, member in {**entry.parties, entry.origin: entry.coordinator}.items():
+            self._use_keys(name, member.key, member.ml_dsa_44)
+        for name, block in entry.blocks.items():
+            self._put(self._blocks, name, block)
+        for party, row in entry.caps.record.items():
+            self._set_caps(party, {**row, LIFETIME: entry.caps.lifetime_record[party]})
+        self._set_caps(PERSON, {**entry.caps.person, LIFETIME: entry.caps.lifetime_person})
+        self._put(self._epochs, 1, Members.of(entry))
+
+    def _change(self, entry: KeyChange | PartyChange, after: Members) -> None:
+        """A change of keys or parties holds from the entry after it on. No key comes twice, not even back."""
+        brings = entry.action not in ("revoke", "leave")
+        if brings:
+            # `add` beside a key in force names that key, which stays.
+            stays = entry.action == "add" and self.members.keys_of(_member(entry)) is not None
+            self._use_keys(_member(entry), None if stays else entry.key, entry.ml_dsa_44)
+        self._put(self._epochs, entry.seq + 1, after)
+
+    def _party(self, entry: PartyChange) -> None:
+        """A party comes with caps for every block, or goes when no round that charges it is open.
+
+        One that comes back under its name finds there what it had spent.
+        """
+        if entry.action == "join":
+            if len(self.members.parties) + len(self.members.revoked) >= MAX_PARTIES:
+                raise Refused(f"a room has at most {MAX_PARTIES} parties")
+            if set(entry.caps) != {*self._blocks, LIFETIME}:
+                raise Refused(f"the caps of {entry.party} must be those of every block and of its lifetime")
+        else:
+            for name, round_ in self._rounds.items():
+                if round_.state == "open" and entry.party in round_.reserve.charge:
+                    raise Refused(f"{entry.party} cannot leave while round {name} is open")
+        self._change(entry, self.members.after_party(entry))
+        self._set_caps(entry.party, entry.caps)
+
+    def _grant(self, entry: Grant) -> None:
+        """More budget: with new days, or for old ones where those whose data it is have signed that very cap.
+
+        1. new blocks have new days, and a cap for every party and for a person
+        2. every cap rises, and is of a party and a block that there are
+        3. signed by exactly those whose business it is
+        """
+        members, everybody = self.members, {*self.members.parties, *self.members.revoked}
+        # (1)
+        taken = sorted([*self._blocks.values(), *entry.blocks.values()], key=lambda block: block.first)
+        if set(entry.blocks) & set(self._blocks) or any(a.meets(b) for a, b in pairwise(taken)):
+            raise Refused("a new block shares its name or a day with another: no day gets its budget a second time")
+        for who in sorted({*everybody, PERSON}) if entry.blocks else ():
+            if not set(entry.blocks) <= set(entry.caps.get(who, {})):
+                raise Refused(f"the grant has no cap of {who} for every new block")
+        # (2)
+        for who, row in entry.caps.items():
+            if who != PERSON and who not in everybody:
+                raise Refused(f"{who} is not a party of this room")
+            for block, cap in row.items():
+                if block not in self._blocks and block not in entry.blocks and block != LIFETIME:
+                    raise Refused(f"no block {block} in this room")
+                if cap <= self._caps.get((who, block), 0):
+                    raise Refused(f"a grant raises the cap of {who} in {block}, it never lowers it")
+        # (3)
+        all_ = bool(entry.blocks) or PERSON in entry.caps
+        members.check_grant(entry, members.parties if all_ else entry.caps)
+        for name, block_ in entry.blocks.items():
+            self._put(self._blocks, name, block_)
+        for who, row in entry.caps.items():
+            self._set_caps(who, row)
 
     def _declare(self, entry: Dataset) -> None:
         """A party declares its data, signed by itself; each version once, so that no old one can come back."""
@@ -184,11 +170,10 @@ class Accounts:
         self._check_blocks(entry.blocks)
         if (entry.party, entry.version) in self._versions:
             raise Refused(f"{entry.party} has declared dataset {entry.version} before")
-        check(
-            self._keys[entry.party], "dataset", signed_body(entry, self.genesis.room), entry.signature, who=entry.party
-        )
-        self._versions.add((entry.party, entry.version))
-        self._datasets[entry.party] = entry
+        key = self.members.parties[entry.party].ed25519
+        check(key, "dataset", signed_body(entry, self.genesis.room), entry.signature, who=entry.party)
+        self._put(self._versions, (entry.party, entry.version), True)
+        self._put(self._datasets, entry.party, entry)
 
     def _approve(self, entry: Plan) -> None:
         """A plan enters once, with the approval of every party in it."""
@@ -198,8 +183,8 @@ class Accounts:
             self._check_party(party)
         body = approval_body(self.genesis.room, entry.plan)
         for party, signature in entry.approvals.items():
-            check(self._keys[party], "approval", body, signature, who=party)
-        self._plans[entry.plan] = entry
+            check(self.members.parties[party].ed25519, "approval", body, signature, who=party)
+        self._put(self._plans, entry.plan, entry)
 
     def _reserve(self, entry: Reserve) -> None:
         """A round is paid for before anything that depends on data leaves a party.
@@ -212,7 +197,7 @@ class Accounts:
         6. every charged party has signed exactly this
         """
         # (1)
-        if entry.round in self._rounds:
+        if entry.round in self._rounds or entry.round in self._finished:
             raise Refused(f"round {entry.round} is in the ledger already")
         if entry.plan not in self._plans:
             raise Refused(f"plan {entry.plan} is not in the ledger")
@@ -223,18 +208,17 @@ class Accounts:
         for step in entry.steps:
             if step.nonce in self._nonces:
                 raise Refused(f"the nonce of step {step.step} was used before")
-            _check_mechanism(step.step, step.mechanism, step.charge)
+            check_mechanism(step.step, step.mechanism, step.charge)
         # (3), (4), (5), (6)
         self._check_charged(entry)
         self._check_datasets(entry)
-        person = sum(_person_cost(step.mechanism) for step in entry.steps)
+        person = person_cost(entry)
         self.check_caps(entry.charge, person)
         self._check_holds(entry)
-        for who, row in {**entry.charge, PERSON: dict.fromkeys(entry.blocks, person)}.items():
-            for block, amount in row.items():
-                self._spent[who, block] = self._spent.get((who, block), 0) + amount
-        self._nonces.update(step.nonce for step in entry.steps)
-        self._rounds[entry.round] = Round(entry)
+        self._spend(entry, person)
+        for step in entry.steps:
+            self._put(self._nonces, step.nonce, True)
+        self._put(self._rounds, entry.round, Round(entry))
 
     def _commit(self, entry: Commit) -> None:
         """A step is released: in order, in time, from enough shares, and never the same bytes twice."""
@@ -253,19 +237,104 @@ class Accounts:
             raise Refused(f"{len(entry.survivors)} shares in step {entry.step}, fewer than its {step.mechanism.quorum}")
         if entry.digest in self._digests:
             raise Refused(f"a release with digest {entry.digest} is in the ledger already")
-        commits = (*round_.commits, entry)
-        state: Literal["open", "done"] = "done" if len(commits) == len(round_.reserve.steps) else "open"
-        self._digests.add(entry.digest)
-        self._rounds[entry.round] = replace(round_, state=state, commits=commits)
+        after = replace(round_, commits=(*round_.commits, entry))
+        self._put(self._digests, entry.digest, True)
+        if len(after.commits) == len(round_.reserve.steps):
+            self._finish(replace(after, state="done"))
+        else:
+            self._put(self._rounds, entry.round, after)
 
     def _forfeit(self, entry: Forfeit) -> None:
         """An open round ends; what it reserved stays spent."""
-        self._rounds[entry.round] = replace(self._open_round(entry.round), state="forfeited")
+        self._put(self._rounds, entry.round, replace(self._open_round(entry.round), state="forfeited"))
+
+    def _refund(self, entry: Refund) -> None:
+        """What a forfeited round reserved is free again: nothing was released, and all who were charged say nothing
+        left them."""
+        round_ = self._rounds.get(entry.round)
+        if round_ is None or round_.state != "forfeited":
+            raise Refused(f"round {entry.round} is not forfeited; only such a round can be refunded")
+        if round_.commits:
+            raise Refused(f"round {entry.round} has released something; it is never refunded, not in part either")
+        if set(entry.signatures) != set(round_.reserve.charge):
+            raise Refused("a refund must be signed by exactly the parties that were charged")
+        body = refund_body(self.genesis.room, entry.round)
+        for party, signature in entry.signatures.items():
+            self._check_party(party)
+            check(self.members.parties[party].ed25519, "refund", body, signature, who=party)
+        self._spend(round_.reserve, person_cost(round_.reserve), sign=-1)
+        self._finish(replace(round_, state="refunded"))
+
+    def _reuse(self, entry: Reuse) -> None:
+        """A released plan was asked for again, for the very data it was released on; nothing is charged."""
+        state, plan, datasets = self._finished.get(entry.round, ("", "", frozenset()))
+        if state != "done" or plan != entry.plan or datasets != frozenset(entry.datasets.items()):
+            raise Refused(f"round {entry.round} has not released this plan on these datasets")
+
+    def _sent(self, entry: Egress) -> None:
+        """A party's statement of all that it sent, once a day that is over, its log never shorter than before."""
+        self._check_party(entry.party)
+        number = day(entry.day).toordinal() - _EPOCH
+        if number >= entry.time // DAY_S:
+            raise Refused(f"the day {entry.day} is not over at {entry.time}")
+        before = self._egress.get(entry.party)
+        if before is not None:
+            if entry.day <= before.day:
+                raise Refused(f"{entry.party} has stated what it sent up to {before.day} already")
+            if entry.size < before.size or (entry.size == before.size and entry.root != before.root):
+                raise Refused(f"the log of what {entry.party} sent is not the one of {before.day}, grown")
+        key = self.members.parties[entry.party].ed25519
+        check(key, "egress", statement_body(entry, self.genesis.room), entry.signature, who=entry.party)
+        self._put(self._egress, entry.party, entry)
+
+    def _audited(self, entry: Audit) -> None:
+        """An auditor, by a key of its own, has judged entries that there are. Whether its root is theirs, the logbook
+        and the audit look: there is no tree here."""
+        if entry.size > self._size:
+            raise Refused(f"a verdict over {entry.size} entries, of {self._size}")
+        if entry.key in self._keys_used:
+            raise Refused("an auditor's key is its own, and no member's")
+        what = (entry.key, entry.size, entry.bundle)
+        if what in self._audits:
+            raise Refused("this verdict is in the ledger already")
+        body = statement_body(entry, self.genesis.room)
+        check(public_key(entry.key), "audit", body, entry.signature, who=entry.auditor)
+        self._put(self._audits, what, True)
 
     # --- what the rules are made of --------------------------------------------------------------------------------
 
+    def _use_keys(self, member: str, *keys: str | None) -> None:
+        for key in keys:
+            if key is None:
+                continue
+            if key in self._keys_used:
+                raise Refused(f"the new key of {member} has been in this room before")
+            self._put(self._keys_used, key, member)
+
+    def _set_caps(self, who: str, row: Mapping[str, int]) -> None:
+        for block, cap in row.items():
+            self._put(self._caps, (who, block), cap)
+
+    def _spend(self, reserve: Reserve, person: int, sign: int = 1) -> None:
+        for who, row in {**reserve.charge, PERSON: dict.fromkeys(reserve.blocks, person)}.items():
+            for block, amount in row.items():
+                for place in (block, LIFETIME):
+                    self._put(self._spent, (who, place), self._spent.get((who, place), 0) + sign * amount)
+
+    def _finish(self, round_: Round) -> None:
+        """A round has ended for good. What is kept of it in every case is what a reuse is asked about."""
+        name, reserve = round_.reserve.round, round_.reserve
+        self._put(self._finished, name, (round_.state, reserve.plan, frozenset(reserve.datasets.items())))
+        if self._keep == "all":
+            self._put(self._rounds, name, round_)
+        else:
+            self._undo.append((self._rounds, name, self._rounds[name]))
+            del self._rounds[name]
+
     def _open_round(self, name: str) -> Round:
         round_ = self._rounds.get(name)
+        if name in self._finished:
+            raise Refused(f"round {name} is {self._finished[name][0]}")
         if round_ is None:
             raise Refused(f"no round {name} was reserved")
         if round_.state != "open":
@@ -273,11 +342,11 @@ class Accounts:
         return round_
 
     def _check_party(self, party: str) -> None:
-        if party not in self.genesis.parties:
-            raise Refused(f"{party} is not a party of this room")
+        if party not in self.members.parties:
+            raise Refused(f"{party} is not a party of this room with a key in force")
 
     def _check_blocks(self, blocks: Iterable[str]) -> None:
-        unknown = set(blocks) - set(self.genesis.blocks)
+        unknown = set(blocks) - set(self._blocks)
         if unknown:
             raise Refused(f"no block {_list(unknown)} in this room")
 
@@ -286,6 +355,8 @@ class Accounts:
         outside = charged - set(self._plans[entry.plan].parties)
         if outside:
             raise Refused(f"{_list(outside)} is charged but not in the plan")
+        for party in charged:
+            self._check_party(party)
         for step in entry.steps:
             if set(step.mechanism.adders) != charged:
                 raise Refused(f"those who add noise in step {step.step} are not those who are charged")
@@ -308,71 +379,16 @@ class Accounts:
             if missing:
                 raise Refused(f"the dataset of {party} does not cover {_list(missing)}")
 
-    def check_caps(self, charge: Mapping[str, Mapping[str, int]], person: int) -> None:
-        """Raise Refused when a reserve would pass a cap. Changes nothing.
-
-        charge  party → block → nano-ρ, for one person's records there
-        person  nano-ρ in each of these blocks, for one person known to every party
-        """
-        for party, row in charge.items():
-            for block, amount in row.items():
-                _check_fits(self.balance(party, block), amount, f"the record budget of {party} in {block}")
-            _check_fits(self.balance(party, LIFETIME), sum(row.values()), f"the lifetime record budget of {party}")
-        blocks = sorted({block for row in charge.values() for block in row})
-        for block in blocks:
-            _check_fits(self.balance(PERSON, block), person, f"the person budget in {block}")
-        _check_fits(self.balance(PERSON, LIFETIME), person * len(blocks), "the lifetime person budget")
-
     def _check_holds(self, entry: Reserve) -> None:
         if set(entry.holds) != set(entry.charge):
             raise Refused("the holds are not those of exactly the charged parties")
         body = signed_body(entry, self.genesis.room)
         for party, signature in entry.holds.items():
-            check(self._keys[party], "hold", body, signature, who=party)
+            check(self.members.parties[party].ed25519, "hold", body, signature, who=party)
 
 
-def state_of(round_: Round) -> str:
-    """The digest that a round's next step starts from: of its last release, or of its plan before the first."""
-    return round_.commits[-1].digest if round_.commits else round_.reserve.plan
-
-
-def _check_mechanism(step: str, mechanism: Mechanism, charge: int) -> None:
-    """The noise is enough to be what it is called, the attackers fewer than those who add it, the charge its cost."""
-    adders = len(mechanism.adders)
-    if mechanism.variance_micro < LEAST_VARIANCE_MICRO:
-        raise Refused(
-            f"step {step}: a share of noise with variance {decimal(mechanism.variance_micro, 10**6)}, below 9"
-        )
-    if mechanism.quorum > adders:
-        raise Refused(f"step {step}: a quorum of {mechanism.quorum} among {adders}")
-    least = 1 if adders > 1 else 0
-    if not least <= mechanism.collusion <= adders - 1:
-        raise Refused(
-            f"step {step}: collusion {mechanism.collusion}, not {least} to {adders - 1} with {adders} parties"
-        )
-    threshold = recovery_threshold(adders, mechanism.collusion)
-    if mechanism.quorum < threshold:
-        raise Refused(
-            f"step {step}: a quorum of {mechanism.quorum}; with {adders} parties of which {mechanism.collusion} may"
-            f" collude it must be at least {threshold}"
-        )
-    honest = honest_shares(mechanism.quorum, mechanism.collusion)
-    cost = charge_for(mechanism.sensitivity_sq, mechanism.variance_micro, honest)
-    if charge != cost:
-        raise Refused(f"step {step} is charged {charge}, but costs {cost} (nano-ρ)")
-
-
-def _person_cost(mechanism: Mechanism) -> int:
-    return person_charge(mechanism.sensitivity_sq, mechanism.variance_micro, len(mechanism.adders))
-
-
-def _check_fits(balance: Balance, amount: int, what: str) -> None:
-    if amount > balance.left:
-        raise Refused(
-            f"{what} would be passed: ρ {decimal(balance.spent)} spent, {decimal(amount)} asked,"
-            f" {decimal(balance.cap)} the cap",
-            "ask for less, or for another block; a cap is raised by those whose data it is, never by asking again",
-        )
+def _member(entry: KeyChange | PartyChange) -> str:
+    return entry.member if isinstance(entry, KeyChange) else entry.party
 
 
 def _list(names: Iterable[str]) -> str:
