@@ -22,9 +22,9 @@ from pydantic import model_validator as check_model
 from ..budget import micro
 from ..encoding import canonical, parse
 from ..errors import IntegrityError, UsageError
-from ..keys import public_key
+from ..keys import PublicKeys, ml_dsa_44_key, public_key
 from ..schema import Base64, Block, Count, Decimal, Digest, Frozen, Hex16, Name, Positive, explain
-from .notes import VerifierKey, check_name, cosigner_key, log_key
+from .notes import VerifierKey, check_name, cosigner_keys, log_keys
 
 MAX_ENTRY_BYTES = 1 << 20
 MAX_PARTIES = 64
@@ -61,6 +61,14 @@ def _key_text(text: str) -> str:
     return text
 
 
+def _second_key_text(text: str) -> str:
+    try:
+        ml_dsa_44_key(text)
+    except IntegrityError as exc:
+        raise ValueError(exc.message) from None
+    return text
+
+
 def _origin(text: str) -> str:
     try:
         check_name(text)
@@ -87,9 +95,14 @@ Charge = dict[Name, dict[Name, Count]]
 
 
 class Key(Frozen):
-    """An Ed25519 public key: base64 of 32 bytes."""
+    """A member's public keys: Ed25519, base64 of 32 bytes, and from genesis@v2 on ML-DSA-44, base64 of 1,312 bytes."""
 
     key: Annotated[Base64, AfterValidator(_key_text)]
+    ml_dsa_44: Annotated[Base64, AfterValidator(_second_key_text)] | None = None
+
+    @property
+    def public(self) -> PublicKeys:
+        return PublicKeys.from_texts(self.key, self.ml_dsa_44)
 
 
 class Caps(Frozen):
@@ -117,7 +130,7 @@ class _Numbered(Frozen):
 class Genesis(_Numbered):
     """How the room begins: who is in it, which stretches of time have a budget, and how much."""
 
-    type: Literal["genesis@v1"] = "genesis@v1"
+    type: Literal["genesis@v1", "genesis@v2"] = "genesis@v1"
     room: Name
     origin: Annotated[str, AfterValidator(_origin)]
     unit: Literal["person×party×block"] = "person×party×block"
@@ -136,7 +149,10 @@ class Genesis(_Numbered):
             raise ValueError("the origin is also the name of a party")
         if PERSON in self.parties or LIFETIME in self.blocks:
             raise ValueError(f"no party can be named {PERSON}, and no block {LIFETIME}")
-        keys = [self.coordinator.key, *(party.key for party in self.parties.values())]
+        members = [self.coordinator, *self.parties.values()]
+        if any((member.ml_dsa_44 is None) != (self.type == "genesis@v1") for member in members):
+            raise ValueError("ml_dsa_44: all members have it from genesis@v2 on, and none before")
+        keys = [key for member in members for key in (member.key, member.ml_dsa_44) if key is not None]
         if len(set(keys)) != len(keys):
             raise ValueError("one key for two members of the room")
         self._check_blocks()
@@ -157,13 +173,13 @@ class Genesis(_Numbered):
         if set(caps.lifetime_record) != parties:
             raise ValueError("caps.lifetime_record needs every party, and no other")
 
-    def log_key(self) -> VerifierKey:
-        """The key of the coordinator's signature on checkpoints."""
-        return log_key(self.origin, public_key(self.coordinator.key))
+    def log_keys(self) -> tuple[VerifierKey, ...]:
+        """The keys of the coordinator's signatures on checkpoints."""
+        return log_keys(self.origin, self.coordinator.public)
 
-    def witness_keys(self) -> dict[str, VerifierKey]:
-        """Party → the key of its cosignatures. The witness's name is the party's."""
-        return {name: cosigner_key(name, public_key(party.key)) for name, party in self.parties.items()}
+    def witness_keys(self) -> dict[str, tuple[VerifierKey, ...]]:
+        """Party → the keys of its cosignatures. The witness's name is the party's."""
+        return {name: cosigner_keys(name, party.public) for name, party in self.parties.items()}
 
 
 class Dataset(_Numbered):
