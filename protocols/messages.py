@@ -111,7 +111,7 @@ class Witness(Frozen):
 
 
 class Cosigned(Frozen):
-    """`line`: the lines of the note by which a party cosigned, one for each of its keys, without the last line break."""
+    """`line`: the lines of the note by which a party cosigned, one for each of its keys, without the last newline."""
 
     type: Literal["cosigned"] = "cosigned"
     party: Name
