@@ -46,7 +46,7 @@ def main(grid: Grid, context: Context) -> None:
         raise UsageError(f"the plan is for room {plan.room!r}, the settings are of {config.room.room!r}")
     with ExitStack() as opened:
         store = _held.get(config.path("state")) or opened.enter_context(closing(Store(config.path("state"))))
-        ledger = RoomLedger(config.room, store.book, config.signing, time.time)
+        ledger = RoomLedger(config.room, store.book, config.identity, time.time)
         # Decided before the parties are waited for: a round whose deadline passes meanwhile must not become a new one.
         go_on = str(context.run_config.get("go-on", rounds.left_open(plan, ledger)) or "") or None
         least = len(config.room.parties) if go_on is None else rounds.least_to_go_on(plan, ledger)
@@ -74,7 +74,7 @@ def finish(grid: Grid, config: Config, wait_s: float) -> None:
 
 def held_ledger(config: Config) -> RoomLedger:
     """The ledger of the store that this process holds."""
-    return RoomLedger(config.room, _held[config.path("state")].book, config.signing, time.time)
+    return RoomLedger(config.room, _held[config.path("state")].book, config.identity, time.time)
 
 
 @contextmanager

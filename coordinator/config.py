@@ -10,8 +10,9 @@ from typing import Annotated
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from pydantic import Field
 
-from protocols import keys, settings
+from protocols import settings
 from protocols.errors import UsageError
+from protocols.keys import Identity
 from protocols.room import Room
 from protocols.schema import Frozen
 
@@ -72,8 +73,15 @@ class Config:
         return Room.from_toml(self.read("room"), where=str(self.path("room")))
 
     @cached_property
+    def identity(self) -> Identity:
+        """The private keys that this room knows the coordinator by."""
+        held = Identity.from_pem(self.secret("signing_key"), where=str(self.path("signing_key")))
+        identity = held.known_as(self.room.coordinator_keys)
+        if identity is None:
+            raise UsageError("files.signing_key has not the keys that the room knows its coordinator by")
+        return identity
+
+    @property
     def signing(self) -> Ed25519PrivateKey:
-        key = keys.load_private_key(self.secret("signing_key"), where=str(self.path("signing_key")))
-        if keys.public_text(key) != self.room.coordinator.key:
-            raise UsageError("files.signing_key is not the key that the room knows its coordinator by")
-        return key
+        """Its Ed25519 key, which signs all but the ledger's checkpoints alone."""
+        return self.identity.ed25519

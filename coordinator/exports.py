@@ -40,7 +40,7 @@ def write(settings: Config, out: Path) -> None:
             findings = outputs.write(out, settings.room, book, time.time())
     else:
         try:
-            publish_missing(RoomLedger(settings.room, store.book, settings.signing, time.time))
+            publish_missing(RoomLedger(settings.room, store.book, settings.identity, time.time))
             findings = outputs.write(out, settings.room, store.book, time.time())
         finally:
             store.close()

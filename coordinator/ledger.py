@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-
 from protocols import keys
 from protocols.errors import IntegrityError, PartyUnavailable, RoundEnded, Stale
 from protocols.ledger import notes
@@ -22,10 +20,10 @@ Body = Mapping[str, Any]
 
 
 class RoomLedger:
-    """`clock`: unix seconds."""
+    """`identity`: the coordinator's; `clock`: unix seconds."""
 
-    def __init__(self, room: Room, book: Logbook, signing: Ed25519PrivateKey, clock: Callable[[], float]) -> None:
-        self.room, self.book, self.signing, self.clock = room, book, signing, clock
+    def __init__(self, room: Room, book: Logbook, identity: keys.Identity, clock: Callable[[], float]) -> None:
+        self.room, self.book, self.identity, self.clock = room, book, identity, clock
         self._covered = 0
 
     def append(self, bodies: Sequence[Body], blobs: Mapping[str, bytes] | None = None) -> int:
@@ -98,7 +96,7 @@ class RoomLedger:
     def _hear(self, ask: Ask, parties: Sequence[str], timeout: float) -> tuple[list[str], list[str]]:
         """(1) to (3) of `countersign`; who refused and who said nothing of use, and why. Raises Stale."""
         # (1)
-        self.book.sign_checkpoint(self.room.origin, self.signing)
+        self.book.sign_checkpoint(self.room.origin, self.identity)
         size = self.book.size
         start = dict.fromkeys(parties, 0) | {p: n for p, n in self._cosigned_sizes().items() if p in parties}
         refused, silent = list[str](), list[str]()
@@ -132,20 +130,20 @@ class RoomLedger:
             old_size=old,
             entries=[data.decode() for data in self.book.entries(old, new)],
             proof=[keys.base64_text(node) for node in proof],
-            checkpoint=self.book.sign_checkpoint(self.room.origin, self.signing),
+            checkpoint=self.book.sign_checkpoint(self.room.origin, self.identity),
         )
 
     def _keep(self, party: str, size: int, reply: Cosigned) -> None:
         # (3)
         checkpoint, _ = notes.split(self.book.checkpoint(size))
-        key = notes.cosigner_key(party, self.room.identities[party])
-        notes.verify_cosignature(checkpoint, key, reply.line + "\n")
+        public = notes.cosigner_keys(party, self.room.members[party])
+        notes.verify_cosignature(checkpoint, public, reply.line + "\n")
         self.book.add_cosignature(size, party, reply.line + "\n")
 
     def _check_shown(self, party: str, said: Behind) -> None:
         """Raise Stale where a party shows that this coordinator has signed more entries than it has now."""
         try:
-            checkpoint, _ = notes.open_note(said.checkpoint, self._log_key(), self._witness_keys())
+            checkpoint, _ = notes.open_note(said.checkpoint, self._log_keys(), self._witness_keys())
         except IntegrityError:
             return
         if checkpoint.size > self.book.size:
@@ -188,14 +186,14 @@ class RoomLedger:
         return self._covered
 
     def _signers(self, note: str) -> set[str]:
-        _, signed = notes.open_note(note, self._log_key(), self._witness_keys())
+        _, signed = notes.open_note(note, self._log_keys(), self._witness_keys())
         return set(signed)
 
-    def _log_key(self) -> notes.VerifierKey:
-        return notes.log_key(self.room.origin, self.room.coordinator_key)
+    def _log_keys(self) -> tuple[notes.VerifierKey, ...]:
+        return notes.log_keys(self.room.origin, self.room.coordinator_keys)
 
     def _witness_keys(self) -> list[notes.VerifierKey]:
-        return [notes.cosigner_key(party, key) for party, key in self.room.identities.items()]
+        return [key for party, public in self.room.members.items() for key in notes.cosigner_keys(party, public)]
 
 
 def _because(said: Sequence[str]) -> str:

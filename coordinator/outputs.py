@@ -9,7 +9,7 @@ from pathlib import Path
 from protocols import audit, bundle
 from protocols import release as releases
 from protocols.ledger import trust
-from protocols.ledger.notes import VerifierKey, cosigner_key, log_key
+from protocols.ledger.notes import ML_DSA_44, VerifierKey, cosigner_keys, log_keys
 from protocols.logbook import Logbook
 from protocols.plan import Plan
 from protocols.room import Room
@@ -18,7 +18,8 @@ from protocols.verdict import Findings
 from .console import report
 from .store import plan_key, release_key
 
-QUORUM = "quorum"
+QUORUM = "Quorum"  # no party's name, which has small letters
+_OF_KIND = {False: "/ed25519", True: "/ml-dsa-44"}  # nor has it a slash
 
 
 def bundle_of(book: Logbook) -> bytes:
@@ -38,12 +39,20 @@ def bundle_of(book: Logbook) -> bytes:
 
 
 def policy_of(room: Room) -> trust.TrustPolicy:
-    """The trust policy that this room file stands for: the coordinator's log, and the room's quorum of witnesses."""
-    witnesses: dict[str, VerifierKey] = {p: cosigner_key(p, key) for p, key in room.identities.items()}
-    group = trust.Group(room.cosign_quorum, tuple(sorted(witnesses)))
-    return trust.TrustPolicy(
-        log_key(room.origin, room.coordinator_key), witnesses, trust.Quorum(QUORUM, {QUORUM: group})
-    )
+    """The trust policy that this room file stands for: the coordinator's log, and the room's quorum of witnesses.
+
+    A party with one key is a witness of its name; one with two is a group of two witnesses, of which all must sign.
+    """
+    witnesses: dict[str, VerifierKey] = {}
+    groups: dict[str, trust.Group] = {}
+    for party, public in sorted(room.members.items()):
+        own = cosigner_keys(party, public)
+        names = [party] if len(own) == 1 else [f"{party}{_OF_KIND[key.kind == ML_DSA_44]}" for key in own]
+        witnesses.update(zip(names, own, strict=True))
+        if len(own) > 1:
+            groups[party] = trust.Group(len(own), tuple(names))
+    groups[QUORUM] = trust.Group(room.cosign_quorum, tuple(sorted(room.parties)))
+    return trust.TrustPolicy(log_keys(room.origin, room.coordinator_keys), witnesses, trust.Quorum(QUORUM, groups))
 
 
 def write(out: Path, room: Room, book: Logbook, now: float) -> Findings:

@@ -13,8 +13,9 @@ from typing import Annotated, Any
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from pydantic import Field, StringConstraints, ValidationInfo, field_validator
 
-from protocols import keys, schema, settings
+from protocols import schema, settings
 from protocols.errors import UsageError
+from protocols.keys import Identity
 from protocols.room import Room
 from protocols.schema import Frozen, Name, Positive
 
@@ -111,11 +112,18 @@ class Config:
         return room
 
     @cached_property
+    def identity(self) -> Identity:
+        """The private keys that this room knows the party by."""
+        held = Identity.from_pem(self.secret("signing_key"), where=str(self.path("signing_key")))
+        identity = held.known_as(self.room.members[self.party])
+        if identity is None:
+            raise UsageError("files.signing_key has not the keys that the room knows this party by")
+        return identity
+
+    @property
     def signing(self) -> Ed25519PrivateKey:
-        key = keys.load_private_key(self.secret("signing_key"), where=str(self.path("signing_key")))
-        if keys.public_text(key) != self.room.parties[self.party].key:
-            raise UsageError("files.signing_key is not the key that the room knows this party by")
-        return key
+        """Its Ed25519 key, which signs all but the ledger's checkpoints alone."""
+        return self.identity.ed25519
 
     def table(self) -> Table:
         """This party's table, its file patterns expanded. Raises UsageError when one matches nothing."""

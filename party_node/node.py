@@ -112,7 +112,7 @@ class Node:
             request,
             room=self.room,
             party=self.party,
-            signing=self.signing,
+            identity=self.config.identity,
             book=self.book,
             filter_=self.filter,
             now=self.now,

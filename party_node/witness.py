@@ -7,8 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-
 from protocols import keys
 from protocols.errors import IntegrityError, Refused
 from protocols.ledger import notes
@@ -25,16 +23,17 @@ from .filter import Charge, Filter
 CLOCK_SLACK_S = 300
 
 
-def log_key(room: Room) -> VerifierKey:
-    """The key that signs this room's checkpoints."""
-    return notes.log_key(room.origin, room.coordinator_key)
+def log_keys(room: Room) -> tuple[VerifierKey, ...]:
+    """The keys that sign this room's checkpoints."""
+    return notes.log_keys(room.origin, room.coordinator_keys)
 
 
-def cosigner_keys(room: Room) -> dict[str, VerifierKey]:
-    return {party: notes.cosigner_key(party, key) for party, key in room.identities.items()}
+def cosigner_keys(room: Room) -> list[VerifierKey]:
+    """The keys that cosign them."""
+    return [key for party, public in room.members.items() for key in notes.cosigner_keys(party, public)]
 
 
-def cosign(request: Witness, *, room: Room, party: str, signing: Ed25519PrivateKey, book: Logbook, filter_: Filter,
+def cosign(request: Witness, *, room: Room, party: str, identity: keys.Identity, book: Logbook, filter_: Filter,
            now: int, restored: bool = False, check_commit: Callable[[Commit], None] = lambda _: None,
            ) -> Cosigned | Behind:  # fmt: skip
     """Check the ledger's growth, keep it, charge for it, and only then cosign.
@@ -51,7 +50,7 @@ def cosign(request: Witness, *, room: Room, party: str, signing: Ed25519PrivateK
     entries = [text.encode() for text in request.entries]
     # (1) a repeated request finds its entries here already
     if request.old_size + len(entries) == book.size and book.entries(request.old_size) == entries:
-        checkpoint, _ = notes.open_note(request.checkpoint, log_key(room))
+        checkpoint, _ = notes.open_note(request.checkpoint, log_keys(room))
         if (checkpoint.size, checkpoint.root) != (book.size, book.root()):
             raise IntegrityError("a second checkpoint of the same size with another root: the ledger is forked")
     elif request.old_size != book.size:
@@ -66,16 +65,16 @@ def cosign(request: Witness, *, room: Room, party: str, signing: Ed25519PrivateK
         proof = [keys.unbase64(text) for text in request.proof]
         checkpoint = book.follow(
             request.checkpoint,
-            log_key(room),
+            log_keys(room),
             request.old_size,
             proof,
             entries,
             before_commit=lambda accounts: _spend_held(accounts, room, party, filter_, now, restored),
         )
     # (4)
-    line = notes.cosign(checkpoint, party, signing, now)
-    book.add_cosignature(checkpoint.size, party, line)
-    return Cosigned(party=party, size=checkpoint.size, line=line.removesuffix("\n"))
+    lines = notes.cosign(checkpoint, party, identity, now)
+    book.add_cosignature(checkpoint.size, party, lines)
+    return Cosigned(party=party, size=checkpoint.size, line=lines.removesuffix("\n"))
 
 
 def settle(book: Logbook, room: Room, party: str, filter_: Filter, now: int) -> None:
@@ -101,7 +100,7 @@ def check_covered(note: str, *, room: Room, book: Logbook, entry: int) -> Checkp
 
     Well cosigned: by every party where `entry` is a reserve, by enough of the survivors it names where it is a commit.
     """
-    checkpoint, signed = notes.open_note(note, log_key(room), cosigner_keys(room).values())
+    checkpoint, signed = notes.open_note(note, log_keys(room), cosigner_keys(room))
     if checkpoint.size > book.size or checkpoint.root != book.root(checkpoint.size):
         raise IntegrityError("the checkpoint is not one of this party's copy of the ledger")
     if checkpoint.size <= entry:

@@ -145,16 +145,16 @@ def _entries(evidence: _Evidence) -> str:
 
 def _identity(evidence: _Evidence) -> str:
     genesis, policy = evidence.genesis, evidence.policy
-    if genesis.log_key() != policy.log:
+    if genesis.log_keys() != policy.log:
         evidence.found(
-            "entry 0", f"the ledger {genesis.origin} or its key is not the log {policy.log.name} of the policy"
+            "entry 0", f"the ledger {genesis.origin} or its keys are not the log {policy.log_name} of the policy"
         )
     witnesses = genesis.witness_keys()
-    for party in sorted(witnesses.keys() | policy.witnesses.keys()):
-        if party not in policy.witnesses:
+    for party in sorted(witnesses.keys() | policy.cosigners.keys()):
+        if party not in policy.cosigners:
             evidence.found("entry 0", f"the party {party} is no witness in the policy")
-        elif witnesses.get(party) != policy.witnesses[party]:
-            evidence.found("entry 0", f"the witness {party} of the policy is no party with this key")
+        elif witnesses.get(party) != policy.cosigners[party]:
+            evidence.found("entry 0", f"the witness {party} of the policy is no party with these keys")
     return f"room {genesis.room}, origin {genesis.origin}, {counted(len(witnesses), 'party', 'parties')}"
 
 
@@ -182,7 +182,7 @@ def _checkpoint(evidence: _Evidence, name: str) -> None:
     if checkpoint.root != evidence.tree.root(checkpoint.size):
         since = max((size for size in evidence.checkpoints if size < checkpoint.size), default=0)
         raise IntegrityError(f"entries {since} to {checkpoint.size - 1} are not those that were signed")
-    evidence.checkpoints[checkpoint.size] = checkpoint, frozenset(signed) - {evidence.policy.log.name}
+    evidence.checkpoints[checkpoint.size] = checkpoint, frozenset(signed) - {evidence.policy.log_name}
 
 
 def _rules(evidence: _Evidence) -> str:
@@ -200,7 +200,7 @@ def _cosignatures(evidence: _Evidence) -> str:
     for size, (_, names) in sorted(evidence.checkpoints.items()):
         with evidence.at(bundle.checkpoint_name(size)):
             check_cosigners(names, evidence.entries[covered:size], evidence.accounts)
-            if not evidence.policy.quorum.satisfied(names):
+            if not evidence.policy.satisfied(names):
                 raise IntegrityError(f"the policy's own quorum, {evidence.policy.quorum.name}, has not cosigned")
         covered = size
     if covered < len(evidence.entries):

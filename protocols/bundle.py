@@ -16,6 +16,7 @@ import io
 import re
 import tarfile
 from collections.abc import Mapping, Sequence
+from itertools import chain
 
 from .errors import CannotDecide, IntegrityError, UsageError
 from .ledger import notes
@@ -119,7 +120,7 @@ def ledger_members(log: Logbook) -> dict[str, bytes]:
 
 def _is_complete(note: str, new: Sequence[Entry], log: Logbook) -> bool:
     genesis = log.accounts.genesis
-    _, signed = notes.open_note(note, genesis.log_key(), genesis.witness_keys().values())
+    _, signed = notes.open_note(note, genesis.log_keys(), chain.from_iterable(genesis.witness_keys().values()))
     try:
         check_cosigners(signed.keys(), new, log.accounts)
     except IntegrityError:

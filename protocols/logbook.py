@@ -23,9 +23,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-
 from .errors import IntegrityError, Refused, SumroomError, UsageError
+from .keys import Identity
 from .ledger import notes, proofs
 from .ledger.entries import Entry, decode, encode
 from .ledger.notes import Checkpoint, VerifierKey
@@ -192,7 +191,7 @@ class Logbook:
     def follow(
         self,
         note: str,
-        log: VerifierKey,
+        log: Sequence[VerifierKey],
         old_size: int,
         proof: Sequence[bytes],
         entries: Sequence[bytes],
@@ -201,7 +200,7 @@ class Logbook:
     ) -> Checkpoint:
         """A witness's duty before it cosigns, in one durable transaction; returns the checkpoint to cosign.
 
-        1. the note is signed by the ledger's key, and by nobody unknown
+        1. the note is signed by the ledger's keys, and by nobody unknown
         2. it does not go back behind what this copy holds
         3. the proof shows that it continues what this copy holds
         4. the rules allow every new entry, and the entries lead to the note's root
@@ -223,25 +222,32 @@ class Logbook:
             self._store_note(checkpoint.size, note)
         return checkpoint
 
-    def sign_checkpoint(self, origin: str, key: Ed25519PrivateKey) -> str:
-        """The coordinator's note over all entries. Stored before it is returned; one size has one note, for ever."""
+    def sign_checkpoint(self, origin: str, identity: Identity) -> str:
+        """The coordinator's note over all entries. Stored before it is returned; one size has one note, for ever.
+
+        Its time is that of the last entry: then, this was the largest tree.
+        """
         with self._transaction():
             genesis = self._accounts.genesis
-            if origin != genesis.origin or notes.log_key(origin, key.public_key()) != genesis.log_key():
-                raise UsageError(f"only the key in the genesis of {genesis.origin} signs its checkpoints")
+            if origin != genesis.origin or notes.log_keys(origin, identity.public()) != genesis.log_keys():
+                raise UsageError(f"only the keys in the genesis of {genesis.origin} sign its checkpoints")
+            stored = self._rows("SELECT note FROM checkpoint WHERE size = ?", self.size)
+            if stored:
+                return str(stored[0][0])
             checkpoint = Checkpoint(origin, self.size, self._tree.root())
-            return self._store_note(self.size, notes.assemble(checkpoint, notes.sign(checkpoint, key)))
+            signature = notes.sign(checkpoint, identity, self._accounts.time)
+            return self._store_note(self.size, notes.assemble(checkpoint, signature))
 
-    def add_cosignature(self, size: int, name: str, line: str) -> None:
-        """Keep a witness's line for the checkpoint of this size; the caller has verified it.
+    def add_cosignature(self, size: int, name: str, lines: str) -> None:
+        """Keep a witness's lines (`notes.cosign`) for the checkpoint of this size; the caller has verified them.
 
-        A second line of the same witness is passed over, whatever it says: cosigning again at another time is no
+        A second cosignature of the same witness is passed over, whatever it says: cosigning again at another time is no
         fault, and a checkpoint that was complete keeps its bytes for ever. Raises UsageError without a checkpoint.
         """
         with self._transaction():
             self.checkpoint(size)
             if not self._rows("SELECT 1 FROM cosignature WHERE size = ? AND name = ?", size, name):
-                self._db.execute("INSERT INTO cosignature VALUES(?, ?, ?)", (size, name, line))
+                self._db.execute("INSERT INTO cosignature VALUES(?, ?, ?)", (size, name, lines))
 
     # --- how ---------------------------------------------------------------------------------------------------------
 
@@ -305,7 +311,7 @@ class Logbook:
     def _with_cosignatures(self, size: int, note: str) -> str:
         checkpoint, lines = notes.split(note)
         more = self._rows("SELECT line FROM cosignature WHERE size = ?", size)
-        return notes.assemble(checkpoint, lines[0], [line for (line,) in more])
+        return notes.assemble(checkpoint, "".join(lines), [text for (text,) in more])
 
     def _check_own_checkpoints(self) -> None:
         last = 0

@@ -34,6 +34,7 @@ from .schema import Base64, Count, Digest, Frozen, Hex16, Name, Positive
 Code = Literal["consent", "budget", "ledger", "round"]
 FAILED = "failed"  # the reason of whatever goes wrong inside a node: outside, all of it looks alike
 Text = Annotated[str, Field(max_length=600)]
+Lines = Annotated[str, Field(max_length=4000)]  # of one cosigner: 3.5 kB with both keys and the longest name
 
 
 class Propose(Frozen):
@@ -110,12 +111,12 @@ class Witness(Frozen):
 
 
 class Cosigned(Frozen):
-    """`line` is the cosignature's line of the note, without its line break."""
+    """`line`: the lines of the note by which a party cosigned, one for each of its keys, without the last newline."""
 
     type: Literal["cosigned"] = "cosigned"
     party: Name
     size: Count
-    line: Text
+    line: Lines
 
 
 class Behind(Frozen):

@@ -14,8 +14,9 @@ from typing import Annotated, Any, Self
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from pydantic import Field, StringConstraints, ValidationError, ValidationInfo, field_validator, model_validator
 
-from . import keys, schema
+from . import schema
 from .errors import UsageError
+from .keys import PublicKeys
 from .schema import Base64, Block, Frozen, Name, Positive
 
 Origin = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9./_-]{0,200}$")]
@@ -31,7 +32,10 @@ class Caps(Frozen):
 
 
 class Member(Frozen):
+    """Public keys. ml_dsa_44: all members of a room have one, or none has."""
+
     key: Base64
+    ml_dsa_44: Base64 | None = None
 
 
 class Room(Frozen):
@@ -60,7 +64,11 @@ class Room(Frozen):
         blocks = sorted(self.blocks.values(), key=lambda b: b.first)
         if any(a.meets(b) for a, b in pairwise(blocks)):
             raise ValueError("blocks: two blocks share a day")
-        if len({m.key for m in (*self.parties.values(), self.coordinator)}) != n + 1:
+        members = (*self.parties.values(), self.coordinator)
+        seconds = [m.ml_dsa_44 for m in members if m.ml_dsa_44 is not None]
+        if len(seconds) not in (0, n + 1):
+            raise ValueError(f"parties: {len(seconds)} of {n + 1} members have ml_dsa_44; all must have it, or none")
+        if len({m.key for m in members}) != n + 1 or len(set(seconds)) != len(seconds):
             raise ValueError("parties: two members have the same key")
         return self
 
@@ -75,18 +83,27 @@ class Room(Frozen):
             raise schema.explain(exc, where) from None
 
     @cached_property
-    def identities(self) -> dict[str, Ed25519PublicKey]:
-        """Party → its long-term public key."""
-        return {party: keys.public_key(member.key) for party, member in self.parties.items()}
+    def members(self) -> dict[str, PublicKeys]:
+        """Party → its long-term public keys."""
+        return {party: PublicKeys.from_texts(m.key, m.ml_dsa_44) for party, m in self.parties.items()}
 
     @cached_property
+    def coordinator_keys(self) -> PublicKeys:
+        return PublicKeys.from_texts(self.coordinator.key, self.coordinator.ml_dsa_44)
+
+    @cached_property
+    def identities(self) -> dict[str, Ed25519PublicKey]:
+        """Party → its long-term Ed25519 key, which signs all but the ledger's checkpoints alone."""
+        return {party: public.ed25519 for party, public in self.members.items()}
+
+    @property
     def coordinator_key(self) -> Ed25519PublicKey:
-        return keys.public_key(self.coordinator.key)
+        return self.coordinator_keys.ed25519
 
     def genesis(self) -> dict[str, Any]:
         """The body of the ledger's first entry, without its place and time."""
         return {
-            "type": "genesis@v1",
+            "type": "genesis@v1" if self.coordinator.ml_dsa_44 is None else "genesis@v2",
             "room": self.room,
             "origin": self.origin,
             "unit": "person×party×block",

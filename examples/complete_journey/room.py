@@ -15,8 +15,6 @@ import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-
 from protocols import keys
 from protocols.carrier import pki
 from protocols.errors import UsageError
@@ -74,19 +72,19 @@ def make(target: Path, port: int, hosts: Sequence[str] = HOSTS, edits: Mapping[s
 
 def _member(home: Path, party: str, authority: pki.RoomCA, changes: Mapping[str, str]) -> str:
     """One company's folder; returns its public key. Its private keys are made here and stay here."""
-    signing, tls = Ed25519PrivateKey.generate(), pki.new_tls_key()
-    request = pki.request(ROOM, party, tls, signing)
+    identity, tls = keys.Identity.generate(), pki.new_tls_key()
+    request = pki.request(ROOM, party, tls, identity.ed25519)
     _settings(HERE / party, home, ("node.toml", "consent.toml"), changes)
-    _keys(home, signing, tls, authority.party(request, party))
-    return keys.public_text(signing)
+    _keys(home, identity, tls, authority.party(request, party))
+    return keys.public_text(identity.ed25519)
 
 
 def _coordinator(home: Path, authority: pki.RoomCA, hosts: Sequence[str], changes: Mapping[str, str]) -> str:
-    signing = Ed25519PrivateKey.generate()
+    identity = keys.Identity.generate()
     tls, certificate = authority.server(list(hosts))
     _settings(HERE, home, ("coordinator.toml",), changes)
-    _keys(home, signing, tls, certificate)
-    return keys.public_text(signing)
+    _keys(home, identity, tls, certificate)
+    return keys.public_text(identity.ed25519)
 
 
 def _settings(source: Path, home: Path, names: tuple[str, ...], changes: Mapping[str, str]) -> None:
@@ -98,10 +96,10 @@ def _settings(source: Path, home: Path, names: tuple[str, ...], changes: Mapping
         (home / name).write_text(text, "utf-8")
 
 
-def _keys(home: Path, signing: Ed25519PrivateKey, tls: bytes, certificate: bytes) -> None:
+def _keys(home: Path, identity: keys.Identity, tls: bytes, certificate: bytes) -> None:
     folder = home / "keys"
     folder.mkdir(mode=0o700)
-    files = {"signing.pem": keys.private_pem(signing), "tls.pem": tls, "tls-certificate.pem": certificate}
+    files = {"signing.pem": identity.pem(), "tls.pem": tls, "tls-certificate.pem": certificate}
     for name, data in files.items():
         with os.fdopen(os.open(folder / name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
             file.write(data)

@@ -1,14 +1,21 @@
-"""Checkpoints as signed notes (C2SP signed-note, tlog-checkpoint, tlog-cosignature v1).
+"""Checkpoints as signed notes (C2SP signed-note, tlog-checkpoint, tlog-cosignature).
 
-    room.example/q1                                    origin: the ledger's name, and its key's
+    room.example/q1                                    origin: the ledger's name, and its keys'
     7                                                  how many entries
     pmQmc9ONGM4IVX+Q8BGmDZJvJsLLcaKeSJ3fwQ4xNlg=       root over them
                                                        (empty line)
-    — room.example/q1 hB3Yq…                           the coordinator's signature
-    — retailer uQ0xz…                                  a party's cosignature, with its time
+    — room.example/q1 hB3Yq…                           the coordinator's signature with its Ed25519 key
+    — room.example/q1 p1dMz…                           and with its ML-DSA-44 key
+    — retailer uQ0xz…                                  a party's cosignature with one of its keys, with its time
+    — retailer Xk3fA…                                  and with the other
 
-Kinds of keys: 0x01 Ed25519 over the text; 0x04 Ed25519 over time and text. ML-DSA-44 (0x06) gets its place in `_KINDS`
-and `_message` when it comes; until then such a line is one by an unknown key, and refused.
+Kinds of keys, and what each signs:
+
+    0x01  Ed25519, the log's      the text (signed-note)
+    0x04  Ed25519, a cosigner's   "cosignature/v1", the time, the text (tlog-cosignature, "Ed25519 signed message")
+    0x06  ML-DSA-44, anybody's    "subtree/v1", the cosigner's name, the time, origin, 0, size and root
+                                  (tlog-cosignature, "ML-DSA-44 signed message"); tlog-checkpoint has logs sign in this
+                                  way too, under the origin's name
 """
 
 from __future__ import annotations
@@ -16,25 +23,30 @@ from __future__ import annotations
 import hashlib
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.mldsa import MLDSA44PublicKey
 
 from ..encoding import MAX_INT
 from ..errors import IntegrityError, UsageError
-from ..keys import base64_text, unbase64
+from ..keys import ED25519_BYTES, ML_DSA_44_BYTES, Identity, PublicKey, PublicKeys, base64_text, unbase64
 from .tree import HASH_BYTES
 
 LOG = 0x01
 COSIGNER = 0x04
-MAX_LINES = 128
+ML_DSA_44 = 0x06
+MAX_LINES = 130  # the log and 64 parties, with two keys each
 MAX_NAME_BYTES = 255
 
-_KINDS = {LOG: 32, COSIGNER: 32}
-_SIGNATURE_BYTES = 64
+_KEY_BYTES = {LOG: ED25519_BYTES, COSIGNER: ED25519_BYTES, ML_DSA_44: ML_DSA_44_BYTES}
+_SIGNATURE_BYTES = {LOG: 64, COSIGNER: 64, ML_DSA_44: 2420}
+_TIME_BYTES = 8
 _SIZE = re.compile(r"0|[1-9][0-9]{0,15}")
+_LINE = re.compile(r"[^\n]*\n|[^\n]+")
 
 
 @dataclass(frozen=True)
@@ -47,13 +59,17 @@ class VerifierKey:
 
     def __post_init__(self) -> None:
         check_name(self.name)
-        if _KINDS.get(self.kind) != len(self.public):
+        if _KEY_BYTES.get(self.kind) != len(self.public):
             raise UsageError(f"the key of {self.name} is of no known kind and length")
 
-    @property
+    @cached_property
     def key_id(self) -> bytes:
         """The first four bytes of SHA-256(name ‖ newline ‖ kind ‖ public key)."""
         return hashlib.sha256(self.name.encode() + b"\n" + bytes([self.kind]) + self.public).digest()[:4]
+
+    @cached_property
+    def public_key(self) -> PublicKey:
+        return (MLDSA44PublicKey if self.kind == ML_DSA_44 else Ed25519PublicKey).from_public_bytes(self.public)
 
     def text(self) -> str:
         """`name+id+key` in one line."""
@@ -80,14 +96,14 @@ def check_name(name: str) -> None:
         raise UsageError("a key's name has no spaces, plus signs or control characters, and 1 to 255 bytes")
 
 
-def log_key(origin: str, public: Ed25519PublicKey) -> VerifierKey:
-    """The key that signs checkpoints of the ledger `origin`."""
-    return VerifierKey(origin, LOG, public.public_bytes_raw())
+def log_keys(origin: str, public: PublicKeys) -> tuple[VerifierKey, ...]:
+    """The keys that sign checkpoints of the ledger `origin`: one of each kind that `public` has, Ed25519 first."""
+    return _verifier_keys(origin, LOG, public)
 
 
-def cosigner_key(name: str, public: Ed25519PublicKey) -> VerifierKey:
-    """The key with which the witness `name` cosigns checkpoints."""
-    return VerifierKey(name, COSIGNER, public.public_bytes_raw())
+def cosigner_keys(name: str, public: PublicKeys) -> tuple[VerifierKey, ...]:
+    """The keys with which the witness `name` cosigns checkpoints, Ed25519 first."""
+    return _verifier_keys(name, COSIGNER, public)
 
 
 def parse_key(text: str) -> VerifierKey:
@@ -114,24 +130,28 @@ def parse_checkpoint(text: str) -> Checkpoint:
     return Checkpoint(lines[0], int(lines[1]), root)
 
 
-def sign(checkpoint: Checkpoint, key: Ed25519PrivateKey) -> str:
-    """The ledger's signature line, ending in a newline; the key's name is the origin."""
-    public = log_key(checkpoint.origin, key.public_key())
-    return _line(public, key.sign(_message(LOG, checkpoint.text(), 0)))
+def sign(checkpoint: Checkpoint, identity: Identity, timestamp: int) -> str:
+    """The ledger's signature lines, one for each of its keys, each ending in a newline; their name is the origin.
+
+    timestamp: unix seconds of the state that is signed; an Ed25519 signature of a log has none.
+    """
+    return _signed(checkpoint, checkpoint.origin, LOG, identity, timestamp)
 
 
-def cosign(checkpoint: Checkpoint, name: str, key: Ed25519PrivateKey, timestamp: int) -> str:
-    """A witness's cosignature line, ending in a newline. timestamp: unix seconds."""
-    if not 0 < timestamp <= MAX_INT:
-        raise UsageError(f"a cosignature cannot be of time {timestamp}")
-    public = cosigner_key(name, key.public_key())
-    signature = key.sign(_message(COSIGNER, checkpoint.text(), timestamp))
-    return _line(public, timestamp.to_bytes(8, "big") + signature)
+def cosign(checkpoint: Checkpoint, name: str, identity: Identity, timestamp: int) -> str:
+    """A witness's cosignature lines, one for each of its keys, each ending in a newline. timestamp: unix seconds."""
+    return _signed(checkpoint, name, COSIGNER, identity, timestamp)
 
 
 def assemble(checkpoint: Checkpoint, signature: str, cosignatures: Iterable[str] = ()) -> str:
-    """The one note of these lines: the ledger's signature first, then cosignatures in order of their text."""
-    return checkpoint.text() + "\n" + signature + "".join(sorted(cosignatures))
+    """The one note of these lines: the ledger's first, the shortest (Ed25519) leading, then all others by their text.
+
+    signature, cosignatures: texts of any number of lines.
+    """
+    lines = [line for text in (signature, *cosignatures) for line in _LINE.findall(text)]
+    own = f"— {checkpoint.origin} "
+    lines.sort(key=lambda line: (0, len(line), line) if line.startswith(own) else (1, 0, line))
+    return checkpoint.text() + "\n" + "".join(lines)
 
 
 def split(note: str) -> tuple[Checkpoint, list[str]]:
@@ -146,66 +166,121 @@ def split(note: str) -> tuple[Checkpoint, list[str]]:
 
 
 def open_note(
-    note: str, log: VerifierKey, witnesses: Iterable[VerifierKey] = ()
+    note: str, log: Sequence[VerifierKey], witnesses: Iterable[VerifierKey] = ()
 ) -> tuple[Checkpoint, dict[str, int | None]]:
-    """A checkpoint and who signed it: name → time of the cosignature, None for the ledger's own signature.
+    """A checkpoint and who signed it: name → time of the cosignature, None for the ledger itself.
 
-    Strict: every line must be by a key named here and verify, no key signs twice, the ledger's signature must be there
-    and the origin be its name. Raises IntegrityError. Whether the cosigners suffice, the caller must decide
+    log: its keys, all of one name. Strict: every line must be by a key named here and verify, no key signs twice,
+    whoever signs does so with each of its keys and at one time; the ledger itself must have signed, and the origin be
+    its name. Raises IntegrityError. Whether the cosigners suffice, the caller must decide
     (`cosigners.check_cosigners`).
     """
     # (0) the three lines and the signature lines
     checkpoint, lines = split(note)
-    if checkpoint.origin != log.name:
-        raise IntegrityError(f"a checkpoint of {checkpoint.origin!r}, not of {log.name!r}")
+    origin = log[0].name
+    if checkpoint.origin != origin:
+        raise IntegrityError(f"a checkpoint of {checkpoint.origin!r}, not of {origin!r}")
     # (1) every line, against the key of its name and id
-    known = {(key.name, key.key_id): key for key in (log, *witnesses)}
-    signed: dict[str, int | None] = {}
+    known = {(key.name, key.key_id): key for key in (*log, *witnesses)}
+    times = _verify_lines(checkpoint, known, lines)
+    # (2) with all keys, at one time
+    signed = {name: _one_time(name, [key for key in known.values() if key.name == name], times[name]) for name in times}
+    # (3) the ledger's own among them
+    if origin not in signed:
+        raise IntegrityError("the ledger's own signature is missing")
+    return checkpoint, {**signed, origin: None}
+
+
+def verify_cosignature(checkpoint: Checkpoint, witness: Sequence[VerifierKey], lines: str) -> int:
+    """The time at which `witness` cosigned. witness: all its keys; lines: what its `cosign` gave.
+
+    Raises IntegrityError unless each of these keys has signed this checkpoint, at one time, and there is nothing else.
+    """
+    known = {(key.name, key.key_id): key for key in witness if key.kind != LOG}
+    name, found = witness[0].name, _LINE.findall(lines)
+    if any(_parse_line(line)[:2] not in known for line in found):
+        raise IntegrityError(f"not a cosignature by {name}")
+    times = _verify_lines(checkpoint, known, found)
+    timestamp = _one_time(name, witness, times.get(name, {}))
+    if timestamp is None:  # a log's key alone
+        raise IntegrityError(f"not a cosignature by {name}")
+    return timestamp
+
+
+def _verify_lines(
+    checkpoint: Checkpoint, known: Mapping[tuple[str, bytes], VerifierKey], lines: Iterable[str]
+) -> dict[str, dict[VerifierKey, int | None]]:
+    """Name → key → time. Raises IntegrityError for a line by another key, a second one, or one that does not verify."""
+    found: dict[str, dict[VerifierKey, int | None]] = {}
     for line in lines:
         name, key_id, payload = _parse_line(line)
         key = known.get((name, key_id))
         if key is None:
             raise IntegrityError(f"a signature by an unknown key of {name!r}")
-        if name in signed:
-            raise IntegrityError(f"two signatures by {name}")
-        signed[name] = _verify(key, checkpoint.text(), payload)
-    # (2) the ledger's own among them
-    if log.name not in signed:
-        raise IntegrityError("the ledger's own signature is missing")
-    return checkpoint, signed
+        if key in found.setdefault(name, {}):
+            raise IntegrityError(f"two signatures by {name} with one key")
+        found[name][key] = _verify(key, checkpoint, payload)
+    return found
 
 
-def verify_cosignature(checkpoint: Checkpoint, witness: VerifierKey, line: str) -> int:
-    """The time at which `witness` cosigned. Raises IntegrityError unless `line` is its cosignature of `checkpoint`."""
-    name, key_id, payload = _parse_line(line)
-    if (name, key_id) != (witness.name, witness.key_id) or witness.kind != COSIGNER:
-        raise IntegrityError(f"not a cosignature by {witness.name}")
-    timestamp = _verify(witness, checkpoint.text(), payload)
-    if timestamp is None:  # pragma: no cover - a cosigner's key always yields a time
-        raise IntegrityError("a cosignature without a time")
-    return timestamp
+def _one_time(name: str, keys: Sequence[VerifierKey], times: Mapping[VerifierKey, int | None]) -> int | None:
+    """The time of signatures by all these keys, None where no kind among them has a time."""
+    if any(key not in times for key in keys):
+        raise IntegrityError(f"{name} has not signed with all its keys")
+    stated = {time for time in times.values() if time is not None}
+    if len(stated) > 1:
+        raise IntegrityError(f"the signatures of {name} are of different times")
+    return min(stated, default=None)
 
 
-def _verify(key: VerifierKey, text: str, payload: bytes) -> int | None:
-    """The time of a cosignature, None for the ledger's own signature."""
-    stamped = key.kind == COSIGNER
-    if len(payload) != _SIGNATURE_BYTES + (8 if stamped else 0):
+def _verify(key: VerifierKey, checkpoint: Checkpoint, payload: bytes) -> int | None:
+    """The time that a signature states, None for a log's Ed25519 signature, which has none."""
+    timed, length = key.kind != LOG, _SIGNATURE_BYTES[key.kind]
+    if len(payload) != length + (_TIME_BYTES if timed else 0):
         raise IntegrityError(f"the signature of {key.name} has an impossible length")
-    timestamp = int.from_bytes(payload[:-_SIGNATURE_BYTES], "big")
-    if timestamp > MAX_INT or (stamped and timestamp == 0):
+    timestamp = int.from_bytes(payload[:-length], "big")
+    if timestamp > MAX_INT or (timed and timestamp == 0):
         raise IntegrityError(f"the cosignature of {key.name} has an impossible time")
     try:
-        Ed25519PublicKey.from_public_bytes(key.public).verify(
-            payload[-_SIGNATURE_BYTES:], _message(key.kind, text, timestamp)
-        )
+        key.public_key.verify(payload[-length:], _message(key, checkpoint, timestamp))
     except InvalidSignature:
         raise IntegrityError(f"the signature of {key.name} on the checkpoint does not verify") from None
-    return timestamp if stamped else None
+    return timestamp if timed else None
 
 
-def _message(kind: int, text: str, timestamp: int) -> bytes:
-    """What is signed: the text itself, or for cosignatures (tlog-cosignature v1) a header with the time before it."""
-    return (f"cosignature/v1\ntime {timestamp}\n{text}" if kind == COSIGNER else text).encode()
+def _message(key: VerifierKey, checkpoint: Checkpoint, timestamp: int) -> bytes:
+    """What is signed by a key of this kind."""
+    match key.kind:
+        case 0x01:
+            return checkpoint.text().encode()
+        case 0x04:
+            return f"cosignature/v1\ntime {timestamp}\n{checkpoint.text()}".encode()
+        case _:
+            # cosigned_message, in the presentation language of RFC 8446 section 3; a checkpoint begins at entry 0
+            name, origin = key.name.encode(), checkpoint.origin.encode()
+            return b"".join((
+                b"subtree/v1\n\0", bytes([len(name)]), name, timestamp.to_bytes(8, "big"),
+                bytes([len(origin)]), origin, (0).to_bytes(8, "big"), checkpoint.size.to_bytes(8, "big"),
+                checkpoint.root,
+            ))  # fmt: skip
+
+
+def _verifier_keys(name: str, kind: int, public: PublicKeys) -> tuple[VerifierKey, ...]:
+    first = VerifierKey(name, kind, public.ed25519.public_bytes_raw())
+    if public.ml_dsa_44 is None:
+        return (first,)
+    return first, VerifierKey(name, ML_DSA_44, public.ml_dsa_44.public_bytes_raw())
+
+
+def _signed(checkpoint: Checkpoint, name: str, kind: int, identity: Identity, timestamp: int) -> str:
+    if not 0 < timestamp <= MAX_INT:
+        raise UsageError(f"a cosignature cannot be of time {timestamp}")
+    keys = _verifier_keys(name, kind, identity.public())
+    lines = []
+    for key, private in zip(keys, identity.private, strict=True):
+        time = b"" if key.kind == LOG else timestamp.to_bytes(_TIME_BYTES, "big")
+        lines.append(_line(key, time + private.sign(_message(key, checkpoint, timestamp))))
+    return "".join(lines)
 
 
 def _line(key: VerifierKey, payload: bytes) -> str:

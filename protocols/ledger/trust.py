@@ -1,10 +1,19 @@
 """The auditor's trust policy, `policy.txt`: whose keys count, and how many of them (C2SP tlog-policy).
 
     log room.example/q1+8f2c…+AZ…
-    witness retailer retailer+77aa…+BK…
-    witness telco telco+0b1c…+BM…
-    group parties all retailer telco
+    log room.example/q1+5e01…+Bk…
+    witness retailer-ed25519 retailer+77aa…+BK…
+    witness retailer-ml-dsa-44 retailer+1c9f…+Bp…
+    group retailer all retailer-ed25519 retailer-ml-dsa-44
+    witness telco-ed25519 telco+0b1c…+BM…
+    witness telco-ml-dsa-44 telco+9d33…+Bq…
+    group telco all telco-ed25519 telco-ml-dsa-44
+    group parties 2 retailer telco
     quorum parties
+
+The log and each witness have an Ed25519 key, and an ML-DSA-44 key beside it or not. A policy that lists two keys of one
+name asks for both: a log or a witness that signs with one of its keys alone is not believed. (By tlog-policy any log
+line suffices; to ask for more is the reader's right.)
 
 Trusted absolutely: whoever can change this file decides what `verify` believes. It must reach the auditor by another
 way than the bundle does. URLs, which the format allows, are read over: nothing here goes to a network.
@@ -13,11 +22,12 @@ way than the bundle does. URLs, which the format allows, are read over: nothing 
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from ..errors import CannotDecide, UsageError
-from .notes import COSIGNER, LOG, VerifierKey, check_name, parse_key
+from .notes import COSIGNER, LOG, ML_DSA_44, VerifierKey, check_name, parse_key
 
 NONE = "none"
 MAX_LINES = 1000
@@ -54,16 +64,26 @@ class Quorum:
 
 @dataclass(frozen=True)
 class TrustPolicy:
-    """Whose signatures an auditor accepts. witnesses: the policy's name → key."""
+    """Whose signatures an auditor accepts. log: its keys, Ed25519 first; witnesses: the policy's name → key."""
 
-    log: VerifierKey
+    log: tuple[VerifierKey, ...]
     witnesses: Mapping[str, VerifierKey]
     quorum: Quorum
 
     @property
     def log_name(self) -> str:
         """The ledger's origin."""
-        return self.log.name
+        return self.log[0].name
+
+    @cached_property
+    def cosigners(self) -> dict[str, tuple[VerifierKey, ...]]:
+        """The name in the keys, which is a party's → all its keys, Ed25519 first."""
+        names = sorted({key.name for key in self.witnesses.values()})
+        return {name: _by_kind(key for key in self.witnesses.values() if key.name == name) for name in names}
+
+    def satisfied(self, cosigners: Collection[str]) -> bool:
+        """Whether these cosigners, by the name in their keys, together suffice; each has signed with all its keys."""
+        return self.quorum.satisfied({name for name, key in self.witnesses.items() if key.name in cosigners})
 
 
 def parse(data: bytes | str) -> TrustPolicy:
@@ -87,7 +107,7 @@ def parse(data: bytes | str) -> TrustPolicy:
 
 def render(policy: TrustPolicy) -> str:
     """The text of a policy, which `parse` reads back to an equal value."""
-    lines = [f"log {policy.log.text()}"]
+    lines = [f"log {key.text()}" for key in policy.log]
     lines += [f"witness {name} {key.text()}" for name, key in policy.witnesses.items()]
     for name, group in policy.quorum.groups.items():
         count = "all" if group.threshold == len(group.members) else str(group.threshold)
@@ -113,7 +133,7 @@ class _Reading:
     """A policy being read, line by line."""
 
     def __init__(self) -> None:
-        self.log: VerifierKey | None = None
+        self.log: list[VerifierKey] = []
         self.witnesses: dict[str, VerifierKey] = {}
         self.groups: dict[str, Group] = {}
         self.members: set[str] = set()
@@ -122,9 +142,9 @@ class _Reading:
     def take(self, words: list[str]) -> None:
         match words:
             case ["log", key] | ["log", key, _]:
-                self._take_log(_key(key, LOG))
+                self._take_log(_key(key, LOG, ML_DSA_44))
             case ["witness", name, key] | ["witness", name, key, _]:
-                self._take_witness(name, _key(key, COSIGNER))
+                self._take_witness(name, _key(key, COSIGNER, ML_DSA_44))
             case ["group", name, count, *members] if members:
                 self._take_group(name, count, tuple(members))
             case ["quorum", name]:
@@ -135,14 +155,20 @@ class _Reading:
                 )
 
     def _take_log(self, key: VerifierKey) -> None:
-        if self.log is not None:
-            raise UsageError("a second log", "one policy is for one room")
-        self.log = key
+        for other in self.log:
+            if key.name != other.name:
+                raise UsageError("a second log", "one policy is for one room")
+            if key.kind == other.kind:
+                raise UsageError(f"a second key of kind {key.kind:#04x} of the log")
+        self.log.append(key)
 
     def _take_witness(self, name: str, key: VerifierKey) -> None:
         self._check_new(name)
-        if any(key.public == other.public for other in self.witnesses.values()):
-            raise UsageError(f"witness {name} has the key of another witness")
+        for other in self.witnesses.values():
+            if key.public == other.public:
+                raise UsageError(f"witness {name} has the key of another witness")
+            if (key.name, key.kind) == (other.name, other.kind):
+                raise UsageError(f"witness {name}: a second key of kind {key.kind:#04x} of {key.name}")
         self.witnesses[name] = key
 
     def _take_group(self, name: str, count: str, members: tuple[str, ...]) -> None:
@@ -171,17 +197,25 @@ class _Reading:
             raise UsageError(f"no witness or group {name[:40]!r} on an earlier line")
 
     def finish(self) -> TrustPolicy:
-        if self.log is None:
+        if not self.log:
             raise UsageError("no log", "add a line: log <verifier key>")
         if self.quorum is None:
             raise UsageError("no quorum", "add a line: quorum <name of a witness or group>")
-        return TrustPolicy(self.log, self.witnesses, Quorum(self.quorum, self.groups))
+        log = _by_kind(self.log)
+        if any(key.name == log[0].name or key.public in [own.public for own in log] for key in self.witnesses.values()):
+            raise UsageError("a witness has the name or a key of the log", "a log cannot be its own witness")
+        return TrustPolicy(log, self.witnesses, Quorum(self.quorum, self.groups))
 
 
-def _key(text: str, kind: int) -> VerifierKey:
+def _by_kind(keys: Iterable[VerifierKey]) -> tuple[VerifierKey, ...]:
+    return tuple(sorted(keys, key=lambda key: key.kind))
+
+
+def _key(text: str, *kinds: int) -> VerifierKey:
     key = parse_key(text)
-    if key.kind != kind:
-        raise UsageError(f"the key of {key.name} is of kind {key.kind:#04x}, where {kind:#04x} is needed")
+    if key.kind not in kinds:
+        allowed = " or ".join(f"{kind:#04x}" for kind in kinds)
+        raise UsageError(f"the key of {key.name} is of kind {key.kind:#04x}, where {allowed} is needed")
     return key
 
 

@@ -33,7 +33,7 @@ def growth(ledger: RoomLedger, old: int) -> messages.Witness:
         old_size=old,
         entries=[data.decode() for data in book.entries(old)],
         proof=_texts(book.consistency(old, book.size) if 0 < old < book.size else []),
-        checkpoint=book.sign_checkpoint(ledger.room.origin, ledger.signing),
+        checkpoint=book.sign_checkpoint(ledger.room.origin, ledger.identity),
     )
 
 
@@ -49,7 +49,7 @@ def lawless(siege: Siege, book: Logbook, bodies: Bodies) -> messages.Witness:
         old_size=old,
         entries=[data.decode() for data in entries],
         proof=_texts(tree.consistency(old, len(tree)) if old else []),
-        checkpoint=notes.assemble(checkpoint, notes.sign(checkpoint, siege.signing)),
+        checkpoint=notes.assemble(checkpoint, notes.sign(checkpoint, siege.identity, siege.ledger.now)),
     )
 
 
@@ -90,7 +90,7 @@ def delivered(ledger: RoomLedger, body: Body, seq: int) -> messages.Deliver:
     """A body as a signed release, with its proof."""
     size = ledger.book.size
     proof = Proof(size=size, path=_texts(ledger.book.inclusion(seq, size)))
-    document = releases.sign(body, ledger.signing, seq, proof).to_bytes()
+    document = releases.sign(body, ledger.identity.ed25519, seq, proof).to_bytes()
     return messages.Deliver(release=parse(document, what="release"), checkpoint=ledger.book.checkpoint(size))
 
 

@@ -62,7 +62,7 @@ class Siege:
         for party in self.parties:
             lab.consent(self.base / party, self.plan)
         self.config = CoordinatorConfig.load(self.base / "coordinator" / "coordinator.toml")
-        self.room, self.signing = self.config.room, self.config.signing
+        self.room, self.signing, self.identity = self.config.room, self.config.signing, self.config.identity
         self._hands, self._forks = list[Hand](), list[Logbook]()
         codec.prepare_process()
         self.reopen()
@@ -96,7 +96,7 @@ class Siege:
     def reopen(self) -> None:
         """Open the coordinator's store again, after somebody else had it."""
         self.store = Store(self.config.path("state"))
-        self.ledger = RoomLedger(self.room, self.store.book, self.signing, time.time)
+        self.ledger = RoomLedger(self.room, self.store.book, self.identity, time.time)
 
     def open_hub(self, journal: Journal) -> Hub:
         hub = Hub(room=ROOM, signing=self.signing, journal=journal, grace=5.0, tick=0.05, max_payload=LARGEST)
@@ -135,7 +135,7 @@ class Siege:
         self._forks.append(book)
         if size:
             book.extend(0, self.ledger.book.entries(0, size), self.ledger.book.root(size))
-        return RoomLedger(self.room, book, self.signing, time.time)
+        return RoomLedger(self.room, book, self.identity, time.time)
 
     def rewind(self) -> RoomLedger:
         """The coordinator's ledger from now on: without its last entry, which nobody has seen."""

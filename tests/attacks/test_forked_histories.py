@@ -42,7 +42,7 @@ def commit_in(siege: Siege, ledger: RoomLedger, seed: int) -> messages.Deliver:
     """A commit of its own in this ledger; its release."""
     entry, _, body = histories.committed(siege, siege.occasion(), seed=seed)
     seq = ledger.append([entry])
-    ledger.book.sign_checkpoint(ledger.room.origin, ledger.signing)
+    ledger.book.sign_checkpoint(ledger.room.origin, ledger.identity)
     return histories.delivered(ledger, body, seq)
 
 

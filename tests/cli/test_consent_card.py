@@ -35,7 +35,7 @@ def line_of(text: str, start: str) -> str:
 def test_the_card_says_who_asks_what_for_who_reads_it_and_until_when(requests: Any, asking: Any) -> None:
     status, card, _ = requests(asking, "show", asking.plan.digest)
     assert status == 0
-    key = keys.public_text(asking.ledger.signing)
+    key = keys.public_text(asking.ledger.identity.ed25519)
     assert line_of(card, "asked by") == f"the coordinator of trial, key {key}"
     assert line_of(card, "purpose") == "know the shared cohorts"
     assert line_of(card, "read by") == "alpha, beta, gamma, the coordinator and every auditor"

@@ -37,7 +37,7 @@ def test_a_signing_key_that_anybody_else_can_touch_is_refused(home: Path, mode: 
 
 def test_a_partys_key_is_not_the_coordinators(home: Path) -> None:
     (home / "signing.pem").write_bytes((home.parent / "beta" / "signing.pem").read_bytes())
-    with pytest.raises(UsageError, match="not the key that the room knows its coordinator by"):
+    with pytest.raises(UsageError, match="has not the keys that the room knows its coordinator by"):
         _ = Config.load(home / "coordinator.toml").signing
 
 

@@ -7,13 +7,13 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from coordinator.conversation import Answer
 from coordinator.ledger import RoomLedger
 from coordinator.store import Store
 from protocols import messages
 from protocols.errors import IntegrityError, Refused, RoundEnded, SumroomError, UsageError
+from protocols.keys import Identity
 from protocols.ledger import notes
 
 EVERYBODY = ["alpha", "beta", "gamma"]
@@ -22,7 +22,7 @@ EVERYBODY = ["alpha", "beta", "gamma"]
 def signers(room: Any, size: int | None = None) -> set[str]:
     """Who has signed the checkpoint of this size, verified."""
     ledger = room.ledger
-    _, signed = notes.open_note(room.book.checkpoint(size), ledger._log_key(), ledger._witness_keys())
+    _, signed = notes.open_note(room.book.checkpoint(size), ledger._log_keys(), ledger._witness_keys())
     return set(signed) - {ledger.room.origin}
 
 
@@ -38,7 +38,7 @@ def test_a_ledger_of_another_room_is_refused(room: Any) -> None:
     room.ledger.open_room()
     other = room.ledger.room.model_copy(update={"cosign_quorum": 3})
     with pytest.raises(IntegrityError, match="not the room of the settings"):
-        RoomLedger(other, room.book, room.ledger.signing, room.clock).open_room()
+        RoomLedger(other, room.book, room.ledger.identity, room.clock).open_room()
 
 
 def test_every_party_checks_and_cosigns_and_gets_only_what_is_new_to_it(room: Any) -> None:
@@ -105,7 +105,7 @@ def test_a_coordinator_whose_ledger_is_an_older_copy_runs_nothing(room: Any) -> 
 def test_an_older_copy_is_named_as_what_it_is(room: Any) -> None:
     room.run()
     older = Store(room.base / "older")
-    ledger = RoomLedger(room.ledger.room, older.book, room.ledger.signing, room.clock)
+    ledger = RoomLedger(room.ledger.room, older.book, room.ledger.identity, room.clock)
     ledger.open_room()
     with pytest.raises(IntegrityError, match="restored from an older copy") as caught:
         ledger.countersign(room.ask, EVERYBODY, 5.0)
@@ -130,8 +130,8 @@ def test_a_line_that_is_not_the_partys_cosignature_of_this_checkpoint_is_not_kep
 
 def test_only_the_rooms_own_key_signs_its_checkpoints(room: Any) -> None:
     room.ledger.open_room()
-    other = RoomLedger(room.ledger.room, room.book, Ed25519PrivateKey.generate(), room.clock)
-    with pytest.raises(UsageError, match="only the key in the genesis"):
+    other = RoomLedger(room.ledger.room, room.book, Identity.generate(), room.clock)
+    with pytest.raises(UsageError, match="only the keys in the genesis"):
         other.countersign(room.ask, EVERYBODY, 5.0)
 
 

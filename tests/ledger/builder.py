@@ -63,6 +63,15 @@ def key(name: str) -> Ed25519PrivateKey:
     return Ed25519PrivateKey.from_private_bytes(hashlib.sha256(name.encode()).digest())
 
 
+def identity(name: str) -> keys.Identity:
+    return keys.Identity(key(name))
+
+
+def log_keys(name: str = "coordinator", origin: str = ORIGIN) -> tuple[notes.VerifierKey, ...]:
+    """The keys with which `name` would sign checkpoints of this ledger."""
+    return notes.log_keys(origin, identity(name).public())
+
+
 def hex16(label: str) -> str:
     return hashlib.sha256(label.encode()).hexdigest()[:32]
 
@@ -73,7 +82,11 @@ class Room:
     def __init__(self, parties: tuple[str, ...] = PARTIES, caps: dict[str, Any] | None = None, **plan: Any) -> None:
         self.parties, self.caps = parties, caps or {}
         self.plan = Plan.from_bytes(canonical({**PLAN, "parties": parties, "recipients": parties, **plan}))
-        self.coordinator = key("coordinator")
+        self.identity = identity("coordinator")
+
+    @property
+    def coordinator(self) -> Ed25519PrivateKey:
+        return self.identity.ed25519
 
     def genesis(self, **changes: Any) -> entries.Entry:
         caps = {
@@ -202,15 +215,22 @@ class Room:
         return accounts
 
     def policy(self) -> TrustPolicy:
-        witnesses = {party: notes.cosigner_key(party, key(party).public_key()) for party in self.parties}
-        log = notes.log_key(ORIGIN, self.coordinator.public_key())
-        return TrustPolicy(log, witnesses, Quorum("parties", {"parties": Group(2, self.parties)}))
+        witnesses: dict[str, notes.VerifierKey] = {}
+        groups: dict[str, Group] = {}
+        for party in self.parties:
+            own = notes.cosigner_keys(party, identity(party).public())
+            names = [f"{party}-{key.kind}" for key in own]
+            witnesses.update(zip(names, own, strict=True))
+            groups[party] = Group(len(own), tuple(names))
+        groups["parties"] = Group(2, self.parties)
+        log = notes.log_keys(ORIGIN, self.identity.public())
+        return TrustPolicy(log, witnesses, Quorum("parties", groups))
 
     def cosigned(self, log: Logbook, by: tuple[str, ...] | None = None) -> int:
         """Sign a checkpoint over everything, let parties (all, unless said) cosign it, return its size."""
-        checkpoint, _ = notes.split(log.sign_checkpoint(ORIGIN, self.coordinator))
+        checkpoint, _ = notes.split(log.sign_checkpoint(ORIGIN, self.identity))
         for party in by or self.parties:
-            log.add_cosignature(checkpoint.size, party, notes.cosign(checkpoint, party, key(party), START))
+            log.add_cosignature(checkpoint.size, party, notes.cosign(checkpoint, party, identity(party), START))
         return checkpoint.size
 
     def bodies(self, label: str = "one", survivors: tuple[str, ...] | None = None) -> list[release.Body]:
@@ -266,8 +286,8 @@ def signed_members(room: Room, bodies: list[bytes], cosigned: dict[int, tuple[st
         tree.append(leaf_hash(body))
         if size in cosigned:
             checkpoint = notes.Checkpoint(ORIGIN, size, tree.root())
-            lines = [notes.cosign(checkpoint, party, key(party), START) for party in cosigned[size]]
-            note = notes.assemble(checkpoint, notes.sign(checkpoint, room.coordinator), lines)
+            lines = [notes.cosign(checkpoint, party, identity(party), START) for party in cosigned[size]]
+            note = notes.assemble(checkpoint, notes.sign(checkpoint, room.identity, START), lines)
             members[bundle.checkpoint_name(size)] = note.encode()
     return members
 

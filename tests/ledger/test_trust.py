@@ -6,17 +6,22 @@ from itertools import combinations
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.mldsa import MLDSA44PrivateKey
 
 from protocols.errors import CannotDecide, UsageError
+from protocols.keys import Identity, PublicKeys
 from protocols.ledger import notes, trust
 
 
-def public(number: int):
-    return Ed25519PrivateKey.from_private_bytes(bytes([number]) * 32).public_key()
+def public(number: int) -> PublicKeys:
+    seed = bytes([number]) * 32
+    return Identity(Ed25519PrivateKey.from_private_bytes(seed), MLDSA44PrivateKey.from_seed_bytes(seed)).public()
 
 
-LOG = notes.log_key("room.example/q1", public(1)).text()
-A, B, C, D = (notes.cosigner_key(name, public(n)).text() for n, name in enumerate("abcd", 2))
+LOG, LOG_2 = (key.text() for key in notes.log_keys("room.example/q1", public(1)))
+A, A_2, B, B_2, C, _, D, _ = (
+    key.text() for n, name in enumerate("abcd", 2) for key in notes.cosigner_keys(name, public(n))
+)
 POLICY = f"""# whose word counts
 log {LOG}
 witness a {A}

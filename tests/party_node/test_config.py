@@ -53,7 +53,7 @@ def test_a_tls_key_that_others_can_read_is_refused(home: Path) -> None:
 
 def test_another_partys_key_is_refused(home: Path) -> None:
     (home / "signing.pem").write_bytes((home.parent / "beta" / "signing.pem").read_bytes())
-    with pytest.raises(UsageError, match="not the key that the room knows"):
+    with pytest.raises(UsageError, match="has not the keys that the room knows"):
         _ = Config.load(home / "node.toml").signing
 
 

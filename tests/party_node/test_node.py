@@ -74,7 +74,7 @@ def test_a_reserve_that_a_node_has_not_seen_gets_no_mask_key_and_no_contribution
     room.away = {"beta"}
     with pytest.raises(RoundEnded, match="beta"):
         room.ledger.countersign(room.ask, sorted(room.nodes), 5.0)
-    prepare = next_step(room, room.book.sign_checkpoint(room.ledger.room.origin, room.ledger.signing))
+    prepare = next_step(room, room.book.sign_checkpoint(room.ledger.room.origin, room.ledger.identity))
     roster = {p: another_key(room.nodes[p].signing, p, prepare.occasion) for p in ("alpha", "beta", "gamma")}
     agree = messages.Agree(occasion=prepare.occasion, roster=roster)
     contribute = messages.Contribute(occasion=prepare.occasion, roster=roster, agreements={})
@@ -138,7 +138,7 @@ def _without_gamma(room: Any, request: messages.Contribute) -> dict[str, Any]:
 
 
 def _with_the_coordinators_key(room: Any, request: messages.Contribute) -> dict[str, Any]:
-    return {**request.roster, "gamma": another_key(room.ledger.signing, "gamma", request.occasion)}
+    return {**request.roster, "gamma": another_key(room.ledger.identity.ed25519, "gamma", request.occasion)}
 
 
 def _with_one_key_twice(room: Any, request: messages.Contribute) -> dict[str, Any]:

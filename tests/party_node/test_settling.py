@@ -216,7 +216,7 @@ def test_a_commit_that_names_others_than_were_settled_is_not_cosigned(five: Any)
         old_size=size,
         entries=[data.decode() for data in five.book.entries(size)],
         proof=[keys.base64_text(one) for one in five.book.consistency(size, five.book.size)],
-        checkpoint=five.book.sign_checkpoint(five.ledger.room.origin, five.ledger.signing),
+        checkpoint=five.book.sign_checkpoint(five.ledger.room.origin, five.ledger.identity),
     )
     for party in FIVE:
         refused(five.say(party, growth), f"the commit of step {step.step} names other survivors than were settled")

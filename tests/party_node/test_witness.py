@@ -18,6 +18,7 @@ from party_node.witness import CLOCK_SLACK_S
 from protocols import keys, messages
 from protocols.encoding import canonical, parse
 from protocols.errors import IntegrityError, Refused, RoundEnded
+from protocols.keys import Identity
 from protocols.ledger import notes
 from protocols.ledger.entries import decode
 from protocols.ledger.notes import Checkpoint
@@ -44,7 +45,7 @@ def refused(room: Any, request: messages.Request, party: str = "alpha") -> str:
     return str(reply.reason)
 
 
-def forged(room: Any, entries: list[str], key: Ed25519PrivateKey | None = None) -> Witness:
+def forged(room: Any, entries: list[str], by: Identity | None = None) -> Witness:
     """Growth of alpha's copy by any entries the coordinator likes, with a sound proof and its own checkpoint."""
     old = room.nodes["alpha"].book.entries()
     tree = Tree()
@@ -52,7 +53,7 @@ def forged(room: Any, entries: list[str], key: Ed25519PrivateKey | None = None) 
         tree.append(leaf_hash(entry))
     proof = tree.consistency(len(old), len(tree)) if old else []
     checkpoint = Checkpoint(room.ledger.room.origin, len(tree), tree.root())
-    note = notes.assemble(checkpoint, notes.sign(checkpoint, key or room.ledger.signing))
+    note = notes.assemble(checkpoint, notes.sign(checkpoint, by or room.ledger.identity, room.ledger.now))
     return Witness(
         old_size=len(old), entries=entries, proof=[keys.base64_text(node) for node in proof], checkpoint=note
     )
@@ -73,8 +74,8 @@ def test_honest_growth_is_kept_charged_and_only_then_cosigned(room: Any, lab: Mo
     reply = room.say("alpha", growth)
     assert isinstance(reply, messages.Cosigned)
     checkpoint, _ = notes.split(growth.checkpoint)
-    key = notes.cosigner_key("alpha", room.nodes["alpha"].signing.public_key())
-    assert notes.verify_cosignature(checkpoint, key, reply.line + "\n") == lab.START
+    public = notes.cosigner_keys("alpha", room.nodes["alpha"].config.identity.public())
+    assert notes.verify_cosignature(checkpoint, public, reply.line + "\n") == lab.START
     assert room.nodes["alpha"].book.entries() == room.book.entries()
     assert room.nodes["alpha"].filter.is_spent("trial", next(iter(room.book.accounts.rounds)))
 
@@ -119,7 +120,7 @@ def test_growth_with_an_entry_changed_left_out_added_or_without_its_proof_is_ref
 
 
 def test_growth_whose_checkpoint_another_key_signed_is_refused(room: Any, growth: Witness) -> None:
-    assert "unknown key" in refused(room, forged(room, growth.entries, key=Ed25519PrivateKey.generate()))
+    assert "unknown key" in refused(room, forged(room, growth.entries, by=Identity.generate()))
 
 
 def test_a_reserve_without_this_partys_own_signature_is_refused(room: Any, growth: Witness) -> None:
@@ -179,7 +180,7 @@ def fork_of(room: Any, tmp_path: Path, at: int) -> RoomLedger:
     """A second ledger of the same coordinator, which agrees with the first on `at` entries."""
     book = Logbook(tmp_path / f"fork-{at}.db")
     book.append([decode(data) for data in room.book.entries(0, at)])
-    return RoomLedger(room.ledger.room, book, room.ledger.signing, room.clock)
+    return RoomLedger(room.ledger.room, book, room.ledger.identity, room.clock)
 
 
 def test_a_ledger_forked_anywhere_is_cosigned_by_nobody(room: Any, tmp_path: Path) -> None:
@@ -224,7 +225,7 @@ def test_a_ledger_rolled_back_to_any_earlier_size_is_cosigned_by_nobody(room: An
 def test_two_checkpoints_of_one_size_are_not_both_cosigned(room: Any, growth: Witness) -> None:
     room.say("alpha", growth)
     checkpoint = Checkpoint(room.ledger.room.origin, len(growth.entries), bytes(32))
-    note = notes.assemble(checkpoint, notes.sign(checkpoint, room.ledger.signing))
+    note = notes.assemble(checkpoint, notes.sign(checkpoint, room.ledger.identity, room.ledger.now))
     assert "forked" in refused(room, growth.model_copy(update={"checkpoint": note}))
 
 

@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from coordinator import conversation, rounds
 from coordinator.config import Config as CoordinatorConfig
@@ -257,7 +256,7 @@ class Room:
     def open_coordinator(self) -> None:
         config = CoordinatorConfig.load(self.base / "coordinator" / "coordinator.toml")
         self.store = Store(config.path("state"))
-        self.ledger = RoomLedger(config.room, self.store.book, config.signing, self.clock)
+        self.ledger = RoomLedger(config.room, self.store.book, config.identity, self.clock)
 
     def restart_coordinator(self) -> None:
         self.store.close()
@@ -372,10 +371,10 @@ def _by_person(rows: list[tuple[str, str, dt.date, int, int]]) -> dict[str, list
 
 
 def _write_key(path: Path) -> str:
-    key = Ed25519PrivateKey.generate()
+    identity = keys.Identity.generate()
     with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-        file.write(keys.private_pem(key))
-    return keys.public_text(key)
+        file.write(identity.pem())
+    return keys.public_text(identity.ed25519)
 
 
 def _decimal(nano: int) -> str:

@@ -21,7 +21,7 @@ def resigned(room: Any, document: dict[str, Any], **changes: Any) -> dict[str, A
     """A release with another body, signed by the coordinator all the same."""
     old = releases.read(canonical(document))
     body = Body.model_validate({**old.body_.body(), **changes})
-    signed = releases.sign(body, room.ledger.signing, old.entry, old.proof)
+    signed = releases.sign(body, room.ledger.identity.ed25519, old.entry, old.proof)
     parsed: dict[str, Any] = parse(signed.to_bytes())
     return parsed
 

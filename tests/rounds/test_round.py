@@ -215,7 +215,7 @@ def test_a_release_whose_bytes_were_changed_in_the_coordinators_store_is_not_acc
     """Who can write to the coordinator's disk is found out by the parties, and by the auditor."""
     signed = room.run()[0]
     body = signed.body_.model_copy(update={"salt": "0" * 64})
-    forged = releases.sign(body, room.ledger.signing, signed.entry, signed.proof)
+    forged = releases.sign(body, room.ledger.identity.ed25519, signed.entry, signed.proof)
     members = bundle.unpack(outputs.bundle_of(room.book))
     members[bundle.release_name(body.round, body.step)] = forged.to_bytes()
     found = audit.verify(bundle.pack(members), outputs.policy_of(room.ledger.room))

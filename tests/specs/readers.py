@@ -80,7 +80,7 @@ def read_checkpoint(name: str, data: bytes) -> None:
         return
     stored = {path.stem: notes.parse_key(path.read_text().strip()) for path in VECTORS.glob("checkpoint/good-key-*")}
     log = stored.pop("good-key-log")
-    checkpoint, _ = notes.open_note(text, log, stored.values())
+    checkpoint, _ = notes.open_note(text, (log,), stored.values())
     _, lines = notes.split(text)
     assert notes.assemble(checkpoint, lines[0], lines[1:]) == text
 

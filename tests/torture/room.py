@@ -11,7 +11,6 @@ from pathlib import Path
 from random import Random
 
 import numpy as np
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from party_node import cli as party_cli
 from protocols import keys
@@ -107,14 +106,15 @@ def make(place: Path, n: int, random: Random, *, grace_s: int, noise: bool, smal
     (place / "authority.pem").write_bytes(authority.cert_pem)
     public = {}
     for name in (*parties, "coordinator"):
-        signing = Ed25519PrivateKey.generate()
+        identity = keys.Identity.generate()
+        signing = identity.ed25519
         public[name] = keys.public_text(signing)
         if name == "coordinator":
             tls, certificate = authority.server(["localhost", "127.0.0.1"])
         else:
             tls = pki.new_tls_key()
             certificate = authority.party(pki.request("trial", name, tls, signing), name)
-        files = {"signing.pem": keys.private_pem(signing), "tls.pem": tls, "tls-certificate.pem": certificate}
+        files = {"signing.pem": identity.pem(), "tls.pem": tls, "tls-certificate.pem": certificate}
         for file, data in files.items():
             (place / name / file).touch(0o600)
             (place / name / file).write_bytes(data)

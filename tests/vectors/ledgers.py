@@ -90,15 +90,15 @@ def checkpoint_vectors(members: Files) -> Files:
     first, last = members[names[0]].decode(), members[names[-1]].decode()
     checkpoint, lines = notes.split(first)
     log, alpha = lines[0], next(line for line in lines if line.startswith("— alpha "))
-    key = notes.cosigner_key("alpha", b.key("alpha").public_key())
+    (key,) = notes.cosigner_keys("alpha", b.identity("alpha").public())
     timeless = keys.base64_text(key.key_id + bytes(8) + b.key("alpha").sign(_cosigned(checkpoint, 0)))
     root = keys.base64_text(checkpoint.root)
     moved = replace(checkpoint, root=bytes(32))
     texts = {
         "good-first": first,
         "good-last": last,
-        "good-key-log": ROOM.policy().log.text() + "\n",
-        **{f"good-key-{party}": ROOM.policy().witnesses[party].text() + "\n" for party in b.PARTIES},
+        "good-key-log": ROOM.policy().log[0].text() + "\n",
+        **{f"good-key-{party}": ROOM.policy().cosigners[party][0].text() + "\n" for party in b.PARTIES},
         **_bad_keys(key),
         "bad-root-changed": notes.assemble(moved, log, lines[1:]),
         "bad-size-changed": first.replace("\n5\n", "\n6\n", 1),
@@ -113,8 +113,8 @@ def checkpoint_vectors(members: Files) -> Files:
         "bad-carriage-return": first.replace("\n", "\r\n"),
         "bad-no-log-signature": notes.assemble(checkpoint, "", lines[1:]),
         "bad-signed-twice": notes.assemble(checkpoint, log, [alpha, alpha]),
-        "bad-unknown-witness": _note(checkpoint, notes.cosign(checkpoint, "delta", b.key("delta"), b.START)),
-        "bad-key-of-another": _note(checkpoint, notes.cosign(checkpoint, "alpha", b.key("beta"), b.START)),
+        "bad-unknown-witness": _note(checkpoint, notes.cosign(checkpoint, "delta", b.identity("delta"), b.START)),
+        "bad-key-of-another": _note(checkpoint, notes.cosign(checkpoint, "alpha", b.identity("beta"), b.START)),
         "bad-time-zero": _note(checkpoint, f"— alpha {timeless}\n"),
         "bad-hyphen-for-dash": first.replace("— alpha", "- alpha"),
         "bad-log-signature-short": first.replace(log, _cut(log)),
@@ -135,7 +135,7 @@ def _bad_keys(key: notes.VerifierKey) -> dict[str, str]:
 
 
 def _note(checkpoint: notes.Checkpoint, *cosignatures: str) -> str:
-    return notes.assemble(checkpoint, notes.sign(checkpoint, ROOM.coordinator), cosignatures)
+    return notes.assemble(checkpoint, notes.sign(checkpoint, ROOM.identity, b.START), cosignatures)
 
 
 def _cosigned(checkpoint: notes.Checkpoint, time: int) -> bytes:

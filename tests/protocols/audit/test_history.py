@@ -130,7 +130,7 @@ def test_a_checkpoint_is_in_its_one_form_under_its_own_name_and_not_beyond_the_e
 
 def test_a_history_signed_by_another_coordinator_is_refused(verdict, clean, built) -> None:
     other = built.Room()
-    other.coordinator = built.key("another coordinator")
+    other.identity = built.identity("another coordinator")
     forged = built.signed_members(other, bodies_of(clean), cosigners(clean))
     assert first(verdict({**clean, **forged}))[0] == "checkpoints"
 
@@ -140,12 +140,13 @@ def test_a_history_signed_by_another_coordinator_is_refused(verdict, clean, buil
 
 def test_a_room_of_others_than_the_policy_names_is_refused(verdict, clean, room, built) -> None:
     policy = room.policy()
-    stranger = notes.cosigner_key("delta", built.key("delta").public_key())
-    fewer = {name: key for name, key in policy.witnesses.items() if name != "gamma"}
-    swapped = {**policy.witnesses, "gamma": notes.cosigner_key("gamma", built.key("other").public_key())}
+    (stranger,) = notes.cosigner_keys("delta", built.identity("delta").public())
+    (another,) = notes.cosigner_keys("gamma", built.identity("other").public())
+    fewer = {name: key for name, key in policy.witnesses.items() if key.name != "gamma"}
+    swapped = {**fewer, "gamma": another}
     for other, what in (
-        (replace(policy, log=notes.log_key("room.example/other", room.coordinator.public_key())), "is not the log"),
-        (replace(policy, log=notes.log_key(built.ORIGIN, built.key("other").public_key())), "is not the log"),
+        (replace(policy, log=built.log_keys(origin="room.example/other")), "are not the log"),
+        (replace(policy, log=built.log_keys("other")), "are not the log"),
         (replace(policy, witnesses=fewer), "gamma is no witness in the policy"),
         (replace(policy, witnesses={**policy.witnesses, "delta": stranger}), "witness delta of the policy"),
         (replace(policy, witnesses=swapped), "witness gamma of the policy"),
@@ -181,7 +182,7 @@ def test_the_last_checkpoint_covers_everything(verdict, clean) -> None:
 
 
 def test_the_auditors_own_quorum_counts_too(verdict, clean, room) -> None:
-    strict = replace(room.policy(), quorum=Quorum("every", {"every": Group(3, ALL)}))
+    strict = replace(room.policy(), quorum=Quorum("every", {**room.policy().quorum.groups, "every": Group(3, ALL)}))
     name, where, what = first(verdict(clean, strict))
     assert (name, where) == ("cosignatures", bundle.checkpoint_name(10))
     assert "own quorum, every" in what

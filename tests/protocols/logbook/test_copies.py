@@ -20,7 +20,7 @@ def copy(tmp_path):
 
 
 def growth(log: Logbook, room, old: int) -> tuple[Any, ...]:
-    note = log.sign_checkpoint("room.example/demo", room.coordinator)
+    note = log.sign_checkpoint("room.example/demo", room.identity)
     return note, room.policy().log, old, log.consistency(old, log.size), log.entries(old)
 
 
@@ -30,7 +30,7 @@ def test_a_copy_follows_from_checkpoint_to_checkpoint(log, room, copy, built) ->
     checkpoint = copy.follow(*growth(log, room, 5))
     assert (checkpoint.root, everything(copy)) == (log.root(), everything(log))
     assert copy.follow(*growth(log, room, 7)) == checkpoint
-    line = notes.cosign(checkpoint, "alpha", built.key("alpha"), 1_700_000_000)
+    line = notes.cosign(checkpoint, "alpha", built.identity("alpha"), 1_700_000_000)
     copy.add_cosignature(7, "alpha", line)
     assert notes.split(copy.checkpoint())[1][1:] == [line]
 
@@ -89,12 +89,12 @@ def test_a_copy_refuses_what_the_rules_refuse_even_under_a_signed_checkpoint(roo
     for body in bodies:
         tree.append(leaf_hash(body))
     checkpoint = notes.Checkpoint("room.example/demo", 6, tree.root())
-    note = notes.assemble(checkpoint, notes.sign(checkpoint, room.coordinator))
+    note = notes.assemble(checkpoint, notes.sign(checkpoint, room.identity, built.START))
     with pytest.raises(Refused, match="no round"):
         copy.follow(note, room.policy().log, 5, tree.consistency(5, 6), [bad])
     assert copy.size == 5
     with pytest.raises(IntegrityError, match="unknown key"):
-        copy.follow(note, notes.log_key("room.example/demo", built.key("x").public_key()), 5, [], [bad])
+        copy.follow(note, built.log_keys("x"), 5, [], [bad])
 
 
 def test_extend_wants_the_root_it_was_promised(room, copy) -> None:
@@ -113,11 +113,13 @@ def _root(bodies: list[bytes]) -> bytes:
     return tree.root()
 
 
-def test_a_promised_size_that_the_entries_do_not_reach_is_refused_even_with_the_right_root(log, room, copy) -> None:
+def test_a_promised_size_that_the_entries_do_not_reach_is_refused_even_with_the_right_root(
+    log, room, copy, built
+) -> None:
     # The coordinator signs 7 with the root of 6: consistency and replay are of one root, and the size still counts.
     log.append([room.reserve(5)])
     lying = notes.Checkpoint("room.example/demo", 7, log.root())
-    note = notes.assemble(lying, notes.sign(lying, room.coordinator))
+    note = notes.assemble(lying, notes.sign(lying, room.identity, built.START))
     with pytest.raises(IntegrityError, match="6 entries for a checkpoint of 7"):
         copy.follow(note, room.policy().log, 0, [], log.entries())
     assert copy.size == 0

@@ -97,7 +97,7 @@ def tamper(path: Path, *statements: str) -> None:
     ],
 )
 def test_opening_finds_what_was_changed_in_the_file(log, room, path, statement, match) -> None:
-    log.sign_checkpoint("room.example/demo", room.coordinator)
+    log.sign_checkpoint("room.example/demo", room.identity)
     log.close()
     tamper(path, statement)
     with pytest.raises(IntegrityError, match=match):
@@ -105,7 +105,7 @@ def test_opening_finds_what_was_changed_in_the_file(log, room, path, statement, 
 
 
 def test_opening_finds_another_history_that_the_rules_allow(log, room, path) -> None:
-    log.sign_checkpoint("room.example/demo", room.coordinator)
+    log.sign_checkpoint("room.example/demo", room.identity)
     log.close()
     other = entries.encode(room.plan_entry(4, "ab" * 32))
     tamper(path, f"UPDATE entry SET body = x'{other.hex()}' WHERE seq = 4")
