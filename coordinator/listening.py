@@ -16,7 +16,8 @@ from protocols.budget import decimal
 from protocols.carrier import codec
 from protocols.carrier.journal import Journal
 from protocols.errors import Refused
-from protocols.ledger.reducer import Accounts, Round
+from protocols.ledger.reducer import Accounts
+from protocols.ledger.state import Round
 from protocols.plan import Plan
 
 from . import app as flower

@@ -21,8 +21,9 @@ from protocols import forecast, terminal
 from protocols.budget import decimal
 from protocols.encoding import canonical
 from protocols.errors import Refused, RoundEnded, SumroomError, UsageError
-from protocols.ledger.entries import LIFETIME, PERSON
-from protocols.ledger.reducer import Accounts, Round
+from protocols.ledger.fields import LIFETIME, PERSON
+from protocols.ledger.reducer import Accounts
+from protocols.ledger.state import Round
 from protocols.logbook import Logbook
 from protocols.plan import Plan
 from protocols.verdict import counted

@@ -15,7 +15,7 @@ from protocols import keys
 from protocols import release as releases
 from protocols.encoding import canonical, parse
 from protocols.errors import IntegrityError
-from protocols.ledger.reducer import Round
+from protocols.ledger.state import Round
 from protocols.plan import Plan
 from protocols.release import Body, Proof, Release
 from protocols.statistic import Integers, Noise

@@ -15,7 +15,7 @@ from typing import Any
 from protocols import messages
 from protocols.errors import IntegrityError, PartyUnavailable, Refused, RoundEnded, Stale, SumroomError
 from protocols.ledger.entries import Reserve, build
-from protocols.ledger.reducer import Round, state_of
+from protocols.ledger.state import Round, state_of
 from protocols.masking import Occasion
 from protocols.plan import Plan
 from protocols.release import Release

@@ -18,7 +18,7 @@ from rich.text import Text
 from protocols import forecast, terminal
 from protocols.accuracy import epsilon
 from protocols.budget import decimal, honest_shares
-from protocols.ledger.entries import LIFETIME, PERSON
+from protocols.ledger.fields import LIFETIME, PERSON
 from protocols.ledger.reducer import Accounts
 from protocols.plan import Plan
 from protocols.room import Room

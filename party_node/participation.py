@@ -19,7 +19,7 @@ from protocols import release as releases
 from protocols.encoding import canonical, digest
 from protocols.errors import IntegrityError, Refused
 from protocols.ledger.entries import Commit, Step
-from protocols.ledger.reducer import Round, state_of
+from protocols.ledger.state import Round, state_of
 from protocols.logbook import Logbook
 from protocols.masking import (
     MaskKey,

@@ -32,8 +32,10 @@ from .errors import CannotDecide, IntegrityError, SumroomError
 from .keys import public_key, unbase64
 from .ledger import notes, proofs
 from .ledger.cosigners import check_cosigners
-from .ledger.entries import LIFETIME, PERSON, Commit, Dataset, Entry, Forfeit, Genesis, Mechanism, Reserve, decode
+from .ledger.entries import Commit, Dataset, Entry, Forfeit, Genesis, Mechanism, Reserve, decode
 from .ledger.entries import Plan as PlanEntry
+from .ledger.fields import LIFETIME, PERSON
+from .ledger.members import Members
 from .ledger.notes import Checkpoint
 from .ledger.records import check_recorded
 from .ledger.reducer import Accounts
@@ -145,11 +147,12 @@ def _entries(evidence: _Evidence) -> str:
 
 def _identity(evidence: _Evidence) -> str:
     genesis, policy = evidence.genesis, evidence.policy
-    if genesis.log_keys() != policy.log:
+    members = Members.of(genesis)
+    if members.log_keys() != policy.log:
         evidence.found(
             "entry 0", f"the ledger {genesis.origin} or its keys are not the log {policy.log_name} of the policy"
         )
-    witnesses = genesis.witness_keys()
+    witnesses = members.witness_keys()
     for party in sorted(witnesses.keys() | policy.cosigners.keys()):
         if party not in policy.cosigners:
             evidence.found("entry 0", f"the party {party} is no witness in the policy")
@@ -230,7 +233,7 @@ def _plan(evidence: _Evidence, file: str, entry: PlanEntry) -> Plan:
     if plan.room != evidence.genesis.room or list(plan.parties) != list(entry.parties):
         raise IntegrityError("it is for another room or other parties than its entry")
     for block, days in plan.blocks.items():
-        if evidence.genesis.blocks.get(block) != days:
+        if evidence.accounts.blocks.get(block) != days:
             raise IntegrityError(f"its block {block} is not that of the room")
     return plan
 

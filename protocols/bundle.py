@@ -119,8 +119,9 @@ def ledger_members(log: Logbook) -> dict[str, bytes]:
 
 
 def _is_complete(note: str, new: Sequence[Entry], log: Logbook) -> bool:
-    genesis = log.accounts.genesis
-    _, signed = notes.open_note(note, genesis.log_keys(), chain.from_iterable(genesis.witness_keys().values()))
+    checkpoint, _ = notes.split(note)
+    members = log.accounts.members_at(checkpoint.size)
+    _, signed = notes.open_note(note, members.log_keys(), chain.from_iterable(members.witness_keys().values()))
     try:
         check_cosigners(signed.keys(), new, log.accounts)
     except IntegrityError:

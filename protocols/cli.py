@@ -22,7 +22,7 @@ from . import audit, bundle, terminal
 from .budget import decimal
 from .errors import CannotDecide, UsageError
 from .ledger import trust
-from .ledger.entries import PERSON
+from .ledger.fields import PERSON
 from .verdict import Check, Findings, Problem, counted
 
 CLEAN, VIOLATION, CANNOT_DECIDE = 0, 1, 2

@@ -31,7 +31,10 @@ ML_DSA_44_BYTES = 1312  # FIPS 204 table 2; a signature has 2,420
 PrivateKey = Ed25519PrivateKey | MLDSA44PrivateKey
 PublicKey = Ed25519PublicKey | MLDSA44PublicKey
 
-Purpose = Literal["approval", "dataset", "hold", "mask-key", "agreement", "share", "survivors", "release", "decision"]
+Purpose = Literal[
+    "approval", "dataset", "hold", "mask-key", "agreement", "share", "survivors", "release", "decision",
+    "change", "refund", "egress", "audit",
+]  # fmt: skip
 
 _BLOCK = re.compile(rb"-----BEGIN ([A-Z0-9 ]+)-----[A-Za-z0-9+/=\s]*-----END \1-----")
 _BEGIN, _PRIVATE = b"-----BEGIN ", b"PRIVATE KEY"

@@ -17,7 +17,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import MappingProxyType
@@ -27,8 +27,10 @@ from .errors import IntegrityError, Refused, SumroomError, UsageError
 from .keys import Identity
 from .ledger import notes, proofs
 from .ledger.entries import Entry, decode, encode
+from .ledger.members import Members
 from .ledger.notes import Checkpoint, VerifierKey
 from .ledger.reducer import Accounts
+from .ledger.statements import Audit
 from .ledger.tree import Tree, leaf_hash
 
 FORMAT = 1
@@ -100,7 +102,7 @@ class Logbook:
 
     @property
     def accounts(self) -> Accounts:
-        """What is spent and open. Read only: `fork` it to try something."""
+        """Who is in the room, what is spent and open. Read only."""
         return self._accounts
 
     def refresh(self) -> None:
@@ -172,7 +174,8 @@ class Logbook:
         """
         with self._transaction():
             first = self.size
-            self._take([encode(draft(first + i) if callable(draft) else draft) for i, draft in enumerate(drafts)])
+            made = [draft(first + i) if callable(draft) else draft for i, draft in enumerate(drafts)]
+            self._take((entry, encode(entry)) for entry in made)
             for key, data in blobs.items():
                 if self.blob(key) is not None:
                     raise Refused(f"{key} is stored already and is never overwritten")
@@ -200,16 +203,16 @@ class Logbook:
     ) -> Checkpoint:
         """A witness's duty before it cosigns, in one durable transaction; returns the checkpoint to cosign.
 
-        1. the note is signed by the ledger's keys, and by nobody unknown
-        2. it does not go back behind what this copy holds
-        3. the proof shows that it continues what this copy holds
-        4. the rules allow every new entry, and the entries lead to the note's root
+        1. the note does not go back behind what this copy holds
+        2. the proof shows that it continues what this copy holds
+        3. the rules allow every new entry, and the entries lead to the note's root
+        4. the note is signed by the ledger's keys in force after them, and by nobody unknown; the first were `log`
         5. `before_commit` sees the accounts after them, and may raise
         6. entries and note are stored
         The caller adds its own rules, cosigns, stores the line with `add_cosignature`, and only then answers.
         Raises as `extend` does. After Refused, `size` says where the coordinator must begin.
         """
-        checkpoint, _ = notes.open_note(note, log)
+        checkpoint, _ = notes.split(note)
         with self._transaction():
             if checkpoint.size < self.size:
                 raise Refused(f"a checkpoint of {checkpoint.size} entries; this copy holds {self.size} already")
@@ -218,6 +221,9 @@ class Logbook:
             self._grow(old_size, entries, checkpoint.root)
             if self.size != checkpoint.size:
                 raise IntegrityError(f"{self.size} entries for a checkpoint of {checkpoint.size}")
+            if Members.of(self._accounts.genesis).log_keys() != tuple(log):
+                raise IntegrityError(f"not the ledger of {log[0].name}, or not by its keys")
+            notes.open_note(note, self._accounts.members.log_keys())
             before_commit(self._accounts)
             self._store_note(checkpoint.size, note)
         return checkpoint
@@ -228,9 +234,12 @@ class Logbook:
         Its time is that of the last entry: then, this was the largest tree.
         """
         with self._transaction():
-            genesis = self._accounts.genesis
-            if origin != genesis.origin or notes.log_keys(origin, identity.public()) != genesis.log_keys():
-                raise UsageError(f"only the keys in the genesis of {genesis.origin} sign its checkpoints")
+            members = self._accounts.members
+            if origin != members.origin or notes.log_keys(origin, identity.public()) != members.log_keys():
+                raise UsageError(
+                    f"only the coordinator's keys in force sign the checkpoints of {members.origin}",
+                    "files.signing_key must hold the keys that the room's last change of them names",
+                )
             stored = self._rows("SELECT note FROM checkpoint WHERE size = ?", self.size)
             if stored:
                 return str(stored[0][0])
@@ -256,44 +265,43 @@ class Logbook:
         """One writer: catch up, do, commit. On any failure file, tree and accounts are what they were."""
         with self._lock, _plain_errors():
             self._db.execute("BEGIN IMMEDIATE")
-            mark, accounts = self._tree.mark(), self._accounts
+            mark, stood = self._tree.mark(), self._accounts.mark()
             try:
                 self._catch_up()
                 yield
                 self._db.execute("COMMIT")
+                self._accounts.settle()
             except BaseException:
                 self._tree.truncate(mark)
-                self._accounts = accounts
+                self._accounts.roll_back(stood)
                 if self._db.in_transaction:
                     self._db.execute("ROLLBACK")
                 raise
 
     def _catch_up(self) -> None:
-        rows = self._rows("SELECT seq, body FROM entry WHERE seq >= ? ORDER BY seq", self.size)
-        if not rows:
-            return
-        accounts = self._accounts.fork()
-        for seq, body in rows:
+        for seq, body in self._rows("SELECT seq, body FROM entry WHERE seq >= ? ORDER BY seq", self.size):
             try:
-                accounts.apply(decode(body))
+                self._apply(decode(body), body)
             except SumroomError as exc:
                 raise IntegrityError(f"entry {seq} in the file breaks a rule: {exc.message}") from None
-            self._tree.append(leaf_hash(body))
-        self._accounts = accounts
 
-    def _take(self, entries: Sequence[bytes]) -> None:
-        """Run the rules over new entries and write them; in memory they count only once the rules have passed them."""
-        accounts = self._accounts.fork()
-        for body in entries:
+    def _take(self, entries: Iterable[tuple[Entry, bytes]]) -> None:
+        """Run the rules over new entries and write them."""
+        for entry, body in entries:
             seq = self.size
-            accounts.apply(decode(body))
+            self._apply(entry, body)
             self._db.execute("INSERT INTO entry VALUES(?, ?)", (seq, body))
-            self._tree.append(leaf_hash(body))
-        self._accounts = accounts
+
+    def _apply(self, entry: Entry, body: bytes) -> None:
+        """Tree and accounts move on by one entry; whoever has the transaction takes back what fails."""
+        self._accounts.apply(entry)
+        if isinstance(entry, Audit) and bytes.fromhex(entry.root) != self._tree.root(entry.size):
+            raise Refused(f"the verdict of {entry.auditor} is over another history of {entry.size} entries")
+        self._tree.append(leaf_hash(body))
 
     def _grow(self, old_size: int, entries: Sequence[bytes], expected_root: bytes) -> None:
         self._check_size(old_size)
-        self._take(entries)
+        self._take((decode(body), body) for body in entries)
         if self._tree.root() != expected_root:
             raise IntegrityError(f"the {len(entries)} entries after {old_size} do not lead to the root they came with")
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from protocols import accuracy
 from protocols.budget import decimal
-from protocols.ledger.entries import LIFETIME, PERSON
+from protocols.ledger.fields import LIFETIME, PERSON
 from protocols.plan import Plan
 from protocols.verdict import BudgetLine, Findings
 

@@ -10,13 +10,13 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, StringConstraints
 from pydantic import model_validator as check_model
 
 from ..schema import Base64, Block, Name, Positive
 from .fields import LIFETIME, MAX_PARTIES, PERSON, Key, Numbered, Origin, key_text
 
-Own = dict[Literal["old", "new", "new_ml_dsa_44"], Base64]
+Own = dict[Annotated[str, StringConstraints(pattern=r"^(old|new|new_ml_dsa_44)$")], Base64]
 Others = Annotated[dict[Name | Origin, Base64], Field(max_length=MAX_PARTIES + 1)]
 
 

@@ -38,7 +38,7 @@ from party_node.participation import Answered
 from protocols import messages
 from protocols.carrier import codec
 from protocols.carrier.journal import Journal
-from protocols.ledger.reducer import state_of
+from protocols.ledger.state import state_of
 from protocols.logbook import Logbook
 from protocols.masking import MaskKey, Occasion
 from tests.attacks.stages import ROOM, Stage

@@ -18,7 +18,7 @@ from protocols.accuracy import epsilon
 from protocols.budget import decimal
 from protocols.errors import Refused
 from protocols.figures import TOO_NOISY
-from protocols.ledger.entries import LIFETIME, PERSON
+from protocols.ledger.fields import LIFETIME, PERSON
 
 ESCAPES = "know \x1b[31mred\x1b[0m [bold]fat[/bold] \x9b2J\u202etxt\nstanding  approved\r\tall"
 

@@ -131,7 +131,7 @@ def test_a_line_that_is_not_the_partys_cosignature_of_this_checkpoint_is_not_kep
 def test_only_the_rooms_own_key_signs_its_checkpoints(room: Any) -> None:
     room.ledger.open_room()
     other = RoomLedger(room.ledger.room, room.book, Identity.generate(), room.clock)
-    with pytest.raises(UsageError, match="only the keys in the genesis"):
+    with pytest.raises(UsageError, match="only the coordinator's keys in force"):
         other.countersign(room.ask, EVERYBODY, 5.0)
 
 

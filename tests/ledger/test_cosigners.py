@@ -40,7 +40,9 @@ def commit_of(accounts: Accounts, survivors: tuple[str, ...]) -> Commit:
         "survivors": list(survivors),
     })  # fmt: skip
     assert isinstance(made, Commit)
-    accounts.fork().apply(made)  # the rules allow it
+    mark = accounts.mark()
+    accounts.apply(made)  # the rules allow it
+    accounts.roll_back(mark)
     return made
 
 
@@ -58,10 +60,10 @@ def subsets(names: tuple[str, ...]) -> list[tuple[str, ...]]:
 
 def test_cosigners_are_all_for_what_spends_and_the_quorum_for_what_ends(room) -> None:
     accounts = room.accounts(room.reserve(5))
-    everybody = frozenset(accounts.genesis.parties)
+    everybody = frozenset(accounts.members.parties)
     for strong in (room.genesis(), room.dataset(1, "alpha"), room.plan_entry(1), room.reserve(1)):
-        (needed,) = cosigners_needed([room.commit(6), strong, room.forfeit(7)], accounts)
-        assert (needed.names, needed.least) == (everybody, 3)
+        needed = cosigners_needed([room.commit(6), strong, room.forfeit(7)], accounts)
+        assert (everybody, 3) in [(each.names, each.least) for each in needed]
         with pytest.raises(IntegrityError, match="gamma is missing"):
             check_cosigners({"alpha", "beta", "stranger"}, [strong], accounts)
         check_cosigners(everybody, [strong], accounts)
@@ -73,10 +75,10 @@ def test_cosigners_are_all_for_what_spends_and_the_quorum_for_what_ends(room) ->
 
 def test_a_release_of_three_parties_needs_them_all(room) -> None:
     accounts = room.accounts(room.reserve(5))
-    for missing in accounts.genesis.parties:
+    for missing in accounts.members.parties:
         with pytest.raises(IntegrityError, match=f"the cosignature of {missing} is missing; these entries need it"):
-            check_cosigners(set(accounts.genesis.parties) - {missing}, [room.commit(6), room.forfeit(7)], accounts)
-    check_cosigners(accounts.genesis.parties, [room.commit(6), room.forfeit(7)], accounts)
+            check_cosigners(set(accounts.members.parties) - {missing}, [room.commit(6), room.forfeit(7)], accounts)
+    check_cosigners(accounts.members.parties, [room.commit(6), room.forfeit(7)], accounts)
 
 
 def test_a_release_of_five_of_which_one_may_collude_needs_four_of_its_survivors(built) -> None:

@@ -11,6 +11,7 @@ from protocols import keys
 from protocols.encoding import canonical
 from protocols.errors import IntegrityError
 from protocols.ledger import entries
+from protocols.ledger.members import Members
 
 
 @pytest.fixture
@@ -198,8 +199,8 @@ def test_what_a_party_signs_leaves_out_signatures_number_and_time_and_names_the_
 
 def test_the_genesis_names_the_keys_of_log_and_witnesses(room, built) -> None:
     genesis = room.genesis()
-    assert genesis.log_keys() == room.policy().log
-    assert genesis.witness_keys() == room.policy().cosigners
+    assert Members.of(genesis).log_keys() == room.policy().log
+    assert Members.of(genesis).witness_keys() == room.policy().cosigners
     assert keys.public_text(built.key("alpha")) == genesis.parties["alpha"].key
 
 

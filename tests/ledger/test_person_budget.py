@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from protocols.errors import Refused
-from protocols.ledger.entries import LIFETIME, PERSON
+from protocols.ledger.fields import LIFETIME, PERSON
 from protocols.ledger.reducer import Accounts
 
 RECORD, PERSONS = 18_000_000, 270_000_000

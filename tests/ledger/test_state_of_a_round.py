@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from protocols.ledger.reducer import state_of
+from protocols.ledger.state import state_of
 
 
 def test_a_step_starts_from_the_plan_and_then_from_each_release_in_turn(room: Any, built: Any) -> None:

@@ -8,7 +8,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from protocols import messages
 from protocols.ledger import notes
-from protocols.ledger.reducer import state_of
+from protocols.ledger.state import state_of
 from protocols.masking import MaskKey, Occasion, Secrets
 
 Timed = TypeVar("Timed", messages.Prepare, messages.Agree, messages.Contribute, messages.Settle, messages.Unmask)

@@ -20,7 +20,8 @@ from protocols.carrier import room_pb2 as pb
 from protocols.encoding import parse
 from protocols.errors import IntegrityError
 from protocols.ledger import entries, notes
-from protocols.ledger.reducer import Accounts, Round
+from protocols.ledger.reducer import Accounts
+from protocols.ledger.state import Round
 from protocols.room import Room
 from protocols.statistic import Noise, Step, tally
 from tests.ledger import builder
@@ -149,7 +150,7 @@ def alpha(ledger: str) -> tuple[Participation, Round]:
     for name in files("good"):
         if name.startswith(f"ledger-entry/{ledger}") and not accounts.rounds:
             accounts.apply(entries.decode(golden(name)))
-    known = {party: builder.key(party).public_key() for party in accounts.genesis.parties}
+    known = {party: builder.key(party).public_key() for party in accounts.members.parties}
     node = object.__new__(Participation)
     node.party, node.room = "alpha", cast(Room, SimpleNamespace(identities=known, parties=sorted(known)))
     return node, next(iter(accounts.rounds.values()))

@@ -7,7 +7,7 @@ import pytest
 from protocols import audit, bundle
 from protocols.budget import MICRO, decimal, micro
 from protocols.encoding import canonical, digest
-from protocols.ledger.reducer import Balance
+from protocols.ledger.state import Balance
 from tests.protocols.audit.members import first
 
 

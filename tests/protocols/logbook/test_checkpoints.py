@@ -20,7 +20,7 @@ def test_one_size_has_one_note_which_is_stored_before_it_is_seen(log, room, path
 
 def test_only_the_key_and_origin_of_the_genesis_sign(log, room, built, path, tmp_path) -> None:
     for origin, key in (("room.example/other", room.identity), ("room.example/demo", built.identity("alpha"))):
-        with pytest.raises(UsageError, match="only the keys in the genesis"):
+        with pytest.raises(UsageError, match="only the coordinator's keys in force"):
             log.sign_checkpoint(origin, key)
     assert content(path)["checkpoint"] == []
     with Logbook(tmp_path / "empty.db") as empty, pytest.raises(Refused, match="empty"):

@@ -93,8 +93,17 @@ def test_a_copy_refuses_what_the_rules_refuse_even_under_a_signed_checkpoint(roo
     with pytest.raises(Refused, match="no round"):
         copy.follow(note, room.policy().log, 5, tree.consistency(5, 6), [bad])
     assert copy.size == 5
+
+
+def test_a_copy_follows_only_the_log_that_it_knows_by_its_first_keys(log, copy, room, built) -> None:
+    note, _, old, proof, new = growth(log, room, 0)
+    with pytest.raises(IntegrityError, match="not the ledger of room.example/demo, or not by its keys"):
+        copy.follow(note, built.log_keys("x"), old, proof, new)
+    checkpoint, _ = notes.split(note)
+    forged = notes.assemble(checkpoint, notes.sign(checkpoint, built.identity("x"), built.START))
     with pytest.raises(IntegrityError, match="unknown key"):
-        copy.follow(note, built.log_keys("x"), 5, [], [bad])
+        copy.follow(forged, room.policy().log, old, proof, new)
+    assert copy.size == 0
 
 
 def test_extend_wants_the_root_it_was_promised(room, copy) -> None:
