@@ -16,10 +16,11 @@ import re
 import signal
 import sqlite3
 import sys
+import tempfile
 import traceback
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -27,7 +28,7 @@ from party_node.filter import Filter
 from protocols.logbook import Logbook
 from tests.torture_ledger import files
 
-Acknowledge = Callable[..., None]
+LONGEST_S = 60  # a process that hangs ends, and that is a violation
 OPERATIONS: dict[str, tuple[type, str]] = {
     "open": (Logbook, "__init__"),
     "append": (Logbook, "append"),
@@ -54,11 +55,15 @@ class Order:
 class Watcher:
     """Counts the points that this process passes, and carries out its order."""
 
-    def __init__(self, order: Order | None, layer: bool) -> None:
-        self.order, self.passed = order, Counter[str]()
+    def __init__(self, order: Order | None, layer: bool, said: int) -> None:
+        self.order, self.passed, self._said = order, Counter[str](), said
         self._within: list[str] = []
         self._layer = _Layer(self) if layer else None
         self._replaced = ExitStack()
+
+    def tell(self, *words: Any) -> None:
+        """Acknowledge something. In one write: a line is there, or it is not."""
+        os.write(self._said, json.dumps(words).encode() + b"\n")
 
     def at(self, where: str) -> None:
         """A point is passed; outside of the operations nothing is."""
@@ -143,52 +148,42 @@ class Ended:
     failed: str
 
 
-@contextmanager
-def forked(work: Callable[[Acknowledge], None], order: Order | None, layer: bool = False) -> Iterator[tuple[int, int]]:
-    """A process that does `work`, its number and the end of the pipe that it speaks through. It is gone afterwards."""
-    reading, writing = os.pipe()
-    sys.stdout.flush()
-    pid = os.fork()
-    if pid == 0:
-        os.close(reading)
-        os._exit(_live(work, order, layer, writing))
-    os.close(writing)
+class Process:
+    """A process of its own that does `work`, to its end or its death. `work` gets its watcher, to say what it
+    acknowledges: said, it is known, whatever happens next."""
+
+    def __init__(self, work: Callable[[Watcher], None], order: Order | None = None, *, layer: bool = False) -> None:
+        self._said = tempfile.TemporaryFile()  # noqa: SIM115 - a pipe would be full one day
+        sys.stdout.flush()
+        self.pid = os.fork()
+        if self.pid == 0:
+            os._exit(_live(work, Watcher(order, layer or (order is not None and order.layer), self._said.fileno())))
+
+    def wait(self) -> Ended:
+        return self.ended(os.waitpid(self.pid, 0)[1])
+
+    def ended(self, status: int) -> Ended:
+        """What it said, once it has ended with this status."""
+        with self._said as file:
+            file.seek(0)
+            lines = [json.loads(line) for line in file.read().split(b"\n")[:-1]]
+        passed = next((line[1] for line in lines if line[0] == "passed"), {})
+        failed = next((line[1] for line in lines if line[0] == "failed"), "")
+        killed = os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL
+        if not killed and status and not failed:
+            failed = f"ended with {os.waitstatus_to_exitcode(status)}"
+        return Ended(killed, [line for line in lines if line[0] not in ("passed", "failed")], passed, failed)
+
+
+def _live(work: Callable[[Watcher], None], watcher: Watcher) -> int:
+    signal.alarm(LONGEST_S)
     try:
-        yield pid, reading
-    finally:
-        os.close(reading)
-
-
-def run(work: Callable[[Acknowledge], None], order: Order | None = None, *, layer: bool = False) -> Ended:
-    """Do `work` in a process of its own, to its end or its death. `work` gets a function for what it acknowledges."""
-    with forked(work, order, layer) as (pid, reading):
-        said = b"".join(iter(lambda: os.read(reading, 1 << 16), b""))
-        _, status = os.waitpid(pid, 0)
-    return heard(said, status)
-
-
-def heard(said: bytes, status: int) -> Ended:
-    lines = [json.loads(line) for line in said.split(b"\n")[:-1]]  # a line without an end was not acknowledged
-    passed = next((line[1] for line in lines if line[0] == "passed"), {})
-    failed = next((line[1] for line in lines if line[0] == "failed"), "")
-    killed = os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL
-    if not killed and os.waitstatus_to_exitcode(status) and not failed:
-        failed = f"ended with {os.waitstatus_to_exitcode(status)}"
-    return Ended(killed, [line for line in lines if line[0] not in ("passed", "failed")], passed, failed)
-
-
-def _live(work: Callable[[Acknowledge], None], order: Order | None, layer: bool, writing: int) -> int:
-    def tell(*words: Any) -> None:
-        os.write(writing, json.dumps(words).encode() + b"\n")
-
-    try:
-        watcher = Watcher(order, layer or (order is not None and order.layer))
         watcher.install()
-        work(tell)
-        tell("passed", watcher.passed)
+        work(watcher)
+        watcher.tell("passed", watcher.passed)
         return 0
     except BaseException:  # noqa: BLE001 - told, and a violation to whoever hears it
-        tell("failed", traceback.format_exc())
+        watcher.tell("failed", traceback.format_exc())
         return 1
 
 
