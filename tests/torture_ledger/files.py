@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -101,11 +101,22 @@ class _File(apsw.VFSFile):
 class Connection:
     """As much of `sqlite3.Connection` as the product uses. Statements end when they have given all their rows."""
 
-    def __init__(self, path: Path | str, layer: Layer, timeout: float, instead: dict[str, str]) -> None:
-        self._instead = instead
+    def __init__(
+        self, path: Path | str, layer: Layer, timeout: float, checkpoint_at: int, instead: dict[str, str]
+    ) -> None:
+        self._checkpoint_at, self._instead = checkpoint_at, instead
         with _as_sqlite3():
             self._db = apsw.Connection(str(path), vfs=layer.name)
             self._db.set_busy_timeout(int(1000 * timeout))
+            self._db.set_wal_hook(self._committed)
+
+    def _committed(self, db: apsw.Connection, name: str, pages: int) -> int:
+        """SQLite's own hook (`sqlite3WalDefaultHook`), which passes over faults: the transaction is durable already.
+        Why not that one: apsw raises what a file layer raised, also where SQLite itself passes over it."""
+        if pages >= self._checkpoint_at:
+            with suppress(apsw.Error):
+                db.wal_checkpoint(name, apsw.SQLITE_CHECKPOINT_PASSIVE)
+        return apsw.SQLITE_OK
 
     def execute(self, query: str, values: Iterable[Any] = ()) -> _Rows:
         with _as_sqlite3():
@@ -120,8 +131,9 @@ class Connection:
             return bool(self._db.in_transaction)
 
     def close(self) -> None:
-        with _as_sqlite3():
-            self._db.close()
+        """Whatever the disk says: so does `sqlite3_close_v2`."""
+        with suppress(apsw.IOError, apsw.FullError):
+            self._db.close(force=True)
 
     def __enter__(self) -> Connection:
         return self
@@ -146,18 +158,15 @@ class _Rows:
 
 
 @contextmanager
-def replaced(layer: Layer, *, afterwards: str = "", instead: dict[str, str] | None = None) -> Iterator[None]:
+def replaced(layer: Layer, *, checkpoint_at: int = 1000, instead: dict[str, str] | None = None) -> Iterator[None]:
     """Within it, `sqlite3.connect` opens files through this layer.
 
-    afterwards   a statement for each new connection
-    instead      statements of the product → what is run in their place
+    checkpoint_at   pages in SQLite's log after which they are written into the file itself
+    instead         statements of the product → what is run in their place
     """
 
     def connect(path: Path | str, *, timeout: float = 5.0, **_: Any) -> Connection:
-        db = Connection(path, layer, timeout, instead or {})
-        if afterwards:
-            db.execute(afterwards)
-        return db
+        return Connection(path, layer, timeout, checkpoint_at, instead or {})
 
     with mock.patch.object(sqlite3, "connect", connect):
         yield
@@ -172,7 +181,6 @@ def _as_sqlite3() -> Iterator[None]:
     except apsw.Error as exc:
         if isinstance(exc, apsw.NoMemError):
             raise MemoryError from None
-        kind = _CLASS_OF.get(getattr(exc, "result", -1), sqlite3.DatabaseError)
-        found = kind(str(exc))
-        found.sqlite_errorcode = getattr(exc, "extendedresult", getattr(exc, "result", -1))
+        found = _CLASS_OF.get(exc.result, sqlite3.DatabaseError)(str(exc))
+        found.sqlite_errorcode = exc.extendedresult
         raise found from None

@@ -232,10 +232,10 @@ def broken(place: Place, told: list[list[Any]]) -> Iterator[str]:
         books = {"mine": mine, "copy": copy}
         for what, whose, *about in told:
             if whose in books:
-                yield from _not_borne_out(books[whose], what, about)
+                yield from not_borne_out(books[whose], what, about)
 
 
-def _not_borne_out(book: Logbook, what: str, about: list[Any]) -> Iterator[str]:
+def not_borne_out(book: Logbook, what: str, about: list[Any]) -> Iterator[str]:
     if what == "size" and book.size < about[0]:
         yield f"{about[0]} entries were there, and {book.size} are"
     elif what == "entry" and (book.size <= about[0] or digest(book.entries(about[0], about[0] + 1)[0]) != about[1]):
@@ -246,7 +246,7 @@ def _not_borne_out(book: Logbook, what: str, about: list[Any]) -> Iterator[str]:
         size, root = checkpoint_of(about[0])
         if book.size < size or book.root(size) != root:
             yield f"the checkpoint of {size} entries is contradicted"
-        elif about[0].split("\n\n")[0] not in book.checkpoint(size):
+        elif size not in dict(book.checkpoints()):
             yield f"the checkpoint of {size} entries was acknowledged, and is not there"
-    elif what == "line" and about[1] not in book.checkpoint(about[0]):
+    elif what == "line" and about[1] not in dict(book.checkpoints()).get(about[0], ""):
         yield f"a cosignature of {about[0]} entries was acknowledged, and is not there"

@@ -39,7 +39,7 @@ OPERATIONS: dict[str, tuple[type, str]] = {
     "hold": (Filter, "hold"),
     "spend": (Filter, "spend"),
 }
-CHECKPOINT_AT = "PRAGMA wal_autocheckpoint=4"  # so that SQLite's log goes into the file again and again
+CHECKPOINT_AT = 4  # pages, so that SQLite writes its log into the file again and again
 _VERB = re.compile(r"\s*(PRAGMA \w+|INSERT INTO \w+|CREATE|[A-Z]+)", re.IGNORECASE)
 
 
@@ -80,7 +80,7 @@ class Watcher:
         for name, (owner, attribute) in OPERATIONS.items():
             setattr(owner, attribute, self._operation(name, getattr(owner, attribute)))
         if self._layer is not None:
-            self._replaced.enter_context(files.replaced(self._layer, afterwards=CHECKPOINT_AT))
+            self._replaced.enter_context(files.replaced(self._layer, checkpoint_at=CHECKPOINT_AT))
             return
         watcher = self
 
