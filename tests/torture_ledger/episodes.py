@@ -48,6 +48,7 @@ class Episodes:
         self.folder, self.random, self.tally = folder, random, tally
         self.room = small_room()
         self.told: list[list[Any]] = []
+        self.ended = Counter[str]()
         self.begin()
 
     def begin(self) -> None:
@@ -113,6 +114,7 @@ class Episodes:
 
     def _heard(self, name: str, where: str, ended: Ended) -> bool:
         self.told += ended.told
+        self.ended.update(line[2] for line in ended.told if line[0] == "ended")
         self.tally.acknowledged += len(ended.told)
         if ended.failed:
             self.tally.violations.append(f"{where}: {name}: {ended.failed}")

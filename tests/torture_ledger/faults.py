@@ -216,7 +216,9 @@ def at_rest(path: Path, told: Told) -> Iterator[str]:
 def torture(step: int, workers: int) -> Found:
     """Every `step`th call of each kind."""
     with multiprocessing.get_context("fork").Pool(workers) as pool:
-        parts = pool.starmap(_every, [(kind, i, step * workers) for kind in KINDS for i in range(1, step * workers + 1, step)])
+        parts = pool.starmap(
+            _every, [(kind, i, step * workers) for kind in KINDS for i in range(1, step * workers + 1, step)]
+        )
     found = Found()
     for part in parts:
         found.failed += part.failed

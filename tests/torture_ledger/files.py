@@ -21,7 +21,7 @@ import apsw
 # What `sqlite3` raises for SQLite's codes: `get_exception_class` in CPython's Modules/_sqlite/util.c.
 _CLASSES: dict[type[sqlite3.Error], str] = {
     sqlite3.InternalError: "INTERNAL NOTFOUND",
-    sqlite3.OperationalError: "ERROR PERM ABORT BUSY LOCKED READONLY INTERRUPT IOERR FULL CANTOPEN PROTOCOL EMPTY SCHEMA",
+    sqlite3.OperationalError: "ERROR PERM ABORT BUSY LOCKED READONLY INTERRUPT IOERR FULL CANTOPEN PROTOCOL SCHEMA",
     sqlite3.DataError: "TOOBIG",
     sqlite3.IntegrityError: "CONSTRAINT MISMATCH",
     sqlite3.InterfaceError: "MISUSE RANGE",

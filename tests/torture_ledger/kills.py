@@ -94,9 +94,7 @@ def _append(place: Place, told: Watcher) -> None:
             seq = book.append([lambda seq, label=label: place.room.reserve(seq, label)])
             told.tell("entry", "mine", seq, digest(book.entries(seq)[0]))
             blob = release_of(label)
-            seq = book.append(
-                [lambda seq, label=label: place.room.ended(seq, label)], blobs={f"release/{label}": blob}
-            )
+            seq = book.append([lambda seq, label=label: place.room.ended(seq, label)], blobs={f"release/{label}": blob})
             told.tell("entry", "mine", seq, digest(book.entries(seq)[0]))
             told.tell("blob", "mine", f"release/{label}", digest(blob))
 

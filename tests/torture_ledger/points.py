@@ -152,11 +152,19 @@ class Process:
     """A process of its own that does `work`, to its end or its death. `work` gets its watcher, to say what it
     acknowledges: said, it is known, whatever happens next."""
 
-    def __init__(self, work: Callable[[Watcher], None], order: Order | None = None, *, layer: bool = False) -> None:
+    def __init__(
+        self,
+        work: Callable[[Watcher], None],
+        order: Order | None = None,
+        *,
+        layer: bool = False,
+        longest: int = LONGEST_S,
+    ) -> None:
         self._said = tempfile.TemporaryFile()  # noqa: SIM115 - a pipe would be full one day
         sys.stdout.flush()
         self.pid = os.fork()
         if self.pid == 0:
+            signal.alarm(longest)
             os._exit(_live(work, Watcher(order, layer or (order is not None and order.layer), self._said.fileno())))
 
     def wait(self) -> Ended:
@@ -176,14 +184,13 @@ class Process:
 
 
 def _live(work: Callable[[Watcher], None], watcher: Watcher) -> int:
-    signal.alarm(LONGEST_S)
     try:
         watcher.install()
         work(watcher)
         watcher.tell("passed", watcher.passed)
         return 0
     except BaseException:  # noqa: BLE001 - told, and a violation to whoever hears it
-        watcher.tell("failed", traceback.format_exc())
+        watcher.tell("failed", traceback.format_exc(limit=-6))
         return 1
 
 

@@ -12,11 +12,12 @@ Each image is opened by the product as it is. Everything acknowledged must be in
 which does not sync before it answers, must fail: that shows that the images can tell.
 
 What is assumed of disks: a sector is written or not, never half; a sync of a file makes it durable; the name of a file
-is durable once SQLite has synced its log for the first time, for SQLite then syncs the folder. A deletion may come back.
+is durable once SQLite has synced its log for the first time, for it then syncs the folder. A deletion may come back.
 """
 
 from __future__ import annotations
 
+import itertools
 import multiprocessing
 import shutil
 import tempfile
@@ -93,9 +94,7 @@ def _live(folder: Path, told: Recorder) -> None:
                     _grow(mine, room, number)
                     request = growth(mine, room, copy.size)
                     proof = [notes.unbase64(part) for part in request.proof]
-                    copy.follow(
-                        request.checkpoint, log, copy.size, proof, [text.encode() for text in request.entries]
-                    )
+                    copy.follow(request.checkpoint, log, copy.size, proof, [text.encode() for text in request.entries])
                     told.tell("entry", copy.size - 1, digest(copy.entries(copy.size - 1)[0]))
                     told.tell("note", request.checkpoint)
                     _keep(copy, request.checkpoint, f"release/{number}", told)
@@ -151,14 +150,10 @@ class Disk:
         """What lies there once the power has failed, in one of the ways."""
         found = {name: bytearray(data) for name, data in self.durable.items()}
         for step in self.under_way:
-            if way == "kept" or (way in ("some", "torn") and step[1] != "write" and random.random() < 0.5):
-                _apply(found, step)
-            elif way == "some" and random.random() < 0.5:
-                _apply(found, step)
-            elif way == "torn" and step[1] == "write":
-                for part in _sectors(step):
-                    if random.random() < 0.5:
-                        _apply(found, part)
+            parts = _sectors(step) if way == "torn" and step[1] == "write" else [step]
+            for part in parts:
+                if way == "kept" or (way != "dropped" and random.random() < 0.5):
+                    _apply(found, part)
         return {name: bytes(data) for name, data in found.items()}
 
 
@@ -180,7 +175,7 @@ def _apply(to: dict[str, bytearray], step: Step) -> None:
 def _sectors(step: Step) -> Iterator[Step]:
     file, what, (at, written) = step
     cuts = [0, *range(SECTOR - at % SECTOR, len(written), SECTOR), len(written)]
-    for low, high in zip(cuts, cuts[1:], strict=False):
+    for low, high in itertools.pairwise(cuts):
         yield file, what, (at + low, written[low:high])
 
 
@@ -195,7 +190,9 @@ def torture(images: int, seed: int, *, normal: bool, workers: int) -> Images:
     finally:
         shutil.rmtree(place)
     cuts = [at for at, step in enumerate(steps) if step[0].startswith(NAME) or step[1] == "acknowledged"]
-    ways = ["kept", "dropped", *(["some", "torn"] * (images // (2 * len(cuts)) + 1))][: images // len(cuts) + 1]
+    chances = -(-(images - 2 * len(cuts)) // (2 * len(cuts)))  # "some" and "torn" are never the same twice
+    ways = ["kept", "dropped", *(["some", "torn"] * max(1, chances))]
+    cuts = cuts[:: max(1, len(cuts) * len(ways) // images)]
     jobs = [(steps, cuts[i::workers], ways, seed + i) for i in range(workers)]
     with multiprocessing.get_context("fork").Pool(workers) as pool:
         parts = pool.starmap(_look, jobs)
@@ -234,9 +231,7 @@ def lost(image: dict[str, bytes], told: Sequence[Sequence[Any]], place: Path) ->
         (place / name).write_bytes(data)
     try:
         with closing(Logbook(place / NAME)) as book:
-            found = [
-                f"lost: {what}" for what, *about in told if [*not_borne_out(book, what, about)]
-            ]
+            found = [f"lost: {what}" for what, *about in told if [*not_borne_out(book, what, about)]]
             book.append([], blobs={"afterwards": b"it can be written to again"})
             if book._rows("PRAGMA integrity_check") != [("ok",)]:
                 found.append("SQLite finds the file damaged")

@@ -1,4 +1,4 @@
-"""The room of three whose ledgers are tortured: its entries, its parties' own copies, and what must hold of each copy."""
+"""The room of three whose ledgers are tortured: its entries, its parties' own copies, and what must hold of each."""
 
 from __future__ import annotations
 
@@ -137,9 +137,7 @@ def faults_of(path: Path) -> list[str]:
     release must have its commit, and every commit of such a copy its release."""
     found = []
     with Logbook(path) as book:
-        committed = {
-            entry.digest for entry in map(entries.decode, book.entries()) if isinstance(entry, Commit)
-        }
+        committed = {entry.digest for entry in map(entries.decode, book.entries()) if isinstance(entry, Commit)}
         kept = {hashlib.sha256(data).hexdigest() for key_, data in book.blobs("release/").items()}
         if kept - committed:
             found.append("a release is kept that was never committed")
