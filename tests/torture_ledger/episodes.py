@@ -169,7 +169,7 @@ def _copy(folder: Path, name: str, book: Logbook, reserves: dict[str, Reserve], 
     if size > book.size or member.book.entries() != book.entries(0, size):
         yield f"forked: the copy of {name} is not the beginning of the coordinator's"
     for at, note in member.book.checkpoints():
-        if checkpoint_of(note) != (at, book.root(at)):
+        if at > book.size or checkpoint_of(note) != (at, book.root(at)):
             yield f"contradicted: the checkpoint of {at} entries that {name} has"
     spent = member.filter.spent_rounds(ROOM)
     if strange := spent - set(reserves):
