@@ -72,11 +72,11 @@ def test_a_lost_acknowledgement_shows(place: kills.Place, told: list, said: str)
 
 def test_a_contradicted_and_a_lost_checkpoint_show(place: kills.Place, tmp_path: Path) -> None:
     with place.grown(7) as whole:
-        longer = whole.sign_checkpoint(whole.accounts.genesis.origin, place.room.coordinator)
+        longer = whole.sign_checkpoint(whole.accounts.genesis.origin, place.room.identity)
     (found,) = kills.broken(place, [["note", "mine", longer]])
     assert "the checkpoint of 7 entries is contradicted" in found
     with place.grown(5) as whole:
-        lost = whole.sign_checkpoint(whole.accounts.genesis.origin, place.room.coordinator)
+        lost = whole.sign_checkpoint(whole.accounts.genesis.origin, place.room.identity)
     (found,) = kills.broken(place, [["note", "mine", lost], ["line", "mine", 5, "x"]][:1])
     assert "acknowledged, and is not there" in found
 

@@ -24,9 +24,10 @@ import apsw
 
 from protocols.encoding import digest
 from protocols.errors import IntegrityError, Refused, SumroomError
+from protocols.keys import unbase64
 from protocols.ledger import notes
 from protocols.logbook import Logbook
-from tests.ledger.builder import ORIGIN, key
+from tests.ledger.builder import ORIGIN, identity, log_keys
 from tests.torture_ledger import files
 from tests.torture_ledger.kills import not_borne_out
 from tests.torture_ledger.room import NOW, Room, faults_of, growth, release_of
@@ -147,11 +148,10 @@ class Life:
         self._entry(book, 4)
 
     def _follow(self, book: Logbook) -> None:
-        log = notes.log_key(ORIGIN, self.room.coordinator.public_key())
         request = growth(self.whole, self.room, 5)
         if book.size == 5:
-            proof = [notes.unbase64(part) for part in request.proof]
-            book.follow(request.checkpoint, log, 5, proof, [text.encode() for text in request.entries])
+            proof = [unbase64(part) for part in request.proof]
+            book.follow(request.checkpoint, log_keys(), 5, proof, [text.encode() for text in request.entries])
         self._entry(book, 6)
         self.told.append(["note", request.checkpoint])
 
@@ -168,11 +168,11 @@ class Life:
         self.told.append(["blob", "release/one more", digest(release_of("one more"))])
 
     def _sign(self, book: Logbook) -> None:
-        self.told.append(["note", book.sign_checkpoint(ORIGIN, self.room.coordinator)])
+        self.told.append(["note", book.sign_checkpoint(ORIGIN, self.room.identity)])
 
     def _cosign(self, book: Logbook) -> None:
         checkpoint, _ = notes.split(book.checkpoint())
-        line = notes.cosign(checkpoint, "alpha", key("alpha"), NOW)
+        line = notes.cosign(checkpoint, "alpha", identity("alpha"), NOW)
         book.add_cosignature(checkpoint.size, "alpha", line)
         self.told.append(["line", checkpoint.size, line])
 

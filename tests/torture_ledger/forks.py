@@ -88,7 +88,7 @@ def _refused(member: Member, room: Room, asked: Witness, n: int, k: int) -> list
 
 def _note(room: Room, size: int, root: bytes) -> str:
     checkpoint = notes.Checkpoint(ORIGIN, size, root)
-    return notes.assemble(checkpoint, notes.sign(checkpoint, room.coordinator))
+    return notes.assemble(checkpoint, notes.sign(checkpoint, room.identity, NOW))
 
 
 def _asked(old: int, bodies: Sequence[bytes], proof: Sequence[bytes], note: str) -> Witness:

@@ -17,10 +17,11 @@ from typing import Any
 
 from protocols.encoding import digest
 from protocols.errors import SumroomError
+from protocols.keys import unbase64
 from protocols.ledger import notes
 from protocols.ledger.tree import Tree, leaf_hash
 from protocols.logbook import Logbook
-from tests.ledger.builder import ORIGIN, PARTIES, key
+from tests.ledger.builder import ORIGIN, PARTIES, identity, log_keys
 from tests.torture_ledger import points
 from tests.torture_ledger.points import Order, Process, Watcher
 from tests.torture_ledger.room import NOW, Member, Room, checkpoint_of, faults_of, growth, release_of
@@ -113,12 +114,12 @@ def _extend(place: Place, told: Watcher) -> None:
 
 
 def _follow(place: Place, told: Watcher) -> None:
-    log = notes.log_key(ORIGIN, place.room.coordinator.public_key())
+    log = log_keys()
     with Logbook(place.copy) as book:
         for _ in range(OFTEN):
             with place.grown(book.size + 2) as whole:
                 request = growth(whole, place.room, book.size)
-            proof = [notes.unbase64(part) for part in request.proof]
+            proof = [unbase64(part) for part in request.proof]
             new = [text.encode() for text in request.entries]
             book.follow(request.checkpoint, log, book.size, proof, new)
             told.tell("entry", "copy", book.size - 1, digest(new[-1]))
@@ -129,15 +130,15 @@ def _sign_checkpoint(place: Place, told: Watcher) -> None:
     with Logbook(place.mine) as book:
         for _ in range(OFTEN):
             book.append([lambda seq: place.room.reserve(seq, f"at {seq}")])
-            told.tell("note", "mine", book.sign_checkpoint(ORIGIN, place.room.coordinator))
+            told.tell("note", "mine", book.sign_checkpoint(ORIGIN, place.room.identity))
 
 
 def _add_cosignature(place: Place, told: Watcher) -> None:
     with Logbook(place.mine) as book:
         book.append([lambda seq: place.room.reserve(seq, f"at {seq}")])
-        checkpoint, _ = notes.split(book.sign_checkpoint(ORIGIN, place.room.coordinator))
+        checkpoint, _ = notes.split(book.sign_checkpoint(ORIGIN, place.room.identity))
         for party in PARTIES:
-            line = notes.cosign(checkpoint, party, key(party), NOW)
+            line = notes.cosign(checkpoint, party, identity(party), NOW)
             book.add_cosignature(checkpoint.size, party, line)
             told.tell("line", "mine", checkpoint.size, line)
 

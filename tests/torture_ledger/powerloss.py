@@ -31,9 +31,10 @@ from typing import Any
 
 from protocols.encoding import digest
 from protocols.errors import SumroomError
+from protocols.keys import unbase64
 from protocols.ledger import notes
 from protocols.logbook import Logbook
-from tests.ledger.builder import ORIGIN, PARTIES, key
+from tests.ledger.builder import PARTIES, identity, log_keys
 from tests.torture_ledger import files
 from tests.torture_ledger.kills import not_borne_out
 from tests.torture_ledger.room import NOW, Room, growth, release_of
@@ -85,7 +86,7 @@ def recorded(folder: Path, *, normal: bool) -> list[Step]:
 
 def _live(folder: Path, told: Recorder) -> None:
     room = Room()
-    log = notes.log_key(ORIGIN, room.coordinator.public_key())
+    log = log_keys()
     with Logbook(folder / "coordinator.ledger") as mine:
         for part in range(2):
             with Logbook(folder / NAME) as copy:
@@ -93,7 +94,7 @@ def _live(folder: Path, told: Recorder) -> None:
                 for number in range(part * ROUNDS // 2, (part + 1) * ROUNDS // 2):
                     _grow(mine, room, number)
                     request = growth(mine, room, copy.size)
-                    proof = [notes.unbase64(part) for part in request.proof]
+                    proof = [unbase64(part) for part in request.proof]
                     copy.follow(request.checkpoint, log, copy.size, proof, [text.encode() for text in request.entries])
                     told.tell("entry", copy.size - 1, digest(copy.entries(copy.size - 1)[0]))
                     told.tell("note", request.checkpoint)
@@ -111,7 +112,7 @@ def _keep(copy: Logbook, note: str, name: str, told: Recorder) -> None:
     """Cosignatures, and the bytes of a release, by themselves."""
     checkpoint, _ = notes.split(note)
     for party in PARTIES:
-        line = notes.cosign(checkpoint, party, key(party), NOW)
+        line = notes.cosign(checkpoint, party, identity(party), NOW)
         copy.add_cosignature(checkpoint.size, party, line)
         told.tell("line", checkpoint.size, line)
     copy.append([], blobs={name: release_of(name)})

@@ -18,7 +18,7 @@ from protocols.logbook import Logbook
 from protocols.messages import Behind, Cosigned, Witness
 from protocols.room import Room as RoomFile
 from tests.ledger import builder
-from tests.ledger.builder import ORIGIN, PARTIES, ROOM, START, key
+from tests.ledger.builder import ORIGIN, PARTIES, ROOM, START, identity, key
 
 PLENTY = 10**14
 NOW = START + 60  # reserves that are held expire after this, and no entry is from the future
@@ -109,9 +109,8 @@ class Member:
 
     def cosign(self, room: RoomFile, request: Witness, now: int) -> Cosigned | Behind:
         """By the node's own rules."""
-        return witness.cosign(
-            request, room=room, party=self.name, signing=key(self.name), book=self.book, filter_=self.filter, now=now
-        )
+        own = {"party": self.name, "identity": identity(self.name), "book": self.book, "filter_": self.filter}
+        return witness.cosign(request, room=room, now=now, **own)
 
     def hold_all(self, room: RoomFile, bodies: Sequence[bytes], now: int) -> None:
         """Hold every round that these entries reserve, as a node that agreed to them has."""
@@ -123,7 +122,7 @@ class Member:
 
 def growth(book: Logbook, room: builder.Room, old: int) -> Witness:
     """What the coordinator sends a witness that holds `old` entries, over all it has."""
-    note = book.sign_checkpoint(ORIGIN, room.coordinator)
+    note = book.sign_checkpoint(ORIGIN, room.identity)
     return Witness(
         old_size=old,
         entries=[body.decode() for body in book.entries(old)],

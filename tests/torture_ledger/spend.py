@@ -117,7 +117,7 @@ class Coordinator:
     def __init__(self, folder: Path, room: Room, watcher: Watcher) -> None:
         self.folder, self.room, self.watcher = folder, room, watcher
         self.book = Logbook(folder / f"{COORDINATOR}.ledger")
-        self.ledger = RoomLedger(room.file, self.book, room.coordinator, time.time)
+        self.ledger = RoomLedger(room.file, self.book, room.identity, time.time)
         self._lines: dict[str, socket.socket] = {}
 
     def recover(self) -> None:
