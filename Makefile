@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: install demo compose-demo test check proto lock bench-round bench-recovery bench-segments torture-round mutants guards clean
+.PHONY: install demo compose-demo test check proto lock bench-round bench-recovery bench-segments bench-ledger torture-round torture-ledger mutants guards clean
 
 install: .venv/installed
 
@@ -55,6 +55,14 @@ bench-segments: install
 # Rounds of real processes under kill -9, bad networks and full disks. QUICK=1: few rounds. See docs/torture.md.
 torture-round: install
 	$(BIN)/python -m tests.torture.run $(TORTURE)
+
+# The ledger under kill -9, power loss, failing disks, races, tampering and forks. QUICK=1: a minute. See docs/torture.md.
+torture-ledger: install
+	$(BIN)/python -m tests.torture_ledger.run $(TORTURE)
+
+# What the ledger does in a second, beside other logs; what an audit costs. QUICK=1: a smaller ledger.
+bench-ledger: install
+	$(BIN)/python tests/benchmarks/bench_ledger.py
 
 # Break a copy of the product on purpose, one patch at a time: the tests must notice. QUICK=1: fewer tests a patch.
 mutants: install
