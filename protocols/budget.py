@@ -40,7 +40,8 @@ def decimal(value: int, unit: int = NANO) -> str:
 
 def micro(text: str) -> int:
     """A canonical decimal (`schema.Decimal`) in millionths: `"208.333334"` → 208,333,334."""
-    return int(Fraction(text) * MICRO)
+    whole, _, digits = text.partition(".")
+    return int(whole) * MICRO + int(digits.ljust(6, "0"))
 
 
 def honest_shares(quorum: int, collusion: int) -> int:
