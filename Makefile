@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: install demo compose-demo test check proto lock bench-round bench-recovery bench-segments torture-round mutants guards clean
+.PHONY: install demo compose-demo test check proto lock bench-round bench-recovery bench-segments torture-round long-ledger mutants guards clean
 
 install: .venv/installed
 
@@ -55,6 +55,10 @@ bench-segments: install
 # Rounds of real processes under kill -9, bad networks and full disks. QUICK=1: few rounds. See docs/torture.md.
 torture-round: install
 	$(BIN)/python -m tests.torture.run $(TORTURE)
+
+# The ledger and its witnesses against a naive model, 50,000 random operations. STEPS=1000: fewer.
+long-ledger: install
+	$(BIN)/python -m tests.ledger.long
 
 # Break a copy of the product on purpose, one patch at a time: the tests must notice. QUICK=1: fewer tests a patch.
 mutants: install
