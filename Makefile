@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: install demo compose-demo test check proto lock bench-round bench-recovery bench-segments torture-round long-ledger mutants guards clean
+.PHONY: install demo compose-demo test check proto lock bench-round bench-recovery bench-segments torture-round long-ledger fuzz mutants guards clean
 
 install: .venv/installed
 
@@ -59,6 +59,10 @@ torture-round: install
 # The ledger and its witnesses against a naive model, 50,000 random operations. STEPS=1000: fewer.
 long-ledger: install
 	$(BIN)/python -m tests.ledger.long
+
+# Every reader of bytes against documents that are almost right. EXAMPLES=2000: fewer of each.
+fuzz: install
+	$(BIN)/python -m tests.fuzz.long
 
 # Break a copy of the product on purpose, one patch at a time: the tests must notice. QUICK=1: fewer tests a patch.
 mutants: install

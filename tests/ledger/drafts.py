@@ -209,7 +209,7 @@ class Drafts:
             noise(collusion=len(mechanism["adders"])),
             noise(collusion=0),
             noise(adders=[*mechanism["adders"], "zeta"]),
-            noise(sensitivity_sq=10**9),
+            noise(sensitivity_sq=10**7),
             noise(adders=mechanism["adders"][1:] or ["beta"]),
             {"charge": {at: row for at, row in charge.items() if at != party}},
             {"charge": {**charge, party: {at: nano + 1 for at, nano in charge[party].items()}}},
