@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: install demo compose-demo test check proto lock bench-round bench-recovery bench-segments torture-round long-ledger fuzz mutants guards clean
+.PHONY: install demo compose-demo test check proto lock bench-round bench-recovery bench-segments torture-round long-ledger fuzz mutants guards mutation-ledger clean
 
 install: .venv/installed
 
@@ -67,6 +67,10 @@ fuzz: install
 # Break a copy of the product on purpose, one patch at a time: the tests must notice. QUICK=1: fewer tests a patch.
 mutants: install
 	$(BIN)/python tests/mutants/run.py
+
+# Every small change of the ledger's rules, of what a release costs, and of verify.py: some test must see it.
+mutation-ledger: install
+	$(BIN)/python -m tests.mutation.run
 
 # The same for every guard: what stops an attacker, what refuses bad input.
 guards: install
