@@ -20,7 +20,7 @@ from protocols.ledger.notes import Checkpoint
 from protocols.logbook import Logbook
 from protocols.messages import Behind, Cosigned, Witness
 
-from . import builder, forge, naive, witnesses
+from . import builder, forge, naive, shapes, witnesses
 from .drafts import KINDS, Drafts
 from .witnesses import Alone
 
@@ -108,7 +108,7 @@ class Ledgers(RuleBasedStateMachine):
                     if party in body["charge"]:
                         self.witnesses[party].hold(body, self.now)
             made.append(naive.spelled(body))
-            history = [*history, body]
+            history = history if shapes.fault(body) else [*history, body]
         return made
 
     def _append(self, bodies: list[bytes], what: str = "open") -> None:
@@ -182,7 +182,7 @@ class Ledgers(RuleBasedStateMachine):
         for kind in kinds:
             body = Drafts(self.room, history, self.now, data.draw).make(kind)
             entries.append(naive.spelled(body))
-            history.append(body)
+            history += [] if shapes.fault(body) else [body]
         self._deliver(forge.growth(shared, entries), party, keep=False)
 
     def _growth(self, old: int) -> Witness:

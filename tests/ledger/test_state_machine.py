@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import logging
+import os
 
 import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 
 from .machine import Ledgers
+
+
+EXAMPLES = int(os.environ.get("STATE_MACHINE_EXAMPLES", "60"))
 
 
 @pytest.fixture(autouse=True)
@@ -19,7 +23,7 @@ def _quiet(caplog: pytest.LogCaptureFixture) -> None:
 
 def test_coordinator_and_witnesses_do_what_the_naive_model_says() -> None:
     quick = settings(
-        max_examples=25,
+        max_examples=EXAMPLES,
         stateful_step_count=40,
         deadline=None,
         derandomize=True,

@@ -129,6 +129,7 @@ def main() -> int:
     parser.add_argument("paths", nargs="*", type=Path, help="modules; all of them where none is named")
     asked = parser.parse_args()
     os.chdir(ROOT)
+    os.environ["STATE_MACHINE_EXAMPLES"] = "15"
     paths = asked.paths or modules()
     todo = [mutant for path in paths for mutant in mutants(path)][:: asked.every]
     if asked.list:
