@@ -229,9 +229,7 @@ def ledger_members(log: Logbook, proofs: Collection[int] = ()) -> dict[str, byte
         return cosigners_needed([decode(log.entries(seq, seq + 1)[0])], accounts)
 
     stored = log.checkpoints()
-    sizes = coverage.fewest(
-        ((size, _names(note, log), None) for size, note in stored), needs, proofs
-    )
+    sizes = coverage.fewest(((size, _names(note, log), None) for size, note in stored), needs, proofs)
     if not sizes:
         raise CannotDecide("no checkpoint has all its cosignatures yet", "wait for the parties' nodes, or ask them")
     members = {}

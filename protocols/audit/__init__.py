@@ -24,9 +24,11 @@ audit.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import get_args
 
 from .. import bundle
 from ..bundle import Archive, Buffer
+from ..errors import SumroomError
 from ..ledger.entries import Entry
 from ..ledger.reducer import Accounts
 from ..ledger.tree import Frontier, leaf_hash
@@ -104,7 +106,8 @@ class _Walk:
         self.plans, self.mechanisms, self.budgets = Plans(evidence), Mechanisms(evidence), Budgets(evidence)
         self.releases = Releases(evidence)
         looks: list[Look] = [self.plans, self.mechanisms, self.budgets, self.releases]
-        self.looks = [look for look in looks if look.name in evidence.asked]
+        asked = [look for look in looks if look.name in evidence.asked]
+        self.looks = {kind: [look for look in asked if kind in look.kinds] for kind in get_args(Entry)}
 
     def run(self) -> None:
         evidence, tree = self.evidence, Frontier()
@@ -122,15 +125,19 @@ class _Walk:
 
     def _apply(self, entry: Entry, leaf: bytes) -> None:
         evidence = self.evidence
+        looks = self.looks[type(entry)]
         self.checkpoints.before(entry)
-        for look in self.looks:
+        for look in looks:
             look.before(entry)
-        with evidence.at("rules", f"entry {entry.seq}"):
+        try:
             evidence.accounts.apply(entry)
-            self.checkpoints.after(entry)
-            for look in self.looks:
-                look.after(entry, leaf)
-            events.note(evidence, entry)
+        except SumroomError as exc:
+            evidence.found("rules", f"entry {evidence.size}", exc.message)
+            return
+        self.checkpoints.after(entry)
+        for look in looks:
+            look.after(entry, leaf)
+        events.note(evidence, entry)
 
     def _checkpoint(self, size: int, root: bytes) -> None:
         if self.evidence.accounts.size:  # before there are members, nobody can have signed

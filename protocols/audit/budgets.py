@@ -15,6 +15,7 @@ class Budgets(Look):
     """What the mechanisms cost, summed here, is what was charged and within every cap."""
 
     name = "budgets"
+    kinds = (Reserve,)
 
     def after(self, entry: Entry, leaf: bytes) -> None:
         if isinstance(entry, Reserve):

@@ -19,6 +19,7 @@ class Plans(Look):
     """Every plan is here, under its digest, for these parties and blocks; and no other."""
 
     name = "plans"
+    kinds = (PlanEntry,)
 
     def after(self, entry: Entry, leaf: bytes) -> None:
         if isinstance(entry, PlanEntry):
@@ -58,6 +59,7 @@ class Mechanisms(Look):
     """Every reserve holds exactly the steps, noise and charges of its plan, and its data are of the plan's table."""
 
     name = "mechanisms"
+    kinds = (Reserve,)
 
     def __init__(self, evidence: Evidence) -> None:
         super().__init__(evidence)
@@ -115,5 +117,3 @@ def cost(noise: Noise) -> int:
 def person_cost(noise: Noise) -> int:
     """Nano-ρ for one person known to every party."""
     return budget.person_charge(noise.sensitivity_sq, noise.variance_micro, noise.adders)
-
-

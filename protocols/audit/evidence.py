@@ -116,6 +116,7 @@ class Look:
     """A check that sees each entry go by. Its methods are called in the order in which they stand here."""
 
     name: str
+    kinds: tuple[type[Entry], ...]  # the entries it is shown
 
     def __init__(self, evidence: Evidence) -> None:
         self.evidence = evidence

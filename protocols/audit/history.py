@@ -6,11 +6,11 @@ from collections.abc import Iterator
 
 from .. import bundle
 from ..bundle import Archive
-from ..errors import IntegrityError
+from ..errors import IntegrityError, SumroomError
 from ..ledger import notes
 from ..ledger.cosigners import Needed, check_needed, cosigners_needed
 from ..ledger.coverage import Coverage
-from ..ledger.entries import Commit, Entry, Genesis
+from ..ledger.entries import Commit, Entry, Forfeit, Genesis, Mechanism, Reserve
 from ..ledger.notes import Checkpoint
 from ..verdict import Cosigner, counted
 from .decoding import Decoder
@@ -36,12 +36,15 @@ class Entries:
 
     def _read(self, raw: bytes) -> Entry | None:
         evidence = self._evidence
-        entry: Entry | None = None
-        with evidence.at("entries", f"entry {evidence.size}"):
+        try:
             entry = self._decoder.decode(raw)
-            if evidence.size == 0 and not isinstance(entry, Genesis):
-                raise IntegrityError("the first entry is not a genesis")
-        if isinstance(entry, Genesis) and evidence.genesis is None:
+        except SumroomError as exc:
+            evidence.found("entries", f"entry {evidence.size}", exc.message)
+            return None
+        if evidence.size == 0:
+            if not isinstance(entry, Genesis):
+                evidence.found("entries", "entry 0", "the first entry is not a genesis")
+                return None
             evidence.genesis = entry
         return entry
 
@@ -84,6 +87,7 @@ class Checkpoints:
         self._coverage = Coverage()
         self._covered = 0
         self._needed: list[Needed] = []
+        self._of_commits: dict[object, list[Needed]] = {}
         self._cosignatures = 0
         self._count = 0
 
@@ -103,14 +107,25 @@ class Checkpoints:
 
     def before(self, entry: Entry) -> None:
         """Who must cosign a commit is in its reserve, which the accounts forget with the round."""
-        accounts = self._evidence.accounts
-        if isinstance(entry, Commit) and entry.round in accounts.rounds:
-            self._needed = cosigners_needed([entry], accounts)
+        if not isinstance(entry, Commit):
+            return
+        round_ = self._evidence.accounts.rounds.get(entry.round)
+        if round_ is not None and round_.state == "open":
+            self._needed = self._of_commit(entry, round_.reserve.steps[len(round_.commits)].mechanism)
+
+    def _of_commit(self, commit: Commit, mechanism: Mechanism) -> list[Needed]:
+        """The same for all commits of a step with the same survivors, so long as the members are the same."""
+        key = commit.step, commit.survivors, mechanism.adders, mechanism.collusion
+        if key not in self._of_commits:
+            self._of_commits[key] = cosigners_needed([commit], self._evidence.accounts)
+        return self._of_commits[key]
 
     def after(self, entry: Entry) -> None:
         """The rules have allowed this entry: who must have cosigned it?"""
         if not isinstance(entry, Commit):
             self._needed = cosigners_needed([entry], self._evidence.accounts)
+            if not isinstance(entry, Reserve | Forfeit):
+                self._of_commits.clear()
         self._coverage.add(entry.seq, self._needed)
 
     def see(self, size: int, root: bytes) -> None:

@@ -20,6 +20,7 @@ class Releases(Look):
     which are looked at while the release is at hand."""
 
     name = "releases"
+    kinds = (Commit, Forfeit)
 
     def __init__(self, evidence: Evidence) -> None:
         super().__init__(evidence)

@@ -8,15 +8,14 @@ No releases: they are for `verify --without-releases`.
 from __future__ import annotations
 
 import argparse
-import hashlib
 from pathlib import Path
 from typing import Any
 
 from protocols import bundle, keys
 from protocols.encoding import canonical, digest
 from protocols.ledger import entries, notes
-from protocols.ledger.trust import render
 from protocols.ledger.tree import Tree, leaf_hash
+from protocols.ledger.trust import render
 from tests.ledger import builder
 
 FEATURES = ("recency_days", "baskets", "spend_cents", "promo_share_ppm")
