@@ -17,14 +17,17 @@ from __future__ import annotations
 import hashlib
 import mmap
 import re
+from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.resources import files
+from itertools import chain
 
 from .errors import CannotDecide, IntegrityError, UsageError
 from .ledger import coverage, notes
 from .ledger.cosigners import Needed, cosigners_needed
 from .ledger.entries import decode
+from .ledger.members import Members
 from .logbook import Logbook
 
 ENTRIES = "ledger/entries"
@@ -229,21 +232,24 @@ def ledger_members(log: Logbook, proofs: Collection[int] = ()) -> dict[str, byte
         return cosigners_needed([decode(log.entries(seq, seq + 1)[0])], accounts)
 
     stored = log.checkpoints()
-    sizes = coverage.fewest(((size, _names(note, log), None) for size, note in stored), needs, proofs)
+    names = ((size, _names(note, accounts.members_at(size))) for size, note in stored)
+    sizes = coverage.fewest(names, needs, accounts.epochs(), proofs)
     if not sizes:
         raise CannotDecide("no checkpoint has all its cosignatures yet", "wait for the parties' nodes, or ask them")
     members = {}
     for size, note in stored:
         if size in sizes:
-            notes.open_note(note, accounts.genesis.log_key(), accounts.genesis.witness_keys().values())
+            keys = accounts.members_at(size)
+            notes.open_note(note, keys.log_keys(), chain.from_iterable(keys.witness_keys().values()))
             members[checkpoint_name(size)] = note.encode()
     return {**members, ENTRIES: join_entries(log.entries(0, sizes[-1]))}
 
 
-def _names(note: str, log: Logbook) -> frozenset[str]:
-    """Whose lines are on a note, not verified yet; each was when it was stored."""
+def _names(note: str, members: Members) -> list[str]:
+    """Whose lines are on a note, all of their keys; not verified again, as each was when it was stored."""
     _, lines = notes.split(note)
-    return frozenset(line.split(" ")[1] for line in lines[1:])
+    signed = Counter(line.split(" ")[1] for line in lines)
+    return [name for name, keys in members.witness_keys().items() if signed[name] == len(keys)]
 
 
 def _header(name: str, size: int) -> bytes:

@@ -31,14 +31,14 @@ from ..bundle import Archive, Buffer
 from ..errors import SumroomError
 from ..ledger.entries import Entry
 from ..ledger.reducer import Accounts
-from ..ledger.tree import Frontier, leaf_hash
+from ..ledger.tree import leaf_hash
 from ..ledger.trust import TrustPolicy
 from ..verdict import Check, Findings, State, counted
 from . import events
 from .budgets import Budgets
 from .documents import Mechanisms, Plans
 from .evidence import NEEDS, Evidence, Look
-from .history import Checkpoints, Entries, Identity, Since
+from .history import Checkpoints, Entries, Identity, Since, check_verdict
 from .releases import Releases
 from .verifiers import check_verifier
 
@@ -101,8 +101,8 @@ class _Walk:
         self.evidence = evidence
         self.entries = Entries(evidence)
         self.since = Since(evidence, since)
-        self.identity = Identity(evidence)
         self.checkpoints = Checkpoints(evidence)
+        self.identity = Identity(evidence, self.checkpoints)
         self.plans, self.mechanisms, self.budgets = Plans(evidence), Mechanisms(evidence), Budgets(evidence)
         self.releases = Releases(evidence)
         looks: list[Look] = [self.plans, self.mechanisms, self.budgets, self.releases]
@@ -110,7 +110,7 @@ class _Walk:
         self.looks = {kind: [look for look in asked if kind in look.kinds] for kind in get_args(Entry)}
 
     def run(self) -> None:
-        evidence, tree = self.evidence, Frontier()
+        evidence, tree = self.evidence, self.evidence.tree
         self.checkpoints.start()
         sizes = self.checkpoints.sizes
         for raw, entry in self.entries:
@@ -130,14 +130,17 @@ class _Walk:
         for look in looks:
             look.before(entry)
         try:
+            said = events.describe(evidence, entry)
             evidence.accounts.apply(entry)
+            check_verdict(evidence, entry)
         except SumroomError as exc:
             evidence.found("rules", f"entry {evidence.size}", exc.message)
             return
+        evidence.accounts.settle()
+        evidence.events += said
         self.checkpoints.after(entry)
         for look in looks:
             look.after(entry, leaf)
-        events.note(evidence, entry)
 
     def _checkpoint(self, size: int, root: bytes) -> None:
         if self.evidence.accounts.size:  # before there are members, nobody can have signed
@@ -164,7 +167,7 @@ class _Walk:
 
     def _finish_rules(self) -> str:
         accounts = self.evidence.accounts
-        return f"{counted(accounts.size, 'entry', 'entries')}, {counted(len(accounts.rounds), 'round')}"
+        return f"{counted(accounts.size, 'entry', 'entries')}, {counted(self.evidence.counts['rounds'], 'round')}"
 
 
 def _all_ok(evidence: Evidence, names: frozenset[str]) -> bool:
@@ -197,6 +200,6 @@ def _findings(evidence: Evidence, looked: dict[str, str], matched: int) -> Findi
         forfeits=sum(1 for event in evidence.events if event.kind == "forfeit"),
         open_rounds=sum(1 for round_ in evidence.accounts.rounds.values() if round_.state == "open"),
         cosigners=tuple(evidence.cosigners.values()) if states["cosignatures"] == "ok" else (),
-        events=tuple(evidence.events),
+        events=(*evidence.events, *events.latest_egress(evidence)),
         time=evidence.accounts.time if evidence.size else None,
     )

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections import Counter
 
 from .. import accuracy
-from ..ledger.entries import LIFETIME, PERSON, Entry, Reserve
+from ..ledger.entries import Entry, Reserve
+from ..ledger.fields import LIFETIME, PERSON
+from ..ledger.statements import Refund
 from ..verdict import BudgetLine, counted
 from .documents import cost, person_cost, spending_of
 from .evidence import Look
@@ -15,11 +17,17 @@ class Budgets(Look):
     """What the mechanisms cost, summed here, is what was charged and within every cap."""
 
     name = "budgets"
-    kinds = (Reserve,)
+    kinds = (Reserve, Refund)
+
+    def before(self, entry: Entry) -> None:
+        round_ = self.evidence.accounts.rounds.get(entry.round) if isinstance(entry, Refund) else None
+        self._refunded = spending_of(round_.reserve) if round_ else None
 
     def after(self, entry: Entry, leaf: bytes) -> None:
         if isinstance(entry, Reserve):
             self.evidence.spendings[spending_of(entry)] += 1
+        elif self._refunded is not None:
+            self.evidence.spendings[self._refunded] -= 1
 
     def finish(self) -> str:
         evidence, costs = self.evidence, self._costs()

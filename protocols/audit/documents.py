@@ -40,7 +40,7 @@ class Plans(Look):
         if plan.room != genesis.room or list(plan.parties) != list(entry.parties):
             raise IntegrityError("it is for another room or other parties than its entry")
         for block, days in plan.blocks.items():
-            if genesis.blocks.get(block) != days:
+            if evidence.accounts.blocks.get(block) != days:
                 raise IntegrityError(f"its block {block} is not that of the room")
         steps = tuple(
             (step, Mechanism.model_validate(mechanism), charge) for step, mechanism, charge in plan.mechanisms()

@@ -11,6 +11,7 @@ from ..bundle import Archive
 from ..errors import CannotDecide, SumroomError
 from ..ledger.entries import Entry, Genesis, Mechanism
 from ..ledger.reducer import Accounts
+from ..ledger.tree import Tree
 from ..ledger.trust import TrustPolicy
 from ..plan import Plan
 from ..verdict import BudgetLine, Cosigner, Event, Problem
@@ -71,7 +72,8 @@ class Evidence:
     asked: frozenset[str]
     archive: Archive | None = None
     genesis: Genesis | None = None
-    accounts: Accounts = field(default_factory=Accounts)
+    accounts: Accounts = field(default_factory=lambda: Accounts(keep="open"))
+    tree: Tree = field(default_factory=Tree)
     size: int = 0
     root: bytes | None = None
     plans: dict[str, ReadPlan | None] = field(default_factory=dict)

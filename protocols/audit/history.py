@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import chain
 
 from .. import bundle
 from ..bundle import Archive
 from ..errors import IntegrityError, SumroomError
 from ..ledger import notes
-from ..ledger.cosigners import Needed, check_needed, cosigners_needed
+from ..ledger.changes import KeyChange, PartyChange
+from ..ledger.cosigners import Needed, cosigners_needed
 from ..ledger.coverage import Coverage
-from ..ledger.entries import Commit, Entry, Forfeit, Genesis, Mechanism, Reserve
+from ..ledger.entries import Commit, Entry, Genesis, Mechanism
+from ..ledger.members import Members
 from ..ledger.notes import Checkpoint
+from ..ledger.statements import Audit
 from ..verdict import Cosigner, counted
 from .decoding import Decoder
 from .evidence import Evidence
@@ -90,6 +94,7 @@ class Checkpoints:
         self._of_commits: dict[object, list[Needed]] = {}
         self._cosignatures = 0
         self._count = 0
+        self.anchored = False
 
     def start(self) -> None:
         files = self._evidence.files.names(bundle.CHECKPOINTS)
@@ -124,29 +129,34 @@ class Checkpoints:
         """The rules have allowed this entry: who must have cosigned it?"""
         if not isinstance(entry, Commit):
             self._needed = cosigners_needed([entry], self._evidence.accounts)
-            if not isinstance(entry, Reserve | Forfeit):
+            if isinstance(entry, Genesis | KeyChange | PartyChange):
                 self._of_commits.clear()
+                self._coverage.members(self._evidence.accounts.members)
         self._coverage.add(entry.seq, self._needed)
 
     def see(self, size: int, root: bytes) -> None:
         """The first `size` entries have this root."""
         evidence = self._evidence
         file, checkpoint, note = self._notes[size]
-        genesis = evidence.accounts.genesis
-        log, witnesses = genesis.log_key(), genesis.witness_keys()
+        members = evidence.accounts.members
         names: dict[str, int | None] = {}
         with evidence.at("checkpoints", file):
-            _, names = notes.open_note(note, log, witnesses.values())
+            if members.coordinator is None:
+                raise IntegrityError("the coordinator had no key in force")
+            _, names = notes.open_note(note, members.log_keys(), chain.from_iterable(members.witness_keys().values()))
             if checkpoint.root != root:
                 since = max((other for other in self._notes if other < size), default=0)
                 raise IntegrityError(f"entries {since} to {size - 1} are not those that were signed")
         if not names or not evidence.reached("cosignatures"):
             return
+        cosigners = names.keys() - {members.origin}
         self._note(size, names)
         with evidence.at("cosignatures", file):
-            check_needed(names.keys() - {log.name}, self._coverage.since(self._covered))
-            if not evidence.policy.quorum.satisfied(names):
-                raise IntegrityError(f"the policy's own quorum, {evidence.policy.quorum.name}, has not cosigned")
+            self._coverage.check(cosigners, self._covered)
+            if members.log_keys() == evidence.policy.log and members.witness_keys() == evidence.policy.cosigners:
+                self.anchored = True
+                if not evidence.policy.satisfied(cosigners):
+                    raise IntegrityError(f"the policy's own quorum, {evidence.policy.quorum.name}, has not cosigned")
         self._covered = size
 
     def _note(self, size: int, names: dict[str, int | None]) -> None:
@@ -173,26 +183,55 @@ class Checkpoints:
 
 
 class Identity:
-    """Whether the members of the room, at one size of the ledger, are exactly those of the policy."""
+    """Whether the members of the room, at one size of the ledger, are exactly those of the policy.
 
-    def __init__(self, evidence: Evidence) -> None:
+    They need not be those of the genesis: a policy may name the keys that came later. Whoever cosigned by these vouches
+    for all that was before, and every change after them is signed, entry by entry, by keys that were in force. That
+    holds only if these keys have signed a checkpoint that is here; so one of their stretch must be.
+    """
+
+    def __init__(self, evidence: Evidence, checkpoints: Checkpoints) -> None:
         self._evidence = evidence
+        self._checkpoints = checkpoints
 
     def finish(self) -> str:
         evidence, policy, genesis = self._evidence, self._evidence.policy, self._evidence.genesis
         if genesis is None:
             raise IntegrityError("the first entry is not a genesis")
-        if genesis.log_key() != policy.log:
-            what = f"the ledger {genesis.origin} or its key is not the log {policy.log.name} of the policy"
-            evidence.found("identity", "entry 0", what)
-        witnesses = genesis.witness_keys()
-        for party in sorted(witnesses.keys() | policy.witnesses.keys()):
-            if party not in policy.witnesses:
-                evidence.found("identity", "entry 0", f"the party {party} is no witness in the policy")
-            elif witnesses.get(party) != policy.witnesses[party]:
-                what = f"the witness {party} of the policy is no party with this key"
-                evidence.found("identity", "entry 0", what)
-        return f"room {genesis.room}, origin {genesis.origin}, {counted(len(witnesses), 'party', 'parties')}"
+        epochs = evidence.accounts.epochs() or {1: Members.of(genesis)}
+        right = [
+            start
+            for start, members in epochs.items()
+            if members.log_keys() == policy.log and members.witness_keys() == policy.cosigners
+        ]
+        if not right:
+            self._differences(epochs[min(epochs)])
+        elif not self._checkpoints.anchored and evidence.reached("cosignatures"):
+            what = "no checkpoint is here by exactly the keys of the policy, which came with this entry"
+            evidence.found("identity", f"entry {right[0] - 1}", what)
+        members = epochs[max(epochs)]
+        since = f"; the keys of the policy came with entry {right[0] - 1}" if right and right[0] > 1 else ""
+        parties = counted(len(members.parties), "party", "parties")
+        return f"room {genesis.room}, origin {genesis.origin}, {parties}{since}"
+
+    def _differences(self, members: Members) -> None:
+        """Who is not who, at the beginning of the room."""
+        found, policy = self._evidence.found, self._evidence.policy
+        if members.log_keys() != policy.log:
+            what = f"the ledger {members.origin} or its keys are not the log {policy.log_name} of the policy"
+            found("identity", "entry 0", what)
+        witnesses = members.witness_keys()
+        for party in sorted(witnesses.keys() | policy.cosigners.keys()):
+            if party not in policy.cosigners:
+                found("identity", "entry 0", f"the party {party} is no witness in the policy")
+            elif witnesses.get(party) != policy.cosigners[party]:
+                found("identity", "entry 0", f"the witness {party} of the policy is no party with these keys")
+
+
+def check_verdict(evidence: Evidence, entry: Entry) -> None:
+    """Raise IntegrityError for an auditor's verdict over other entries than those that are here."""
+    if isinstance(entry, Audit) and bytes.fromhex(entry.root) != evidence.tree.root(entry.size):
+        raise IntegrityError(f"the root that {entry.auditor} has signed is not that of the first {entry.size} entries")
 
 
 def _canonical_note(file: str, data: bytes) -> tuple[str, Checkpoint]:

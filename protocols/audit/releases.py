@@ -7,7 +7,7 @@ from typing import Any
 
 from .. import bundle, release
 from ..errors import IntegrityError
-from ..keys import public_key, unbase64
+from ..keys import unbase64
 from ..ledger import proofs
 from ..ledger.entries import Commit, Entry, Forfeit, Reserve
 from ..ledger.records import check_recorded
@@ -29,7 +29,7 @@ class Releases(Look):
         self._commits = 0
         self._numbers: dict[str, int] = {}
         self._earlier: dict[str, dict[str, Any]] = {}
-        self._pending: dict[int, list[tuple[str, bytes, int, list[bytes]]]] = defaultdict(list)
+        self._pending: dict[int, list[tuple[str, bytes, release.Release, list[bytes]]]] = defaultdict(list)
         self._proofs = 0
 
     def before(self, entry: Entry) -> None:
@@ -60,16 +60,16 @@ class Releases(Look):
         signed = release.read(data)
         genesis = self.evidence.accounts.genesis
         check_recorded(signed, commit, reserve, genesis.room)
-        release.check_signature(signed, public_key(genesis.coordinator.key))
         return signed
 
     def _prove(self, file: str, signed: release.Release, leaf: bytes) -> None:
         self._proofs += 1
         with self.evidence.at("proofs", file):
             if signed.proof.size <= signed.entry:
+                self._check_signature(file, signed)
                 raise IntegrityError(f"entry {signed.entry} cannot be in a tree of {signed.proof.size}")
             path = [unbase64(part) for part in signed.proof.path]
-            self._pending[signed.proof.size].append((file, leaf, signed.entry, path))
+            self._pending[signed.proof.size].append((file, leaf, signed, path))
 
     def _compute(self, file: str, signed: release.Release) -> None:
         body = signed.body_.body()
@@ -86,11 +86,23 @@ class Releases(Look):
 
     def checkpoint(self, size: int, root: bytes) -> None:
         """There is a checkpoint of this size in the bundle, and this is the root of its entries."""
-        for file, leaf, seq, path in self._pending.pop(size, ()):
+        for file, leaf, signed, path in self._pending.pop(size, ()):
+            self._check_signature(file, signed)
             with self.evidence.at("proofs", file):
-                proofs.verify_inclusion(leaf, seq, size, path, root)
+                proofs.verify_inclusion(leaf, signed.entry, size, path, root)
+
+    def _check_signature(self, file: str, signed: release.Release) -> None:
+        """By the coordinator's key in force at the checkpoint of the proof: a release is signed once that is there."""
+        with self.evidence.at(self.name, file):
+            coordinator = self.evidence.accounts.members.coordinator
+            if coordinator is None:
+                raise IntegrityError("the coordinator had no key in force")
+            release.check_signature(signed, coordinator.ed25519)
 
     def finish(self) -> str:
+        for pending in self._pending.values():
+            for file, _, signed, _ in pending:
+                self._check_signature(file, signed)
         files = self.evidence.files.names(bundle.RELEASES, ".json")
         for file in files:
             if file not in self._expected:

@@ -21,70 +21,95 @@ Why fewer checkpoints take nothing from an auditor:
 
 from __future__ import annotations
 
-from bisect import bisect_left
-from collections.abc import Callable, Collection, Iterable
-from typing import Any
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import replace
 
-from .cosigners import Needed
+from .cosigners import Needed, check_needed
+from .members import Members
+
+_ANEW = " (anew)"
 
 
 class Coverage:
-    """The cosigners that the entries seen so far need. Grows by the kinds of need, not by the entries."""
+    """The cosigners that the entries seen so far need. Grows by the kinds of need, not by the entries.
+
+    A party whose key was revoked, or that left, and that has come anew, is another one here though its name is the
+    same: what needed the old one is not carried by the new one, for which others have vouched. A rotation by the
+    party's own old key is no such break.
+    """
 
     def __init__(self) -> None:
         self._last: dict[Needed, int] = {}
+        self._who: dict[str, str] = {}
+        self._parties: frozenset[str] = frozenset()
+
+    def members(self, members: Members) -> None:
+        """Who is in force from the next entry on, the one that brings them included."""
+        for name in members.parties.keys() - self._parties:
+            self._who[name] = f"{self._who[name]}{_ANEW}" if name in self._who else name
+        self._parties = frozenset(members.parties)
 
     def add(self, seq: int, needed: Iterable[Needed]) -> None:
         """Entry `seq` needs these."""
         for need in needed:
-            self._last[need] = seq
+            self._last[self._known(need)] = seq
 
-    def reach(self, names: Collection[str]) -> int:
+    def reach(self, names: Iterable[str]) -> int:
         """`names` carry every entry from this number on, to the last that was seen; 0 if the whole history."""
-        present = frozenset(names)
+        present = self._present(names)
         return max((seq + 1 for need, seq in self._last.items() if not _holds(need, present)), default=0)
 
-    def since(self, size: int) -> list[Needed]:
-        """What the entries from number `size` on need."""
-        return [need for need, seq in self._last.items() if seq >= size]
+    def check(self, names: Iterable[str], since: int) -> None:
+        """Raise IntegrityError unless `names` carry all that was seen from entry `since` on."""
+        check_needed(self._present(names), [need for need, seq in self._last.items() if seq >= since])
+
+    def _known(self, need: Needed) -> Needed:
+        if all(self._who.get(name, name) == name for name in need.names):
+            return need
+        return replace(need, names=self._present(need.names))
+
+    def _present(self, names: Iterable[str]) -> frozenset[str]:
+        return frozenset(self._who.get(name, name) for name in names)
 
 
 def fewest(
-    candidates: Iterable[tuple[int, Collection[str], Any]],
+    candidates: Iterable[tuple[int, Iterable[str]]],
     needs: Callable[[int], Iterable[Needed]],
+    epochs: Mapping[int, Members],
     kept: Collection[int] = (),
 ) -> list[int]:
     """The sizes of the fewest checkpoints that carry as much of a history as all of them do; none if they carry none.
 
-    candidates  (size, its cosigners, its members) of every checkpoint, smallest first
+    candidates  (size, its cosigners) of every checkpoint, smallest first
     needs       entry number → what it needs
+    epochs      from which size on → the members in force
     kept        sizes that must be among them where they are complete: those that proofs lead to
 
     1. a checkpoint is complete if its cosigners carry everything since an earlier complete one, or since the beginning
     2. for each, the earlier one with the fewest before it is where the way back goes on
     3. no way passes over one that must be kept, or over the last before the members change
     """
-    coverage, seen = Coverage(), 0
+    coverage, seen, last, starts = Coverage(), 0, 0, sorted(epochs)
     before: dict[int, int] = {}
     steps: dict[int, int] = {0: 0}
-    open_ends = [0]  # where a way may go on: sizes ascending, steps ascending
-    last_members: Any = None
-    must, last = set(kept), 0
-    for size, names, members in candidates:
+    open_ends = [0]  # where a way may go on: sizes and their steps both ascending
+    for size, names in candidates:
         for seq in range(seen, size):
+            if seq + 1 in epochs:
+                coverage.members(epochs[seq + 1])
             coverage.add(seq, needs(seq))
         seen = size
-        if before and members != last_members:  # (3)
+        if last and bisect_right(starts, size) > bisect_right(starts, last):  # (3)
             open_ends = [last]
         at = bisect_left(open_ends, coverage.reach(names))
         if at == len(open_ends):
             continue
-        last, last_members = size, members
-        before[size] = open_ends[at]  # (1), (2)
+        last, before[size] = size, open_ends[at]  # (1), (2)
         steps[size] = steps[open_ends[at]] + 1
         while open_ends and steps[open_ends[-1]] >= steps[size]:
             open_ends.pop()
-        open_ends = [size] if size in must else [*open_ends, size]
+        open_ends = [size] if size in kept else [*open_ends, size]
     found = []
     while last:
         found.append(last)

@@ -105,39 +105,6 @@ class Tree:
         return node_hash(self._subtree(low, middle), self._subtree(middle, high))
 
 
-class Frontier:
-    """Leaf hashes that come one by one, and the root over them so far: as much memory as the tree is high.
-
-    The roots of the complete subtrees that cover the leaves from left to right, the largest first.
-    """
-
-    def __init__(self) -> None:
-        self._size = 0
-        self._subtrees: list[bytes] = []
-
-    def __len__(self) -> int:
-        return self._size
-
-    def append(self, leaf: bytes) -> None:
-        """Add one leaf hash (32 bytes)."""
-        self._subtrees.append(leaf)
-        self._size += 1
-        size = self._size
-        while not size & 1:
-            right = self._subtrees.pop()
-            self._subtrees[-1] = node_hash(self._subtrees[-1], right)
-            size >>= 1
-
-    def root(self) -> bytes:
-        """The root over all leaves so far."""
-        if not self._subtrees:
-            return EMPTY_ROOT
-        running = self._subtrees[-1]
-        for left in self._subtrees[-2::-1]:
-            running = node_hash(left, running)
-        return running
-
-
 def _split(width: int) -> int:
     """The largest power of two below `width`."""
     return 1 << ((width - 1).bit_length() - 1)
