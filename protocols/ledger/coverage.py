@@ -43,17 +43,22 @@ class Coverage:
         self._last: dict[Needed, int] = {}
         self._who: dict[str, str] = {}
         self._parties: frozenset[str] = frozenset()
+        self._known: dict[Needed, Needed] = {}
 
     def members(self, members: Members) -> None:
         """Who is in force from the next entry on, the one that brings them included."""
         for name in members.parties.keys() - self._parties:
             self._who[name] = f"{self._who[name]}{_ANEW}" if name in self._who else name
         self._parties = frozenset(members.parties)
+        self._known.clear()
 
     def add(self, seq: int, needed: Iterable[Needed]) -> None:
         """Entry `seq` needs these."""
         for need in needed:
-            self._last[self._known(need)] = seq
+            known = self._known.get(need)
+            if known is None:
+                known = self._known[need] = replace(need, names=self._present(need.names))
+            self._last[known] = seq
 
     def reach(self, names: Iterable[str]) -> int:
         """`names` carry every entry from this number on, to the last that was seen; 0 if the whole history."""
@@ -63,11 +68,6 @@ class Coverage:
     def check(self, names: Iterable[str], since: int) -> None:
         """Raise IntegrityError unless `names` carry all that was seen from entry `since` on."""
         check_needed(self._present(names), [need for need, seq in self._last.items() if seq >= since])
-
-    def _known(self, need: Needed) -> Needed:
-        if all(self._who.get(name, name) == name for name in need.names):
-            return need
-        return replace(need, names=self._present(need.names))
 
     def _present(self, names: Iterable[str]) -> frozenset[str]:
         return frozenset(self._who.get(name, name) for name in names)
