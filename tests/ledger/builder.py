@@ -284,7 +284,7 @@ class Room:
             self.cosigned(log)
             log.append([self.forfeit(9, "two")])
             self.cosigned(log, PARTIES[:2])
-            members = bundle.ledger_members(log)
+            members = bundle.ledger_members(log, [size for size, _ in log.checkpoints()])
         members[bundle.plan_name(self.plan.digest)] = self.plan.canonical
         return {**members, **{f"{bundle.RELEASES}{rel.name}.json": rel.to_bytes() for rel in releases}}
 

@@ -11,7 +11,6 @@ from hypothesis.stateful import run_state_machine_as_test
 
 from .machine import Ledgers
 
-
 EXAMPLES = int(os.environ.get("STATE_MACHINE_EXAMPLES", "60"))
 
 

@@ -63,7 +63,7 @@ class Asked(builder.Room):
             log.append([self.reserve(5)])
             self.cosigned(log)
             releases = [self._released(log, body) for body in self.bodies()]
-            members: Files = bundle.ledger_members(log)
+            members: Files = bundle.ledger_members(log, [size for size, _ in log.checkpoints()])
         members[bundle.plan_name(self.plan.digest)] = self.plan.canonical
         return {**members, **{f"{bundle.RELEASES}{made.name}.json": made.to_bytes() for made in releases}}
 
@@ -91,7 +91,7 @@ class OfFive(builder.Room):
             log.append([self.reserve(7)])
             self.cosigned(log)
             releases = [self._released(log, body, SURVIVORS) for body in self.bodies("one", SURVIVORS)]
-            members: Files = bundle.ledger_members(log)
+            members: Files = bundle.ledger_members(log, [size for size, _ in log.checkpoints()])
         members[bundle.plan_name(self.plan.digest)] = self.plan.canonical
         return {**members, **{f"{bundle.RELEASES}{made.name}.json": made.to_bytes() for made in releases}}
 
