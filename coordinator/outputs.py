@@ -6,9 +6,9 @@ import datetime as dt
 import os
 from pathlib import Path
 
-from protocols import audit, bundle
+from protocols import audit, bundle, keys
 from protocols import release as releases
-from protocols.ledger import trust
+from protocols.ledger import tlog_proof, trust
 from protocols.ledger.notes import ML_DSA_44, VerifierKey, cosigner_keys, log_keys
 from protocols.logbook import Logbook
 from protocols.plan import Plan
@@ -55,6 +55,12 @@ def policy_of(room: Room) -> trust.TrustPolicy:
     return trust.TrustPolicy(log_keys(room.origin, room.coordinator_keys), witnesses, trust.Quorum(QUORUM, groups))
 
 
+def proof_of(book: Logbook, release: releases.Release) -> str:
+    """The C2SP tlog-proof of a release's commit, by the checkpoint that the release names."""
+    path = [keys.unbase64(step) for step in release.proof.path]
+    return tlog_proof.render(release.entry, path, book.checkpoint(release.proof.size))
+
+
 def write(out: Path, room: Room, book: Logbook, now: float) -> Findings:
     """Write everything below `out`; each file whole or not at all. Returns what the auditor would find."""
     (out / "releases").mkdir(parents=True, exist_ok=True)
@@ -65,6 +71,7 @@ def write(out: Path, room: Room, book: Logbook, now: float) -> Findings:
     for name, data in members.items():
         if name.startswith(bundle.RELEASES):
             _write(out / name, data)
+            _write((out / name).with_suffix(tlog_proof.SUFFIX), proof_of(book, releases.read(data)).encode())
     _write(out / "room.tar", packed)
     _write(out / "policy.txt", trust.render(policy).encode())
     latest = _latest(members)
