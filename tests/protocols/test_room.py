@@ -107,9 +107,7 @@ def test_the_lines_of_a_member_are_read_back_from_a_room_file() -> None:
 
 
 def test_a_room_where_some_have_an_ml_dsa_44_key_or_two_have_one_is_refused() -> None:
-    with pytest.raises(
-        UsageError, match="parties: 1 of 4 members have ml_dsa_44; all must have it, or none"
-    ):
+    with pytest.raises(UsageError, match="parties: 1 of 4 members have ml_dsa_44; all must have it, or none"):
         read(*second("beta"))
     for other in ("alpha", "coordinator"):
         with pytest.raises(UsageError, match="parties: two members have the same key"):

@@ -186,3 +186,40 @@ def test_the_auditors_own_quorum_counts_too(verdict, clean, room) -> None:
     name, where, what = first(verdict(clean, strict))
     assert (name, where) == ("cosignatures", bundle.checkpoint_name(10))
     assert "own quorum, every" in what
+
+
+# --- two keys beside each other ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def both(built):
+    return built.Room(both=True)
+
+
+@pytest.fixture(scope="module")
+def double(both, tmp_path_factory) -> dict[str, bytes]:
+    members: dict[str, bytes] = both.whole(tmp_path_factory.mktemp("both") / "log.db")
+    return members
+
+
+def test_a_history_signed_with_two_keys_by_everybody_is_clean(verdict, both, double) -> None:
+    assert verdict(double, both.policy()).violations == ()
+
+
+def test_a_policy_without_the_second_keys_of_the_room_is_refused(verdict, both, double) -> None:
+    policy = both.policy()
+    first_keys = {name: key for name, key in policy.witnesses.items() if key.kind == notes.COSIGNER}
+    for other in (replace(policy, log=policy.log[:1]), replace(policy, witnesses=first_keys)):
+        assert first(verdict(double, other))[:2] == ("identity", "entry 0")
+
+
+@pytest.mark.parametrize("kept", [0, 1], ids=["Ed25519", "ML-DSA-44"])
+@pytest.mark.parametrize("who", ["room.example/demo", "alpha"])
+def test_a_history_signed_with_one_of_two_keys_is_refused(verdict, both, double, who: str, kept: int) -> None:
+    name = bundle.checkpoint_name(10)
+    checkpoint, lines = notes.split(double[name].decode())
+    own = sorted((line for line in lines if line.startswith(f"— {who} ")), key=len)
+    fewer = notes.assemble(checkpoint, "".join(line for line in lines if line not in own or line == own[kept]))
+    found = first(verdict({**double, name: fewer.encode()}, both.policy()))
+    assert found[:2] == ("checkpoints", name)
+    assert found[2] == f"{who} has not signed with all its keys"
