@@ -13,6 +13,7 @@ from protocols.encoding import canonical
 from protocols.errors import UsageError
 from protocols.keys import Identity, PublicKeys
 from protocols.ledger import entries, notes
+from protocols.ledger.members import Members
 from protocols.room import Room, member_lines
 from tests.ledger import builder
 
@@ -93,8 +94,9 @@ def test_a_room_whose_members_all_have_both_keys_begins_with_genesis_v2() -> Non
     assert {**room.genesis(), "type": ""} != {**read().genesis(), "type": ""}
     entry: Any = entries.build({**room.genesis(), "seq": 0, "time": 1})
     assert entry.type == "genesis@v2"
-    assert entry.witness_keys() == {party: notes.cosigner_keys(party, both(party)) for party in builder.PARTIES}
-    assert entry.log_keys() == notes.log_keys("room.example/demo", both("coordinator"))
+    members = Members.of(entry)
+    assert members.witness_keys() == {party: notes.cosigner_keys(party, both(party)) for party in builder.PARTIES}
+    assert members.log_keys() == notes.log_keys("room.example/demo", both("coordinator"))
     assert read().genesis()["type"] == "genesis@v1"
 
 
