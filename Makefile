@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: install demo compose-demo test check proto lock bench-round bench-recovery bench-segments bench-ledger torture-round torture-ledger other-readers mutants guards clean
+.PHONY: install demo compose-demo test check proto lock bench-round bench-recovery bench-segments bench-ledger bench-checkpoints torture-round torture-ledger other-readers mutants guards clean
 
 install: .venv/installed
 
@@ -63,6 +63,10 @@ torture-ledger: install
 # What the ledger does in a second, beside other logs; what an audit costs. QUICK=1: a smaller ledger.
 bench-ledger: install
 	$(BIN)/python tests/benchmarks/bench_ledger.py
+
+# What the second key of every member costs on a checkpoint: bytes and time.
+bench-checkpoints: install
+	$(BIN)/python tests/benchmarks/bench_checkpoints.py
 
 # Checkpoints and proofs, read by aics-tlog and proofbundle. They need Python 3.12: OTHER_PYTHON=/path/to/python3.12.
 OTHER_PYTHON ?= python3.12
