@@ -170,18 +170,18 @@ class Archive:
 
 
 @contextmanager
-def open_archive(path: str) -> Iterator[Archive]:
-    """The archive of a file, which is mapped and not read into memory. Raises CannotDecide where it cannot be read."""
+def mapped(path: str) -> Iterator[mmap.mmap]:
+    """A file's bytes, mapped and not read into memory. Raises CannotDecide where it cannot be."""
     try:
         with open(path, "rb") as file:
             if not file.seek(0, 2):
                 raise CannotDecide("not a bundle: no POSIX tar archive")
-            mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+            buffer = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
     except (OSError, ValueError) as exc:
         reason = getattr(exc, "strerror", None) or type(exc).__name__
         raise CannotDecide(f"cannot read {path}: {reason}") from None
-    with mapped:
-        yield Archive(mapped)
+    with buffer:
+        yield buffer
 
 
 def pack(members: Mapping[str, bytes]) -> bytes:
