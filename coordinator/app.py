@@ -23,9 +23,10 @@ from flwr.serverapp import Grid, ServerApp
 
 from protocols import messages
 from protocols.errors import IntegrityError, Refused, UsageError
+from protocols.ledger.state import Round
 from protocols.plan import Plan
 
-from . import delivery, rounds
+from . import afterwards, delivery, rounds
 from .config import Config
 from .conversation import Answer, Ask
 from .ledger import RoomLedger, ledger_of
@@ -72,6 +73,12 @@ def finish(grid: Grid, config: Config, wait_s: float) -> None:
     ledger = held_ledger(config)
     nodes = _find(grid, sorted(ledger.room.parties), wait_s)
     delivery.finish(ledger, _asker(grid, nodes), rounds.APPROVAL_TIMEOUT_S)
+
+
+def reuse(grid: Grid, config: Config, round_: Round) -> None:
+    """Write down that a released plan was asked for again; cosigned by those who are here."""
+    ledger = held_ledger(config)
+    afterwards.reuse(ledger, _asker(grid, _here(grid, sorted(ledger.room.parties), 0.0)), round_)
 
 
 def held_ledger(config: Config) -> RoomLedger:
