@@ -17,8 +17,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from itertools import pairwise
 
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-
 from ..errors import Refused
 from ..keys import check, check_each, public_key
 from ..schema import day
@@ -185,7 +183,8 @@ class Accounts(State):
         for party in entry.parties:
             self._check_party(party)
         body = approval_body(self.genesis.room, entry.plan)
-        check_each(self._ed25519(entry.approvals), "approval", body, entry.approvals)
+        keys = {party: self.members.parties[party].ed25519 for party in entry.parties}
+        check_each(keys, "approval", body, entry.approvals)
         self._put(self._plans, entry.plan, entry)
 
     def _reserve(self, entry: Reserve) -> None:
@@ -263,7 +262,8 @@ class Accounts(State):
         body = refund_body(self.genesis.room, entry.round)
         for party in entry.signatures:
             self._check_party(party)
-        check_each(self._ed25519(entry.signatures), "refund", body, entry.signatures)
+        keys = {party: self.members.parties[party].ed25519 for party in entry.signatures}
+        check_each(keys, "refund", body, entry.signatures)
         self._spend(round_.reserve, person_cost(round_.reserve), sign=-1)
         self._finish(replace(round_, state="refunded"))
 
@@ -384,11 +384,8 @@ class Accounts(State):
     def _check_holds(self, entry: Reserve) -> None:
         if set(entry.holds) != set(entry.charge):
             raise Refused("the holds are not those of exactly the charged parties")
-        check_each(self._ed25519(entry.holds), "hold", signed_body(entry, self.genesis.room), entry.holds)
-
-    def _ed25519(self, parties: Iterable[str]) -> dict[str, Ed25519PublicKey]:
-        members = self.members.parties
-        return {party: members[party].ed25519 for party in parties}
+        body = signed_body(entry, self.genesis.room)
+        check_each({party: self.members.parties[party].ed25519 for party in entry.holds}, "hold", body, entry.holds)
 
 
 def _member(entry: KeyChange | PartyChange) -> str:
