@@ -20,8 +20,10 @@ from ..verdict import Event, Findings, counted
 from . import words
 from .recompute import Recomputed
 
+LONG_WORD = 24
+
 _STATES = {
-    "ok": "found nothing wrong",
+    "ok": "nothing wrong",
     "violation": "violation",
     "not reached": "not reached",
     "not asked": "not asked",
@@ -241,12 +243,19 @@ def _table(caption: str, heads: Iterable[str], rows: Sequence[Sequence[str]], ma
     head = "".join(f'<th scope="col">{escape(text)}</th>' for text in heads)
     body = []
     for at, row in enumerate(rows):
-        cells = [text if column == raw else escape(text) for column, text in enumerate(row)]
+        cells = [_cell(text, raw == column) for column, text in enumerate(row)]
         mark = f' class="{marks[at]}"' if marks else ""
-        rest = "".join(f"<td>{cell}</td>" for cell in cells[1:])
-        body.append(f'<tr{mark}><th scope="row">{cells[0]}</th>{rest}</tr>')
+        rest = "".join(f"<td{kind}>{cell}</td>" for kind, cell in cells[1:])
+        body.append(f'<tr{mark}><th scope="row"{cells[0][0]}>{cells[0][1]}</th>{rest}</tr>')
     rows_ = "".join(body)
     return f"<table><caption>{escape(caption)}</caption><thead><tr>{head}</tr></thead><tbody>{rows_}</tbody></table>"
+
+
+def _cell(text: str, raw: bool) -> tuple[str, str]:
+    """(its class, its content): one with a meter is not broken at all, one with a long word wherever it must be."""
+    if raw:
+        return ' class="meter"', text
+    return ' class="long"' if any(len(word) > LONG_WORD for word in text.split()) else "", escape(text)
 
 
 def _version() -> str:
