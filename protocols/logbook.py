@@ -255,12 +255,12 @@ class Logbook:
         """One writer: catch up, do, commit. On any failure file, tree and accounts are what they were."""
         with self._lock, plain_errors():
             self._db.execute("BEGIN IMMEDIATE")
+            self._accounts.settle()  # here and not after COMMIT: what is in the file is never taken back
             mark, stood = self._tree.mark(), self._accounts.mark()
             try:
                 self._catch_up()
                 yield
                 self._db.execute("COMMIT")
-                self._accounts.settle()
             except BaseException:
                 self._tree.truncate(mark)
                 self._accounts.roll_back(stood)
