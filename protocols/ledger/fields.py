@@ -46,7 +46,7 @@ def key_text(text: str) -> str:
     return text
 
 
-def _ml_dsa_text(text: str) -> str:
+def ml_dsa_44_text(text: str) -> str:
     try:
         ml_dsa_44_key(text)
     except IntegrityError as exc:
@@ -86,7 +86,7 @@ class Key(Frozen):
     """A member's public keys: base64 of the 32 bytes of Ed25519 and, beside it, of the 1,312 bytes of ML-DSA-44."""
 
     key: Annotated[Base64, AfterValidator(key_text)]
-    ml_dsa_44: Annotated[Base64, AfterValidator(_ml_dsa_text)] | None = None
+    ml_dsa_44: Annotated[Base64, AfterValidator(ml_dsa_44_text)] | None = None
 
     @property
     def public(self) -> PublicKeys:

@@ -90,7 +90,9 @@ class Accounts(State):
             raise Refused(f"entry from the past: {entry.time}, after one of {self._time}")
         if isinstance(entry, Genesis):
             return
-        if self.members.coordinator is None and not isinstance(entry, KeyChange):
+        if self.members.coordinator is None and not (
+            isinstance(entry, KeyChange) and entry.member == self.members.origin
+        ):
             raise Refused("the coordinator's key is revoked: only a new key of its own may follow")
 
     def _open_room(self, entry: Genesis) -> None:
@@ -154,6 +156,8 @@ class Accounts(State):
             for block, cap in row.items():
                 if block not in self._blocks and block not in entry.blocks and block != LIFETIME:
                     raise Refused(f"no block {block} in this room")
+                if who in members.revoked and block not in entry.blocks:
+                    raise Refused(f"{who} has no key in force to raise its cap in {block} by")
                 if cap <= self._caps.get((who, block), 0):
                     raise Refused(f"a grant raises the cap of {who} in {block}, it never lowers it")
         # (3)
