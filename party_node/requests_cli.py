@@ -89,7 +89,7 @@ def approve(
         desk.show(waiting, terminal.console())
         left = desk.rounds_left(found)
         before = "" if left is None else f"; it replaces your approval of {_more(left)}"
-        _sure(yes, f"approve {_more(rounds)} of it{before}?")
+        terminal.sure(yes, f"approve {_more(rounds)} of it{before}?")
         # Why not what is held: a hold that lapses would leave its round to be had on top of these.
         most = desk.used_by(found.digest, None, spent_only=True) + rounds * found.charge
         desk.requests.decide(Decision(found.digest, most), int(time.time()))
@@ -104,36 +104,11 @@ def deny(config: ConfigOption, plan: PlanArgument, yes: YesOption = False) -> No
         found = waiting.plan
         if not yes:
             desk.show(waiting, terminal.console())
-        _sure(yes, f"deny {found.name}, plan {found.digest[:SHORT]}?")
+        terminal.sure(yes, f"deny {found.name}, plan {found.digest[:SHORT]}?")
         desk.requests.decide(Decision(found.digest, 0), int(time.time()))
         if desk.unread is not None:
             print(terminal.plain(f"warning: {desk.unread.message}"), file=sys.stderr)
     print(f"denied: plan {found.digest[:SHORT]}")
-
-
-def _sure(yes: bool, question: str) -> None:
-    if yes:
-        return
-    if not sys.stdin.isatty():
-        raise UsageError("nobody is there to say yes", "add --yes")
-    if not _says_yes(question):
-        raise Refused("nothing was decided")
-
-
-def _says_yes(question: str) -> bool:
-    """What was typed: yes or no. Ctrl-C, an empty line and the end of what is typed are a no."""
-    while True:
-        print(f"{question} [y/N]: ", end="", flush=True)
-        try:
-            typed = sys.stdin.readline().strip().lower()
-        except KeyboardInterrupt:
-            print()
-            return False
-        if typed in ("y", "yes"):
-            return True
-        if typed in ("", "n", "no"):
-            return False
-        print("type y for yes or n for no")
 
 
 def _more(rounds: int) -> str:
