@@ -28,7 +28,7 @@ from protocols.plan import Plan
 from . import delivery, rounds
 from .config import Config
 from .conversation import Answer, Ask
-from .ledger import RoomLedger
+from .ledger import RoomLedger, ledger_of
 from .store import Store
 
 progress = logging.getLogger("sumroom.progress")
@@ -46,11 +46,11 @@ def main(grid: Grid, context: Context) -> None:
         raise UsageError(f"the plan is for room {plan.room!r}, the settings are of {config.room.room!r}")
     with ExitStack() as opened:
         store = _held.get(config.path("state")) or opened.enter_context(closing(Store(config.path("state"))))
-        ledger = RoomLedger(config.room, store.book, config.identity, time.time)
+        ledger = ledger_of(config, store.book)
         # Decided before the parties are waited for: a round whose deadline passes meanwhile must not become a new one.
         go_on = str(context.run_config.get("go-on", rounds.left_open(plan, ledger)) or "") or None
-        least = len(config.room.parties) if go_on is None else rounds.least_to_go_on(plan, ledger)
-        nodes = _find(grid, sorted(config.room.parties), float(str(context.run_config["wait-s"])), least)
+        least = len(ledger.room.parties) if go_on is None else rounds.least_to_go_on(plan, ledger)
+        nodes = _find(grid, sorted(ledger.room.parties), float(str(context.run_config["wait-s"])), least)
         rounds.run(plan, ledger, _asker(grid, nodes), progress.info, go_on_with=go_on)
 
 
@@ -63,18 +63,20 @@ def propose(grid: Grid, plan: Plan, wait_s: float) -> dict[str, str]:
 
 def end(grid: Grid, config: Config, plan: Plan, round_id: str) -> None:
     """Forfeit an open round whose deadline has passed; cosigned by those who are here."""
-    rounds.end(plan, round_id, held_ledger(config), _asker(grid, _here(grid, sorted(config.room.parties), 0.0)))
+    ledger = held_ledger(config)
+    rounds.end(plan, round_id, ledger, _asker(grid, _here(grid, sorted(ledger.room.parties), 0.0)))
 
 
 def finish(grid: Grid, config: Config, wait_s: float) -> None:
     """Have cosigned, signed and handed out what an earlier process, or a party that was away, left undone."""
-    nodes = _find(grid, sorted(config.room.parties), wait_s)
-    delivery.finish(held_ledger(config), _asker(grid, nodes), rounds.APPROVAL_TIMEOUT_S)
+    ledger = held_ledger(config)
+    nodes = _find(grid, sorted(ledger.room.parties), wait_s)
+    delivery.finish(ledger, _asker(grid, nodes), rounds.APPROVAL_TIMEOUT_S)
 
 
 def held_ledger(config: Config) -> RoomLedger:
     """The ledger of the store that this process holds."""
-    return RoomLedger(config.room, _held[config.path("state")].book, config.identity, time.time)
+    return ledger_of(config, _held[config.path("state")].book)
 
 
 @contextmanager

@@ -23,12 +23,14 @@ class Files(Frozen):
     room             who is in the room; must be what the parties hold, or they will not cosign
     signing_key      signs checkpoints, releases and messages. Secret: whoever has it can stop or fork the room, and is
                      found out by the first party that looks
+    signing_key_next  its next keys, where they are being changed: used once the ledger names them
     tls_key, tls_certificate, authority   open the connection; the authority's own key is not here, and not needed
     state            ledger, releases, journal. An older copy put back is noticed by every party
     """
 
     room: str
     signing_key: str
+    signing_key_next: str | None = None
     tls_key: str
     tls_certificate: str
     authority: str
@@ -73,10 +75,15 @@ class Config:
         return Room.from_toml(self.read("room"), where=str(self.path("room")))
 
     @cached_property
+    def identities(self) -> tuple[Identity, ...]:
+        """The private keys it has: those in use and, while they are being changed, the next."""
+        files = ("signing_key", *(("signing_key_next",) if self.settings.files.signing_key_next is not None else ()))
+        return tuple(Identity.from_pem(self.secret(name), where=str(self.path(name))) for name in files)
+
+    @cached_property
     def identity(self) -> Identity:
-        """The private keys that this room knows the coordinator by."""
-        held = Identity.from_pem(self.secret("signing_key"), where=str(self.path("signing_key")))
-        identity = held.known_as(self.room.coordinator_keys)
+        """The private keys that the room file knows the coordinator by. The ledger may know it by the next ones."""
+        identity = self.identities[0].known_as(self.room.coordinator_keys)
         if identity is None:
             raise UsageError("files.signing_key has not the keys that the room knows its coordinator by")
         return identity

@@ -29,7 +29,7 @@ def write(settings: Config, out: Path) -> None:
     Raises IntegrityError where the ledger does not audit clean: the files are there all the same, to look into.
     """
     from . import outputs  # charts take a second to load
-    from .ledger import RoomLedger
+    from .ledger import ledger_of
     from .release import publish_missing
 
     path = settings.path("state")
@@ -40,7 +40,7 @@ def write(settings: Config, out: Path) -> None:
             findings = outputs.write(out, settings.room, book, time.time())
     else:
         try:
-            publish_missing(RoomLedger(settings.room, store.book, settings.identity, time.time))
+            publish_missing(ledger_of(settings, store.book))
             findings = outputs.write(out, settings.room, store.book, time.time())
         finally:
             store.close()

@@ -66,8 +66,7 @@ class Listening:
                 journal=self._journal,
                 grace=settings.settings.grace_s,
             )
-            for party, key in settings.room.identities.items():
-                self._hub.admit(party, key)
+            self._admit()
             opened.callback(self._hub.stop)
             self.port = self._hub.start(
                 settings.settings.host,
@@ -81,6 +80,15 @@ class Listening:
 
     def __exit__(self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None) -> None:
         self._opened.__exit__(kind, exc, tb)
+
+    def _admit(self) -> None:
+        """Let in who is in the room, by the keys of the room file or, who joined later, by its own; nobody else."""
+        joined = flower.held_ledger(self.settings).room.identities
+        for party, key in {**joined, **self.settings.room.identities}.items():
+            if party in joined:
+                self._hub.admit(party, key)
+            else:
+                self._hub.revoke(party)
 
     def online(self) -> tuple[str, ...]:
         """The parties that are connected."""
@@ -133,7 +141,8 @@ class Listening:
             return
         self._rest = time.monotonic() + TEND_EVERY_S
         ledger = flower.held_ledger(self.settings)
-        everybody = set(self.online()) == set(self.settings.room.parties)
+        self._admit()
+        everybody = set(self.online()) == set(ledger.room.parties)
         for round_id in ledger.open_rounds():
             body = ledger.book.blob(plan_key(ledger.book.accounts.rounds[round_id].reserve.plan))
             if body is None:

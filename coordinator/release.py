@@ -69,7 +69,7 @@ def publish_missing(ledger: RoomLedger) -> list[Release]:
                 raise IntegrityError(f"the bytes of the release in entry {commit_.seq} are missing")
             path = [keys.base64_text(node) for node in book.inclusion(commit_.seq, size)]
             body = releases.read_body(parse(stored, what="release body"))
-            signed = releases.sign(body, ledger.identity.ed25519, commit_.seq, Proof(size=size, path=path))
+            signed = releases.sign(body, ledger.identity_at(size).ed25519, commit_.seq, Proof(size=size, path=path))
             book.append([], blobs={key: signed.to_bytes()})
             made.append(signed)
     return made

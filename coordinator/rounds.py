@@ -115,7 +115,7 @@ def _begun(plan: Plan, ledger: RoomLedger, ask: Ask, progress: Progress) -> _Rou
     # (2)
     try:
         if ledger.book.size:
-            ledger.check_newest(ask, delivery.everybody(ledger), APPROVAL_TIMEOUT_S, len(ledger.room.parties))
+            _check_newest(ledger, ask, APPROVAL_TIMEOUT_S, len(delivery.everybody(ledger)))
         ledger.open_room()
         for left in ledger.open_rounds():
             _check_over(left, ledger)
@@ -129,6 +129,16 @@ def _begun(plan: Plan, ledger: RoomLedger, ask: Ask, progress: Progress) -> _Rou
     return _reserve(plan, ledger, ask)
 
 
+def _check_newest(ledger: RoomLedger, ask: Ask, timeout: float, least: int) -> None:
+    """Raise Refused where this copy was an older one: now it is not, and what was decided by it may be wrong."""
+    taken = ledger.check_newest(ask, delivery.everybody(ledger), timeout, least)
+    if taken:
+        raise Refused(
+            f"this ledger was an older copy; {taken} entries have been taken back from the parties",
+            "nothing is spent by this; launch again",
+        )
+
+
 def seconds_left(round_: Round, plan: Plan, now: int) -> int:
     """Until the deadline of a round of this plan, by its reserve's time. Negative when it has passed."""
     return round_.reserve.time + plan.deadline_s - now
@@ -139,7 +149,7 @@ def end(plan: Plan, round_id: str, ledger: RoomLedger, ask: Ask) -> None:
 
     Raises Stale, or PartyUnavailable while fewer than a quorum are here; then nothing is written.
     """
-    ledger.check_newest(ask, delivery.everybody(ledger), FORFEIT_TIMEOUT_S, ledger.room.cosign_quorum)
+    _check_newest(ledger, ask, FORFEIT_TIMEOUT_S, ledger.room.cosign_quorum)
     reserve = ledger.book.accounts.rounds[round_id].reserve
     _forfeit(_Round(plan, reserve, Deadline.after(0)), RoundEnded("the deadline has passed"), ledger, ask)
 
@@ -165,7 +175,7 @@ def _opened(plan: Plan, round_id: str, ledger: RoomLedger, ask: Ask) -> _Round:
     round_ = ledger.book.accounts.rounds[round_id]
     deadline = Deadline.after(seconds_left(round_, plan, ledger.now))
     wait = max(1.0, min(APPROVAL_TIMEOUT_S, deadline.left / 4))
-    ledger.check_newest(ask, delivery.everybody(ledger), wait, least_to_go_on(plan, ledger))
+    _check_newest(ledger, ask, wait, least_to_go_on(plan, ledger))
     answers, released = release.answers(ledger, round_), release.published(ledger, round_)
     return _Round(plan, round_.reserve, deadline, answers, released)
 

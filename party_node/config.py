@@ -27,6 +27,7 @@ class Files(Frozen):
 
     room             who is in the room. Trusted: a changed copy can admit strangers
     signing_key      this party's identity. Secret: whoever reads it can approve, cosign and contribute in its name
+    signing_key_next its next identity, where its keys are being changed: used once the ledger names them
     tls_key          opens the connection only; the signing key is what counts
     tls_certificate  public
     authority        the room's certificate authority. Trusted for who may connect, not for what is signed
@@ -38,6 +39,7 @@ class Files(Frozen):
 
     room: str
     signing_key: str
+    signing_key_next: str | None = None
     tls_key: str
     tls_certificate: str
     authority: str
@@ -106,16 +108,23 @@ class Config:
 
     @cached_property
     def room(self) -> Room:
-        room = Room.from_toml(self.read("room"), where=str(self.path("room")))
-        if self.party not in room.parties:
-            raise UsageError(f"party {self.party!r} is not in the room {room.room!r}")
-        return room
+        return Room.from_toml(self.read("room"), where=str(self.path("room")))
+
+    @cached_property
+    def identities(self) -> tuple[Identity, ...]:
+        """The private keys it has: those in use and, while they are being changed, the next."""
+        files = ("signing_key", *(("signing_key_next",) if self.settings.files.signing_key_next is not None else ()))
+        return tuple(Identity.from_pem(self.secret(name), where=str(self.path(name))) for name in files)
 
     @cached_property
     def identity(self) -> Identity:
-        """The private keys that this room knows the party by."""
-        held = Identity.from_pem(self.secret("signing_key"), where=str(self.path("signing_key")))
-        identity = held.known_as(self.room.members[self.party])
+        """The private keys that open its connection: those of the room file, or of a party that joined later its own.
+
+        What signs in the ledger may have changed since (`standing.py`).
+        """
+        held = self.identities[0]
+        known = self.room.members.get(self.party)
+        identity = held if known is None else held.known_as(known)
         if identity is None:
             raise UsageError("files.signing_key has not the keys that the room knows this party by")
         return identity

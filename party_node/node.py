@@ -12,23 +12,27 @@ from collections.abc import Callable
 from contextlib import ExitStack, closing
 from typing import Any
 
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
 from protocols import keys, messages
 from protocols import release as releases
 from protocols.encoding import canonical
 from protocols.errors import IntegrityError, Refused, SumroomError, UsageError
-from protocols.ledger import proofs
+from protocols.ledger import notes, proofs
 from protocols.ledger.entries import Reserve, approval_body, build, signed_body
 from protocols.ledger.records import check_recorded
 from protocols.ledger.tree import leaf_hash
 from protocols.logbook import Logbook
 from protocols.plan import Plan
+from protocols.room import Room
 
-from . import witness
+from . import supply, witness
 from .config import Config
 from .filter import Filter
 from .participation import Answered, Participation
 from .policy import Consent, Decision, Undecided, check_consent, check_plan, consent_of
 from .requests import open_requests
+from .standing import Standing
 from .store import Dataset, Store
 
 log = logging.getLogger("sumroom.party")
@@ -43,7 +47,7 @@ class Node:
     """
 
     def __init__(self, config: Config, clock: Callable[[], float], *, restored: bool = False) -> None:
-        self.config, self.room, self.party, self.signing = config, config.room, config.party, config.signing
+        self.config, self.party = config, config.party
         self.clock, self.restored = clock, restored
         self._consent: Consent | None = None
         state = config.path("state")
@@ -52,12 +56,12 @@ class Node:
             self.filter = opened.enter_context(closing(Filter(config.path("accounts"), config.settings.budget.record)))
             self.book = opened.enter_context(closing(Logbook(state / "ledger.db")))
             self.requests = opened.enter_context(closing(open_requests(config)))
-            witness.check_genesis(self.book, self.room)
+            self.standing = Standing(config, self.book)
+            witness.check_genesis(self.book, self.standing.founded)
             witness.settle(self.book, self.room, self.party, self.filter, self.now)
             self.steps = Participation(
-                room=self.room,
+                standing=self.standing,
                 party=self.party,
-                signing=self.signing,
                 store=self.store,
                 filter_=self.filter,
                 book=self.book,
@@ -69,6 +73,15 @@ class Node:
 
     def close(self) -> None:
         self._opened.close()
+
+    @property
+    def room(self) -> Room:
+        """The room now, by this party's copy of the ledger."""
+        return self.standing.room
+
+    @property
+    def signing(self) -> Ed25519PrivateKey:
+        return self.standing.signing
 
     @property
     def now(self) -> int:
@@ -97,6 +110,8 @@ class Node:
                     return Answered(self.steps.settle(request))
                 case messages.Unmask():
                     return Answered(self.steps.unmask(request))
+                case messages.Supply():
+                    return Answered(supply.supplied(request, party=self.party, book=self.book, store=self.store))
                 case messages.Deliver():
                     return Answered(self._receive(request))
         except (Refused, IntegrityError) as exc:
@@ -110,9 +125,10 @@ class Node:
     def _cosign(self, request: messages.Witness) -> messages.Cosigned | messages.Behind:
         reply = witness.cosign(
             request,
-            room=self.room,
+            room=self.standing.founded,
             party=self.party,
-            identity=self.config.identity,
+            identity=self.config.identities[0],
+            more=self.config.identities[1:],
             book=self.book,
             filter_=self.filter,
             now=self.now,
@@ -234,7 +250,7 @@ class Node:
         document = canonical(request.release)
         release = releases.read(document)
         body = release.body_
-        checkpoint = witness.check_covered(request.checkpoint, room=self.room, book=self.book, entry=release.entry)
+        checkpoint = witness.check_covered(request.checkpoint, book=self.book, entry=release.entry)
         if release.proof.size != checkpoint.size:
             raise IntegrityError("the proof is for another checkpoint than the one it came with")
         path = [keys.unbase64(text) for text in release.proof.path]
@@ -245,7 +261,10 @@ class Node:
         if round_ is None or commit is None:
             raise IntegrityError("the ledger has no commit of this release")
         check_recorded(release, commit, round_.reserve, self.room.room)
-        releases.check_signature(release, self.room.coordinator_key)
+        signer = self.book.accounts.members_at(checkpoint.size).coordinator
+        if signer is None:
+            raise IntegrityError("the coordinator had no key in force at that checkpoint")
+        releases.check_signature(release, signer.ed25519)
         earlier = {}
         for before in round_.commits[: round_.commits.index(commit)]:
             stored = self.store.release(before.round, before.step)
@@ -253,6 +272,9 @@ class Node:
                 raise Refused(f"the release of step {before.step} has not been delivered to this party")
             earlier[before.step] = releases.read(stored).body_.body()
         releases.recompute(body.body(), self.steps.plan(body.plan), earlier)
+        if checkpoint.size in self.book.checkpoint_sizes(above=checkpoint.size - 1):
+            # For an auditor, or a coordinator that lost them: who else has cosigned.
+            self.book.add_cosignatures(checkpoint.size, notes.cosignatures(request.checkpoint))
         self.store.add_release(body.round, body.step, document)
         return messages.Received(party=self.party, digest=body.digest)
 
@@ -309,4 +331,5 @@ _CODES: dict[str, messages.Code] = {
     "settle": "round",
     "unmask": "round",
     "deliver": "ledger",
+    "supply": "ledger",
 }

@@ -38,6 +38,7 @@ from protocols.room import Room
 from . import share, witness
 from .contribution import contribute
 from .filter import Filter
+from .standing import Standing
 from .store import Dataset, Store
 
 log = logging.getLogger("sumroom.party")
@@ -55,13 +56,21 @@ class Answered:
 class Participation:
     """One party's part in the rounds of its room. `clock`: unix seconds."""
 
-    def __init__(self, *, room: Room, party: str, signing: Ed25519PrivateKey, store: Store, filter_: Filter,
+    def __init__(self, *, standing: Standing, party: str, store: Store, filter_: Filter,
                  book: Logbook, clock: Callable[[], float], check_consent: Callable[[Plan, str], None]
                  ) -> None:  # fmt: skip
         """`check_consent` raises Refused where this round of a plan is no longer consented to."""
-        self.room, self.party, self.signing = room, party, signing
+        self.standing, self.party = standing, party
         self.store, self.filter, self.book, self.clock = store, filter_, book, clock
         self._check_consent = check_consent
+
+    @property
+    def room(self) -> Room:
+        return self.standing.room
+
+    @property
+    def signing(self) -> Ed25519PrivateKey:
+        return self.standing.signing
 
     def prepare(self, request: messages.Prepare) -> Answered:
         """
@@ -78,7 +87,7 @@ class Participation:
         o = request.occasion
         round_, plan = self._my_step(o)
         # (2)
-        witness.check_covered(request.checkpoint, room=self.room, book=self.book, entry=round_.reserve.seq)
+        witness.check_covered(request.checkpoint, book=self.book, entry=round_.reserve.seq)
         if not self.filter.is_spent(self.room.room, o.round):
             raise Refused(f"round {o.round[:8]} is not charged in this party's budget")
         if round_.reserve.expires < int(self.clock()):

@@ -5,7 +5,8 @@ Source: C2SP tlog-witness, with two more duties: it keeps the entries, and runs 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from itertools import chain
 
 from protocols import keys
 from protocols.errors import IntegrityError, Refused
@@ -14,6 +15,7 @@ from protocols.ledger.cosigners import check_cosigners
 from protocols.ledger.entries import Commit, Entry, Genesis, Reserve, decode
 from protocols.ledger.notes import Checkpoint, VerifierKey
 from protocols.ledger.reducer import Accounts
+from protocols.ledger.standing import in_force, standing
 from protocols.logbook import Logbook
 from protocols.messages import Behind, Cosigned, Witness
 from protocols.room import Room
@@ -24,17 +26,13 @@ CLOCK_SLACK_S = 300
 
 
 def log_keys(room: Room) -> tuple[VerifierKey, ...]:
-    """The keys that sign this room's checkpoints."""
+    """The keys that sign this room's first checkpoints."""
     return notes.log_keys(room.origin, room.coordinator_keys)
 
 
-def cosigner_keys(room: Room) -> list[VerifierKey]:
-    """The keys that cosign them."""
-    return [key for party, public in room.members.items() for key in notes.cosigner_keys(party, public)]
-
-
 def cosign(request: Witness, *, room: Room, party: str, identity: keys.Identity, book: Logbook, filter_: Filter,
-           now: int, restored: bool = False, check_commit: Callable[[Commit], None] = lambda _: None,
+           now: int, restored: bool = False, more: Sequence[keys.Identity] = (),
+           check_commit: Callable[[Commit], None] = lambda _: None,
            ) -> Cosigned | Behind:  # fmt: skip
     """Check the ledger's growth, keep it, charge for it, and only then cosign.
 
@@ -45,12 +43,15 @@ def cosign(request: Witness, *, room: Room, party: str, identity: keys.Identity,
        bear, is not kept)
     4. the cosignature
 
-    Raises Refused or IntegrityError; then nothing was kept. The coordinator may ask again with the same request.
+    room             as its file says it began; what it is now, the ledger says
+    identity, more   this party's keys, and others it may have by now: those in force after the growth cosign it
+    Raises Refused or IntegrityError; then nothing was kept. UsageError where this party has not the keys that the
+    growth gave it: it is kept, and is cosigned when they are there. The coordinator may ask again all the same.
     """
     entries = [text.encode() for text in request.entries]
     # (1) a repeated request finds its entries here already
     if request.old_size + len(entries) == book.size and book.entries(request.old_size) == entries:
-        checkpoint, _ = notes.open_note(request.checkpoint, log_keys(room))
+        checkpoint, _ = notes.open_note(request.checkpoint, book.accounts.members.log_keys())
         if (checkpoint.size, checkpoint.root) != (book.size, book.root()):
             raise IntegrityError("a second checkpoint of the same size with another root: the ledger is forked")
     elif request.old_size != book.size:
@@ -72,7 +73,8 @@ def cosign(request: Witness, *, room: Room, party: str, identity: keys.Identity,
             before_commit=lambda accounts: _spend_held(accounts, room, party, filter_, now, restored),
         )
     # (4)
-    lines = notes.cosign(checkpoint, party, identity, now)
+    known = book.accounts.members.keys_of(party)
+    lines = notes.cosign(checkpoint, party, in_force((identity, *more), known, party), now)
     book.add_cosignature(checkpoint.size, party, lines)
     return Cosigned(party=party, size=checkpoint.size, line=lines.removesuffix("\n"))
 
@@ -89,19 +91,23 @@ def check_genesis(book: Logbook, room: Room) -> None:
 
 
 def charge_of(reserve: Reserve, room: Room, party: str) -> Charge:
-    """What a reserve takes from a party's own filter."""
+    """What a reserve takes from a party's own filter. room: as it is now, with the blocks that the reserve names."""
     blocks = tuple(room.blocks[name] for name in reserve.blocks)
     nano = max(reserve.charge[party].values())
     return Charge(room.room, reserve.round, reserve.plan, blocks, nano, reserve.expires)
 
 
-def check_covered(note: str, *, room: Room, book: Logbook, entry: int) -> Checkpoint:
+def check_covered(note: str, *, book: Logbook, entry: int) -> Checkpoint:
     """Raise IntegrityError unless `note` is a checkpoint of this very copy that covers `entry` and is well cosigned.
 
     Well cosigned: by every party where `entry` is a reserve, by enough of the survivors it names where it is a commit.
     """
-    checkpoint, signed = notes.open_note(note, log_keys(room), cosigner_keys(room))
-    if checkpoint.size > book.size or checkpoint.root != book.root(checkpoint.size):
+    checkpoint, _ = notes.split(note)
+    if checkpoint.size > book.size:
+        raise IntegrityError("the checkpoint is not one of this party's copy of the ledger")
+    members = book.accounts.members_at(checkpoint.size)
+    checkpoint, signed = notes.open_note(note, members.log_keys(), chain.from_iterable(members.witness_keys().values()))
+    if checkpoint.root != book.root(checkpoint.size):
         raise IntegrityError("the checkpoint is not one of this party's copy of the ledger")
     if checkpoint.size <= entry:
         raise IntegrityError(f"the checkpoint does not cover entry {entry}")
@@ -146,6 +152,6 @@ def _spend(accounts: Accounts, room: Room, party: str, filter_: Filter, now: int
         # A round that ended before this party ever charged for it got nothing from this party, and gets nothing more.
         if round_id not in spent and (round_.state != "forfeited" or round_id in known)
     ]
-    charges = [charge_of(reserve, room, party) for reserve in reserves if party in reserve.charge]
+    charges = [charge_of(reserve, standing(room, accounts), party) for reserve in reserves if party in reserve.charge]
     if charges:
         filter_.spend(charges, now)

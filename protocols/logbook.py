@@ -14,8 +14,6 @@ finds entries of another first takes them in, through the same rules.
 
 from __future__ import annotations
 
-import os
-import sqlite3
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -32,36 +30,9 @@ from .ledger.notes import Checkpoint, VerifierKey
 from .ledger.reducer import Accounts
 from .ledger.statements import Audit
 from .ledger.tree import Tree, leaf_hash
-
-FORMAT = 1
-BUSY_SECONDS = 30
+from .logfile import open_file, plain_errors
 
 Draft = Entry | Callable[[int], Entry]
-
-_TABLES = """
-CREATE TABLE entry(seq INTEGER PRIMARY KEY CHECK(seq >= 0), body BLOB NOT NULL) STRICT;
-CREATE TABLE checkpoint(size INTEGER PRIMARY KEY CHECK(size > 0), note TEXT NOT NULL) STRICT;
-CREATE TABLE cosignature(
-    size INTEGER NOT NULL REFERENCES checkpoint(size), name TEXT NOT NULL, line TEXT NOT NULL, PRIMARY KEY(size, name)
-) STRICT;
-CREATE TABLE blob(key TEXT PRIMARY KEY, data BLOB NOT NULL) STRICT;
-CREATE TRIGGER entry_gapless BEFORE INSERT ON entry WHEN NEW.seq <> (SELECT COALESCE(MAX(seq) + 1, 0) FROM entry)
-BEGIN SELECT RAISE(ABORT, 'entry: the next number only'); END;
-CREATE TRIGGER checkpoint_once BEFORE INSERT ON checkpoint
-WHEN EXISTS(SELECT 1 FROM checkpoint WHERE size = NEW.size)
-BEGIN SELECT RAISE(ABORT, 'checkpoint: written once'); END;
-CREATE TRIGGER cosignature_once BEFORE INSERT ON cosignature
-WHEN EXISTS(SELECT 1 FROM cosignature WHERE size = NEW.size AND name = NEW.name)
-BEGIN SELECT RAISE(ABORT, 'cosignature: written once'); END;
-CREATE TRIGGER blob_once BEFORE INSERT ON blob WHEN EXISTS(SELECT 1 FROM blob WHERE key = NEW.key)
-BEGIN SELECT RAISE(ABORT, 'blob: written once'); END;
-"""
-_SCHEMA = _TABLES + "".join(
-    f"CREATE TRIGGER {table}_no_{verb} BEFORE {verb} ON {table}\n"
-    f"BEGIN SELECT RAISE(ABORT, '{table}: append only'); END;\n"
-    for table in ("entry", "checkpoint", "cosignature", "blob")
-    for verb in ("update", "delete")
-)
 
 
 class Logbook:
@@ -74,7 +45,7 @@ class Logbook:
     def __init__(self, path: Path | str) -> None:
         self._lock = threading.RLock()
         self._tree, self._accounts = Tree(), Accounts()
-        self._db = _open(Path(path))
+        self._db = open_file(Path(path))
         try:
             with self._transaction():
                 self._check_own_checkpoints()
@@ -162,6 +133,17 @@ class Logbook:
                 (size, self._with_cosignatures(size, note))
                 for size, note in self._rows("SELECT size, note FROM checkpoint ORDER BY size")
             ]
+
+    def checkpoint_sizes(self, above: int = 0) -> list[int]:
+        """The sizes above this one of which there is a checkpoint, smallest first."""
+        return [size for (size,) in self._rows("SELECT size FROM checkpoint WHERE size > ? ORDER BY size", above)]
+
+    def bare_checkpoint(self, size: int) -> str:
+        """The note of this size with the ledger's own signatures only. Raises UsageError if there is none."""
+        rows = self._rows("SELECT note FROM checkpoint WHERE size = ?", size)
+        if not rows:
+            raise UsageError(f"no checkpoint of size {size}")
+        return str(rows[0][0])
 
     # --- writing -----------------------------------------------------------------------------------------------------
 
@@ -253,17 +235,25 @@ class Logbook:
         A second cosignature of the same witness is passed over, whatever it says: cosigning again at another time is no
         fault, and a checkpoint that was complete keeps its bytes for ever. Raises UsageError without a checkpoint.
         """
+        self.add_cosignatures(size, {name: lines})
+
+    def add_cosignatures(self, size: int, lines: Mapping[str, str]) -> None:
+        """The same for several witnesses, in one transaction; in none where all of them are here already."""
+        known = {name for (name,) in self._rows("SELECT name FROM cosignature WHERE size = ?", size)}
+        if known.issuperset(lines):
+            return
         with self._transaction():
             self.checkpoint(size)
-            if not self._rows("SELECT 1 FROM cosignature WHERE size = ? AND name = ?", size, name):
-                self._db.execute("INSERT INTO cosignature VALUES(?, ?, ?)", (size, name, lines))
+            for name, text in lines.items():
+                if not self._rows("SELECT 1 FROM cosignature WHERE size = ? AND name = ?", size, name):
+                    self._db.execute("INSERT INTO cosignature VALUES(?, ?, ?)", (size, name, text))
 
     # --- how ---------------------------------------------------------------------------------------------------------
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
         """One writer: catch up, do, commit. On any failure file, tree and accounts are what they were."""
-        with self._lock, _plain_errors():
+        with self._lock, plain_errors():
             self._db.execute("BEGIN IMMEDIATE")
             mark, stood = self._tree.mark(), self._accounts.mark()
             try:
@@ -332,63 +322,5 @@ class Logbook:
             last = size
 
     def _rows(self, query: str, *values: object) -> list[tuple[Any, ...]]:
-        with self._lock, _plain_errors():
+        with self._lock, plain_errors():
             return self._db.execute(query, values).fetchall()
-
-
-@contextmanager
-def _plain_errors(name: str = "the file") -> Iterator[None]:
-    """SQLite's errors in our words: a full or failing disk, a lock held too long, a file that is something else."""
-    try:
-        yield
-    except sqlite3.IntegrityError as exc:
-        raise IntegrityError(f"the logbook refuses: {exc}") from None
-    except sqlite3.OperationalError as exc:
-        raise SumroomError(f"the logbook cannot be used now: {exc}", "nothing was changed; see to the disk") from None
-    except sqlite3.ProgrammingError:
-        raise  # ours, not the file's: a closed logbook, a wrong query
-    except sqlite3.Error as exc:
-        hint = "move it away and put a sound copy back; a party gets its entries again from the coordinator"
-        raise IntegrityError(f"{name} is not a sound logbook: {exc}", hint) from None
-
-
-def _open(path: Path) -> sqlite3.Connection:
-    try:
-        # Readable by its owner only, from its first byte on: SQLite's own files take over these rights.
-        os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
-    except OSError as exc:
-        raise UsageError(f"cannot open the logbook {path.name}: {exc.strerror}") from None
-    with _plain_errors(path.name):
-        db = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
-        try:
-            _prepare(db)
-        except BaseException:
-            db.close()
-            raise
-        return db
-
-
-def _prepare(db: sqlite3.Connection) -> None:
-    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "recursive_triggers=ON"):
-        db.execute(f"PRAGMA {pragma}")
-    db.execute("BEGIN IMMEDIATE")
-    (version,) = db.execute("PRAGMA user_version").fetchone()
-    if version == 0:
-        if db.execute("SELECT 1 FROM sqlite_master").fetchone():
-            raise UsageError("not a logbook, but somebody's database", "name another file")
-        for statement in _statements(_SCHEMA):
-            db.execute(statement)
-        db.execute(f"PRAGMA user_version={FORMAT}")
-    db.execute("COMMIT")
-    if version not in (0, FORMAT):
-        raise UsageError(f"a logbook of format {version}; this program knows format {FORMAT}")
-
-
-def _statements(script: str) -> Iterator[str]:
-    """The script's statements; `executescript` would end our transaction."""
-    part = ""
-    for line in script.splitlines(keepends=True):
-        part += line
-        if sqlite3.complete_statement(part):
-            yield part
-            part = ""

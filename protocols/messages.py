@@ -12,6 +12,7 @@
     Settle   survivors        Settled or Refusal             keeps them as the only ones of this occasion, then signs
     Unmask   signatures       Unmasked or Refusal            gives out one piece for each party: of its seed or its key
     Deliver  a release        Received or Refusal            checks signature, proof and figures; keeps it
+    Supply   a size           Supplied or Refusal            gives back what it has of the ledger after that size
 
 Settle and Unmask are for plans whose quorum is below the number of parties (`recovery.py`).
 
@@ -230,13 +231,36 @@ class Deliver(Frozen):
     checkpoint: str
 
 
+class Supply(Frozen):
+    """What this party holds of the ledger after `old_size` entries: for a coordinator that lost its own."""
+
+    type: Literal["supply"] = "supply"
+    old_size: Count
+
+
+class Supplied(Frozen):
+    """Growth as in Witness, up to the next checkpoint that is stored there, with its known cosignatures.
+
+    plans, releases   what this party has of the plans and releases that these entries name, as they were got
+    Nothing where it holds no more.
+    """
+
+    type: Literal["supplied"] = "supplied"
+    party: Name
+    entries: list[str]
+    proof: list[Base64]
+    checkpoint: str
+    plans: list[dict[str, Any]]
+    releases: list[dict[str, Any]]
+
+
 class Received(Frozen):
     type: Literal["received"] = "received"
     party: Name
     digest: Digest
 
 
-Request = Propose | Reserve | Cancel | Witness | Prepare | Agree | Contribute | Settle | Unmask | Deliver
+Request = Propose | Reserve | Cancel | Witness | Prepare | Agree | Contribute | Settle | Unmask | Deliver | Supply
 Reply = (
     Approval
     | Refusal
@@ -250,6 +274,7 @@ Reply = (
     | Settled
     | Unmasked
     | Received
+    | Supplied
 )
 
 _REQUEST: TypeAdapter[Request] = TypeAdapter(Annotated[Request, Field(discriminator="type")])

@@ -100,6 +100,11 @@ class Room(Frozen):
     def coordinator_key(self) -> Ed25519PublicKey:
         return self.coordinator_keys.ed25519
 
+    def changed(self, **fields: Any) -> Room:
+        """This room with other members, blocks or caps: what a ledger has made of it. They are checked already."""
+        whole = {name: getattr(self, name) for name in type(self).model_fields}
+        return Room.model_construct(**{**whole, **fields})
+
     def genesis(self) -> dict[str, Any]:
         """The body of the ledger's first entry, without its place and time."""
         return {

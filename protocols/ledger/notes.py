@@ -191,6 +191,17 @@ def open_note(
     return checkpoint, {**signed, origin: None}
 
 
+def cosignatures(note: str) -> dict[str, str]:
+    """Who else has lines in a note, nothing verified: name → its lines, in their order. Raises IntegrityError."""
+    checkpoint, lines = split(note)
+    found: dict[str, str] = {}
+    for line in lines:
+        name = _parse_line(line)[0]
+        if name != checkpoint.origin:
+            found[name] = found.get(name, "") + line
+    return found
+
+
 def verify_cosignature(checkpoint: Checkpoint, witness: Sequence[VerifierKey], lines: str) -> int:
     """The time at which `witness` cosigned. witness: all its keys; lines: what its `cosign` gave.
 

@@ -159,6 +159,7 @@ class Accounts(State):
         # (3)
         all_ = bool(entry.blocks) or PERSON in entry.caps
         members.check_grant(entry, members.parties if all_ else entry.caps)
+        self._put(self._grants, entry.seq, True)
         for name, block_ in entry.blocks.items():
             self._put(self._blocks, name, block_)
         for who, row in entry.caps.items():

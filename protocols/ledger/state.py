@@ -68,6 +68,7 @@ class State:
         self._digests: dict[str, bool] = {}
         self._egress: dict[str, Egress] = {}
         self._audits: dict[tuple[str, int, str], bool] = {}
+        self._grants: dict[int, bool] = {}
         self._undo: list[tuple[dict[Any, Any], Any, Any]] = []
 
     # --- going back ------------------------------------------------------------------------------------------------
@@ -131,6 +132,11 @@ class State:
     def epochs(self) -> dict[int, Members]:
         """From which size on → the members, oldest first."""
         return dict(self._epochs)
+
+    @property
+    def revision(self) -> tuple[int, int]:
+        """How often the members, and how often caps and blocks were set: another value, another room."""
+        return len(self._epochs), len(self._grants)
 
     @property
     def blocks(self) -> Mapping[str, Block]:

@@ -14,7 +14,6 @@ from coordinator.store import Store
 from protocols import messages
 from protocols.errors import IntegrityError, Refused, RoundEnded, SumroomError, UsageError
 from protocols.keys import Identity
-from protocols.ledger import notes
 
 EVERYBODY = ["alpha", "beta", "gamma"]
 
@@ -22,7 +21,7 @@ EVERYBODY = ["alpha", "beta", "gamma"]
 def signers(room: Any, size: int | None = None) -> set[str]:
     """Who has signed the checkpoint of this size, verified."""
     ledger = room.ledger
-    _, signed = notes.open_note(room.book.checkpoint(size), ledger._log_keys(), ledger._witness_keys())
+    signed = ledger._signers(room.book.checkpoint(size))
     return set(signed) - {ledger.room.origin}
 
 
@@ -131,7 +130,7 @@ def test_a_line_that_is_not_the_partys_cosignature_of_this_checkpoint_is_not_kep
 def test_only_the_rooms_own_key_signs_its_checkpoints(room: Any) -> None:
     room.ledger.open_room()
     other = RoomLedger(room.ledger.room, room.book, Identity.generate(), room.clock)
-    with pytest.raises(UsageError, match="only the coordinator's keys in force"):
+    with pytest.raises(UsageError, match="files.signing_key has not the keys that the room knows the coordinator by"):
         other.countersign(room.ask, EVERYBODY, 5.0)
 
 

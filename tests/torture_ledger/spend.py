@@ -80,7 +80,7 @@ class Witness:
         round_ = book.accounts.rounds.get(round_id)
         if round_ is None or round_.state != "open" or not filter_.is_spent(ROOM, round_id):
             raise Refused(f"round {round_id[:8]} is not open and paid for here")
-        witness.check_covered(asked["note"], room=self.room, book=book, entry=round_.reserve.seq)
+        witness.check_covered(asked["note"], book=book, entry=round_.reserve.seq)
         filter_.check_undrawn(ROOM, round_id, step)
         filter_.draw_once(ROOM, round_id, step, secrets.token_hex(16))
         self.watcher.named("draw/noted")
