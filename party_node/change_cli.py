@@ -90,14 +90,16 @@ def leave(
         raise UsageError(f"{settings.party} has no key in force in this room")
     body = {
         "type": "party@v1", "action": "leave", "party": settings.party, "key": keys.public_text(mine.ed25519),
-        "caps": {}, "cosign_quorum": quorum, "own": {"old": "AA=="}, "others": {},
+        "caps": {}, "cosign_quorum": quorum, "own": {}, "others": {},
     }  # fmt: skip
     print(desk.leave(body, out))
 
 
 def keys_command(
     file: Annotated[Path, typer.Argument(metavar="SIGNING.PEM", help="A party's identity.")],
-    new: Annotated[bool, typer.Option("--new", help="Make it: new keys of both kinds, in a file not there yet.")] = False,
+    new: Annotated[
+        bool, typer.Option("--new", help="Make it: new keys of both kinds, in a file not there yet.")
+    ] = False,
 ) -> None:
     """Print the public part of an identity, as rooms and ledgers name it; with --new make the identity first."""
     identity = change_desk.make_keys(file) if new else change_desk.read_identity(file)
@@ -106,15 +108,7 @@ def keys_command(
 
 def _desk(config: Config, more: tuple[keys.Identity, ...] = ()) -> Desk:
     copy = ledger_copy.read(config.path("state") / "ledger.db")
-    return Desk(config.party, _read_room(config.path("room")).room, copy, (*_held(config), *more))
-
-
-def _held(config: Config) -> tuple[keys.Identity, ...]:
-    """The keys that the settings name, those in use and the next."""
-    names = ["signing_key"]
-    if getattr(config.settings.files, "signing_key_next", None) is not None:
-        names.append("signing_key_next")
-    return tuple(keys.Identity.from_pem(config.secret(name), where=str(config.path(name))) for name in names)
+    return Desk(config.party, config.room.room, copy, (*config.identities, *more))
 
 
 def _read_room(path: Path) -> Room:

@@ -24,8 +24,10 @@ from protocols.accuracy import epsilon
 from protocols.budget import decimal
 from protocols.errors import Refused, UsageError
 from protocols.ledger.reducer import Accounts
+from protocols.ledger.standing import standing
 from protocols.logbook import Logbook
 from protocols.plan import Plan
+from protocols.room import Room
 
 from . import card
 from .config import Config
@@ -83,7 +85,7 @@ def approve(
     with _desk(config) as desk:
         waiting = desk.find(plan, yes)
         found = waiting.plan
-        check_plan(found, desk.config.room, desk.config.party, dt.datetime.now(dt.UTC).date())
+        check_plan(found, desk.room, desk.config.party, dt.datetime.now(dt.UTC).date())
         if any(rule.speaks_of(found) for rule in desk.consent.deny):
             raise Refused("a rule in consent.toml denies this plan", "take the rule out first, if you are sure")
         desk.show(waiting, terminal.console())
@@ -131,6 +133,11 @@ class _Desk:
         return self.filter.used_by(self.config.room.room, now, plan=plan, days=days, spent_only=spent_only)
 
     @property
+    def room(self) -> Room:
+        """The room as it stands now, by this party's copy of the ledger."""
+        return self.config.room if self.accounts is None else standing(self.config.room, self.accounts)
+
+    @property
     def used(self) -> Used:
         return lambda plan, days: self.used_by(plan, days)
 
@@ -167,7 +174,7 @@ class _Desk:
         return "approved"
 
     def budgets(self, waiting: Waiting) -> list[card.Line]:
-        plan, room = waiting.plan, self.config.room
+        plan, room = waiting.plan, self.room
         own = self.filter.worst_day(list(plan.blocks.values()), int(time.time()))
         return card.budgets(plan, room, self.config.party, self.accounts, own, self.filter.cap)
 
@@ -175,7 +182,7 @@ class _Desk:
         standing, left = self.standing(waiting), self.rounds_left(waiting.plan)
         if left is not None:
             standing += f"; your approval has {_more(left)}"
-        card.show(waiting.plan, self.config.room, self.budgets(waiting), standing, console)
+        card.show(waiting.plan, self.room, self.budgets(waiting), standing, console)
 
 
 @contextmanager

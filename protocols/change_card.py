@@ -111,7 +111,9 @@ def budgets(entry: Entry, accounts: State | None) -> list[dict[str, Any]]:
 
 
 def _budgets_table(rows: Sequence[dict[str, Any]]) -> Table:
-    table = Table("one person's records at", "in", "days", "ρ spent", "cap now", "cap then", f"ε, δ {DELTA:g}, now", "then")
+    table = Table(
+        "one person's records at", "in", "days", "ρ spent", "cap now", "cap then", f"ε, δ {DELTA:g}, now", "then"
+    )
     for row in rows:
         who = "all parties together" if row["who"] == PERSON else row["who"]
         block = "all blocks" if row["block"] == LIFETIME else row["block"]
@@ -126,8 +128,8 @@ def _of_grant(entry: Grant, accounts: State | None) -> Iterator[str]:
     worst = max((row for row in budgets(entry, accounts)), key=lambda row: float(row["rho_cap_after"]))
     now, then = _odds(worst["rho_cap_before"]), _odds(worst["rho_cap_after"])
     yield (
-        "for a person in the data: when all that these caps allow is spent, whoever reads every result may become up to "
-        f"{then} times surer, or less sure, that this person is among the customers; until now up to {now} times "
+        "for a person in the data: when all that these caps allow is spent, whoever reads every result may become up "
+        f"to {then} times surer, or less sure, that this person is among the customers; until now up to {now} times "
         f"(the largest cap below, except with chance {DELTA:g})"
     )
     yield "what is spent stays spent; a cap can be raised again with new signatures, and can never be lowered"
@@ -141,7 +143,7 @@ def _of_keys(entry: KeyChange, who: str) -> Iterator[str]:
         yield f"the key {entry.key} of {who} counts no more, nor the one beside it; nothing is put in its place"
         yield "whatever it signed until then stays as it is: a charge, a release, an approval that is in the ledger"
         yield f"until {who} gets new keys it signs nothing: no plan that needs it can run"
-        yield "for a person in the data: nothing more may be spent than before; nothing that was released is called back"
+        yield "for a person in the data: nothing more may be spent than before, and nothing released is called back"
         return
     yield f"new Ed25519 key {entry.key}"
     if entry.ml_dsa_44 is not None:

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from . import change_card, ledger_copy, settings, terminal
-from .change import LONGEST, Proposal, Slot, add_signatures, slots_of_join
+from .change import LONGEST, Proposal, Slot, add_signatures, own_keys, slots_of_join
 from .errors import Refused, UsageError
 from .keys import Identity
+from .ledger.changes import PartyChange
 from .ledger.statements import Audit
 
 SHORT = 16
@@ -117,13 +118,26 @@ class Desk:
         settings.write_new(out, proposal.to_bytes())
         return f"written: {out}; digest {proposal.digest(self.room)[:SHORT]}; {_next(missing(slots))}"
 
+    def leave(self, body: dict[str, Any], out: Path) -> str:
+        """Write this party's own leaving, signed by its key in force; what to do next."""
+        proposal = Proposal.of(body)
+        entry, members = proposal.entry(), self.known.accounts.members
+        assert isinstance(entry, PartyChange)
+        slots = [
+            Slot("own", name, key, who, False)
+            for name, (key, who) in own_keys(entry, {"old"}, members.keys_of(self.me)).items()
+        ]
+        return self.write(dict(self.signed(proposal, slots).body), out)
+
     def rotate(self, new: Path, out: Path) -> str:
         """Make new keys, and a change to them signed by the old ones and the new; what to do next."""
         if out.exists():
             raise UsageError(f"{out} is there already", "name another file with --out")
         members = self.known.accounts.members
         if not any(members.keys_of(self.me) == _in_room(identity, members.keys_of(self.me)) for identity in self.held):
-            raise Refused("none of your key files has the keys in force", "without them others must revoke the old ones")
+            raise Refused(
+                "none of your key files has the keys in force", "without them others must revoke the old ones"
+            )
         made = make_keys(new)
         body = {
             "type": "key@v1", "action": "rotate", "member": self.me, **made.public().texts(), "own": {}, "others": {},

@@ -10,13 +10,15 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
-from .change import Proposal, OnTrial, content
+from .change import OnTrial, Proposal, content
 from .errors import IntegrityError, Refused, SumroomError, UsageError
 from .ledger import notes
-from .ledger.entries import decode
 from .ledger.changes import Grant, KeyChange, PartyChange
+from .ledger.entries import decode
+from .ledger.standing import standing
 from .ledger.statements import Audit
 from .ledger.tree import Tree, leaf_hash
+from .room import Room
 
 
 @dataclass(frozen=True)
@@ -33,9 +35,10 @@ class Copy:
 
     def check_root(self, entry: object) -> None:
         """Raise Refused for a verdict over another history than this one."""
-        if isinstance(entry, Audit) and entry.size <= self.accounts.size:
-            if bytes.fromhex(entry.root) != self.tree.root(entry.size):
-                raise Refused(f"the verdict of {entry.auditor} is over another history of {entry.size} entries")
+        if not isinstance(entry, Audit) or entry.size > self.accounts.size:  # the rules refuse one that is too long
+            return
+        if bytes.fromhex(entry.root) != self.tree.root(entry.size):
+            raise Refused(f"the verdict of {entry.auditor} is over another history of {entry.size} entries")
 
 
 def read(path: Path) -> Copy | None:
@@ -68,3 +71,9 @@ def read(path: Path) -> Copy | None:
             raise IntegrityError(f"the entries are not those of the checkpoint of size {checkpoint.size}")
     copy.accounts.settle()
     return copy if bodies else None
+
+
+def room_now(room: Room, path: Path) -> Room:
+    """The room as the ledger in this file has changed it. room: what its file says; raises as `read`."""
+    copy = read(path)
+    return room if copy is None else standing(room, copy.accounts)
