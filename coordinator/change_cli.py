@@ -130,7 +130,7 @@ def join(
 
 @new.command()
 def leave(config: ConfigOption, out: FileOption, party: PartyOption, quorum: QuorumOption) -> None:
-    """A party leaves that does not say so itself; every other party signs. One that does: `sumroom-party change leave`."""
+    """A party leaves that does not say so itself; every other party signs. It can itself: `sumroom-party change leave`."""
     desk = _desk(Config.load(config))
     members = desk.known.accounts.members
     last = members.parties.get(party) or members.revoked.get(party)
@@ -190,7 +190,7 @@ def sign(
     after: AfterOption = None,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask whether you are sure.")] = False,
 ) -> None:
-    """Show a change, ask, and add the coordinator's signature to its file: where a member's key is revoked or replaced."""
+    """Show a change, ask, and add the coordinator's signature to its file: where a key is revoked or replaced."""
     more = () if key is None else (change_desk.read_identity(key),)
     _desk(Config.load(config), more).sign(change, after or [], yes=yes)
 

@@ -72,7 +72,7 @@ def rotate_key(
     print(said)
     print(
         f"next: set signing_key_next below [files] in {config} to {new}, restart the node, and hand {out} to the "
-        "operator; the old file stays, too, until the change is in the ledger and for as long as it opens the connection"
+        "operator; the old file stays, too, until the change is in the ledger and while it opens the connection"
     )
 
 

@@ -1,4 +1,4 @@
-"""The data engineer's tool: `sumroom-party register | start | health | status | requests | change | keys | segments`."""
+"""The data engineer's tool: `sumroom-party register | start | health | status | requests | change | keys | …`."""
 
 from __future__ import annotations
 

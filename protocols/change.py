@@ -34,7 +34,7 @@ _NO_SIGNATURES = {"nobody": "AA=="}
 
 @dataclass(frozen=True)
 class Slot:
-    """One signature that a change needs. who: whose, in words; key: by which it must be; signed: whether it is there."""
+    """One signature that a change needs. who: whose, in words; key: by which it is given; signed: it is there."""
 
     where: Where
     name: str

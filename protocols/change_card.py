@@ -86,7 +86,7 @@ def sentences(entry: Entry, accounts: State | None) -> Iterator[str]:
             yield from _of_party(entry)
         case Audit():  # pragma: no branch - there is no other type
             yield f"{entry.auditor} says that the first {entry.size:,} entries are: {entry.verdict}"
-            yield f"by its own key {entry.key}, over the bundle {entry.bundle[:16]}… and the policy {entry.policy[:16]}…"
+            yield f"by its own key {entry.key}; bundle {entry.bundle[:16]}…, policy {entry.policy[:16]}…"
             yield "for a person in the data nothing changes: it states what was found, and spends nothing"
 
 
