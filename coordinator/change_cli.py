@@ -130,7 +130,7 @@ def join(
 
 @new.command()
 def leave(config: ConfigOption, out: FileOption, party: PartyOption, quorum: QuorumOption) -> None:
-    """A party leaves that does not say so itself; every other party signs. It can itself: `sumroom-party change leave`."""
+    """A party leaves that does not say so itself (`sumroom-party change leave`): every other party signs."""
     desk = _desk(Config.load(config))
     members = desk.known.accounts.members
     last = members.parties.get(party) or members.revoked.get(party)
