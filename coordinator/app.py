@@ -24,9 +24,10 @@ from flwr.serverapp import Grid, ServerApp
 from protocols import messages
 from protocols.change import Proposal
 from protocols.errors import IntegrityError, Refused, UsageError
+from protocols.ledger.state import Round
 from protocols.plan import Plan
 
-from . import delivery, entering, rounds
+from . import afterwards, delivery, entering, rounds
 from .config import Config
 from .conversation import Answer, Ask
 from .ledger import RoomLedger, ledger_of
@@ -89,6 +90,12 @@ def enter(
             nodes.update(_here(grid, new, wait_s))
 
     return entering.enter(proposals, ledger, _asker(grid, nodes), rounds.APPROVAL_TIMEOUT_S, meet)
+
+
+def reuse(grid: Grid, config: Config, round_: Round) -> None:
+    """Write down that a released plan was asked for again; cosigned by those who are here."""
+    ledger = held_ledger(config)
+    afterwards.reuse(ledger, _asker(grid, _here(grid, sorted(ledger.room.parties), 0.0)), round_)
 
 
 def held_ledger(config: Config) -> RoomLedger:

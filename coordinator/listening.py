@@ -118,6 +118,8 @@ class Listening:
             check_unfinished(last, plan)
             if delivery.unfinished(ledger):
                 self._with_grid(plan, lambda grid: flower.finish(grid, self.settings, wait_s))
+            if len(self.online()) >= ledger.room.cosign_quorum:
+                self._with_grid(None, lambda grid: flower.reuse(grid, self.settings, last))
             return Launched(last.reserve.round, fresh=False)
         self._unsure = True
         config: dict[str, Any] = {

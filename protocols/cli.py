@@ -27,7 +27,12 @@ from .verdict import Check, Findings, Problem, counted
 
 CLEAN, VIOLATION, CANNOT_DECIDE = 0, 1, 2
 
-_MARKS = {"ok": ("ok", "green"), "violation": ("VIOLATION", "bold red"), "not reached": ("not reached", "yellow")}
+_MARKS = {
+    "ok": ("ok", "green"),
+    "violation": ("VIOLATION", "bold red"),
+    "not reached": ("not reached", "yellow"),
+    "not asked": ("not asked", "dim"),
+}
 _POLICY_BYTES = 1 << 20
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
