@@ -263,11 +263,8 @@ class Logbook:
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
-        """One writer: catch up, do, commit. On any failure file, tree and accounts are what they were before it did
-        anything; what others wrote stays taken in.
-
-        Most of it is taken in before the file is locked: who checks a thousand signatures must not keep others waiting.
-        """
+        """One writer: catch up, do, commit. On any failure nothing was done; what others wrote stays taken in, most of
+        it before the file is locked: who checks a thousand signatures must not keep others waiting."""
         with self._lock, _plain_errors():
             self._catch_up()
             self._db.execute("BEGIN IMMEDIATE")
@@ -394,19 +391,9 @@ def _prepare(db: sqlite3.Connection) -> None:
     if version == 0:
         if db.execute("SELECT 1 FROM sqlite_master").fetchone():
             raise UsageError("not a logbook, but somebody's database", "name another file")
-        for statement in _statements(_SCHEMA):
+        for statement in _SCHEMA.split(";\n")[:-1]:  # `executescript` would end our transaction
             db.execute(statement)
         db.execute(f"PRAGMA user_version={FORMAT}")
     db.execute("COMMIT")
     if version not in (0, FORMAT):
         raise UsageError(f"a logbook of format {version}; this program knows format {FORMAT}")
-
-
-def _statements(script: str) -> Iterator[str]:
-    """The script's statements; `executescript` would end our transaction."""
-    part = ""
-    for line in script.splitlines(keepends=True):
-        part += line
-        if sqlite3.complete_statement(part):
-            yield part
-            part = ""
