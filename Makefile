@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: install demo compose-demo test check proto lock bench-round bench-recovery bench-segments bench-ledger torture-round torture-ledger mutants guards clean
+.PHONY: install demo compose-demo test check proto lock bench-round bench-recovery bench-segments bench-ledger torture-round torture-ledger mutants guards long-ledger fuzz mutation-ledger bench-checkpoints other-readers clean
 
 install: .venv/installed
 
@@ -64,9 +64,34 @@ torture-ledger: install
 bench-ledger: install
 	$(BIN)/python tests/benchmarks/bench_ledger.py
 
+# The ledger and its witnesses against a naive model, 50,000 random operations. STEPS=1000: fewer.
+long-ledger: install
+	$(BIN)/python -m tests.ledger.long
+
+# Every reader of bytes against documents that are almost right. EXAMPLES=2000: fewer of each.
+fuzz: install
+	$(BIN)/python -m tests.fuzz.long
+
+# What the second key of every member costs on a checkpoint: bytes and time.
+bench-checkpoints: install
+	$(BIN)/python tests/benchmarks/bench_checkpoints.py
+
+# Checkpoints and proofs, read by aics-tlog and proofbundle. They need Python 3.12: OTHER_PYTHON=/path/to/python3.12.
+OTHER_PYTHON ?= python3.12
+OTHER := build/other-readers
+
+other-readers: install
+	$(OTHER_PYTHON) -m venv $(OTHER)
+	$(OTHER)/bin/python -m pip install --quiet aics-tlog==0.2.1 proofbundle==6.3.1 'cryptography>=48'
+	SUMROOM_OTHER_READERS=$(OTHER)/bin/python $(BIN)/python -m pytest tests/ledger/test_other_readers.py
+
 # Break a copy of the product on purpose, one patch at a time: the tests must notice. QUICK=1: fewer tests a patch.
 mutants: install
 	$(BIN)/python tests/mutants/run.py
+
+# Every small change of the ledger's rules, of what a release costs, and of verify.py: some test must see it.
+mutation-ledger: install
+	$(BIN)/python -m tests.mutation.run
 
 # The same for every guard: what stops an attacker, what refuses bad input.
 guards: install

@@ -11,7 +11,7 @@ import logging
 import math
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any
@@ -22,10 +22,12 @@ from flwr.app import ArrayRecord, ConfigRecord, Context, Message, RecordDict
 from flwr.serverapp import Grid, ServerApp
 
 from protocols import messages
+from protocols.change import Proposal
 from protocols.errors import IntegrityError, Refused, UsageError
+from protocols.ledger.state import Round
 from protocols.plan import Plan
 
-from . import delivery, rounds
+from . import afterwards, delivery, entering, rounds
 from .config import Config
 from .conversation import Answer, Ask
 from .ledger import RoomLedger, ledger_of
@@ -72,6 +74,28 @@ def finish(grid: Grid, config: Config, wait_s: float) -> None:
     ledger = held_ledger(config)
     nodes = _find(grid, sorted(ledger.room.parties), wait_s)
     delivery.finish(ledger, _asker(grid, nodes), rounds.APPROVAL_TIMEOUT_S)
+
+
+def enter(
+    grid: Grid, config: Config, proposals: Sequence[Proposal], wait_s: float, admit: Callable[[], None]
+) -> entering.Entered:
+    """Enter changes of the room; everybody is waited for, who is new too. admit: lets in who is in the room now."""
+    ledger = held_ledger(config)
+    nodes = _find(grid, sorted(ledger.room.parties), wait_s)
+
+    def meet() -> None:
+        admit()
+        new = sorted(set(ledger.room.parties) - set(nodes))
+        if new:
+            nodes.update(_here(grid, new, wait_s))
+
+    return entering.enter(proposals, ledger, _asker(grid, nodes), rounds.APPROVAL_TIMEOUT_S, meet)
+
+
+def reuse(grid: Grid, config: Config, round_: Round) -> None:
+    """Write down that a released plan was asked for again; cosigned by those who are here."""
+    ledger = held_ledger(config)
+    afterwards.reuse(ledger, _asker(grid, _here(grid, sorted(ledger.room.parties), 0.0)), round_)
 
 
 def held_ledger(config: Config) -> RoomLedger:

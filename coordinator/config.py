@@ -21,8 +21,8 @@ class Files(Frozen):
     """Paths.
 
     room             who is in the room; must be what the parties hold, or they will not cosign
-    signing_key      signs checkpoints, releases and messages. Secret: whoever has it can stop or fork the room, and is
-                     found out by the first party that looks
+    signing_key      its two keys in one file: signs checkpoints, releases and messages. Secret: whoever has it can
+                     stop or fork the room, and is found out by the first party that looks
     signing_key_next  its next keys, where they are being changed: used once the ledger names them
     tls_key, tls_certificate, authority   open the connection; the authority's own key is not here, and not needed
     state            ledger, releases, journal. An older copy put back is noticed by every party

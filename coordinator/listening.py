@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -15,6 +15,7 @@ from typing import Any, Self
 from protocols.budget import decimal
 from protocols.carrier import codec
 from protocols.carrier.journal import Journal
+from protocols.change import Proposal
 from protocols.errors import Refused
 from protocols.ledger.reducer import Accounts
 from protocols.ledger.state import Round
@@ -23,6 +24,7 @@ from protocols.plan import Plan
 from . import app as flower
 from . import delivery, rounds
 from .config import Config
+from .entering import Entered
 from .grid import RoomGrid, run_server_app
 from .hub import Hub
 from .store import plan_key
@@ -116,6 +118,8 @@ class Listening:
             check_unfinished(last, plan)
             if delivery.unfinished(ledger):
                 self._with_grid(plan, lambda grid: flower.finish(grid, self.settings, wait_s))
+            if len(self.online()) >= ledger.room.cosign_quorum:
+                self._with_grid(None, lambda grid: flower.reuse(grid, self.settings, last))
             return Launched(last.reserve.round, fresh=False)
         self._unsure = True
         config: dict[str, Any] = {
@@ -133,6 +137,17 @@ class Listening:
         self._unsure = delivery.unfinished(ledger)  # a party that was away at the end has not got the last release
         latest = [r.reserve.round for r in ledger.book.accounts.rounds.values() if r.reserve.plan == plan.digest][-1]
         return Launched(go_on or latest, fresh=True)
+
+    def enter(self, proposals: Sequence[Proposal], wait_s: float) -> Entered:
+        """Enter changes of the room, cosigned by everybody; who is new is let in, who left is not any more."""
+        self._unsure = True
+        run_id = _new_run()
+        grid = RoomGrid(self._hub, run_id)
+        try:
+            return flower.enter(grid, self.settings, proposals, wait_s, self._admit)
+        finally:
+            grid.close()
+            self._journal.forget(run_id)
 
     def tend(self, progress: Progress) -> None:
         """What nobody asks for: go on with a round that was left open, once enough parties are here; forfeit one whose

@@ -6,9 +6,10 @@ import datetime as dt
 import os
 from pathlib import Path
 
-from protocols import audit, bundle
+from protocols import audit, bundle, keys
 from protocols import release as releases
-from protocols.ledger import trust
+from protocols.ledger import tlog_proof, trust
+from protocols.ledger.entries import Commit
 from protocols.ledger.notes import ML_DSA_44, VerifierKey, cosigner_keys, log_keys
 from protocols.logbook import Logbook
 from protocols.plan import Plan
@@ -24,18 +25,28 @@ _OF_KIND = {False: "/ed25519", True: "/ml-dsa-44"}  # nor has it a slash
 
 def bundle_of(book: Logbook) -> bytes:
     """`room.tar`: the ledger as far as it is cosigned, its plans and its releases. Raises CannotDecide if empty."""
-    members = bundle.ledger_members(book)
+    documents = _releases(book)
+    members = bundle.ledger_members(book, {releases.read(document).proof.size for _, _, document in documents})
     covered = len(bundle.split_entries(members[bundle.ENTRIES]))
     for digest, plan in book.accounts.plans.items():
         body = book.blob(plan_key(digest))
         if plan.seq < covered and body is not None:
             members[bundle.plan_name(digest)] = body
+    for commit, round_id, document in documents:
+        if commit.seq < covered:
+            members[bundle.release_name(round_id, commit.step)] = document
+    return bundle.pack(members)
+
+
+def _releases(book: Logbook) -> list[tuple[Commit, str, bytes]]:
+    """(commit, round, document) of every release that was signed."""
+    found = []
     for round_id, round_ in book.accounts.rounds.items():
         for commit in round_.commits:
             document = book.blob(release_key(round_id, commit.step))
-            if commit.seq < covered and document is not None:
-                members[bundle.release_name(round_id, commit.step)] = document
-    return bundle.pack(members)
+            if document is not None:
+                found.append((commit, round_id, document))
+    return found
 
 
 def policy_of(room: Room) -> trust.TrustPolicy:
@@ -55,6 +66,12 @@ def policy_of(room: Room) -> trust.TrustPolicy:
     return trust.TrustPolicy(log_keys(room.origin, room.coordinator_keys), witnesses, trust.Quorum(QUORUM, groups))
 
 
+def proof_of(book: Logbook, release: releases.Release) -> str:
+    """The C2SP tlog-proof of a release's commit, by the checkpoint that the release names."""
+    path = [keys.unbase64(step) for step in release.proof.path]
+    return tlog_proof.render(release.entry, path, book.checkpoint(release.proof.size))
+
+
 def write(out: Path, room: Room, book: Logbook, now: float) -> Findings:
     """Write everything below `out`; each file whole or not at all. Returns what the auditor would find."""
     (out / "releases").mkdir(parents=True, exist_ok=True)
@@ -65,6 +82,7 @@ def write(out: Path, room: Room, book: Logbook, now: float) -> Findings:
     for name, data in members.items():
         if name.startswith(bundle.RELEASES):
             _write(out / name, data)
+            _write((out / name).with_suffix(tlog_proof.SUFFIX), proof_of(book, releases.read(data)).encode())
     _write(out / "room.tar", packed)
     _write(out / "policy.txt", trust.render(policy).encode())
     latest = _latest(members)

@@ -17,7 +17,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
 
-from protocols import forecast, terminal
+from protocols import forecast, ledger_copy, terminal
 from protocols.budget import decimal
 from protocols.encoding import canonical
 from protocols.errors import Refused, RoundEnded, SumroomError, UsageError
@@ -26,6 +26,7 @@ from protocols.ledger.reducer import Accounts
 from protocols.ledger.state import Round
 from protocols.logbook import Logbook
 from protocols.plan import Plan
+from protocols.room import Room
 from protocols.verdict import counted
 
 from . import control, drafts, exports
@@ -52,7 +53,7 @@ def new(
     ] = drafts.PLACEHOLDER,
 ) -> None:
     """Write a plan to start from: the room's own parties, blocks and caps, and each question with usual values."""
-    text = drafts.draft(Config.load(config).room, name, question, purpose)
+    text = drafts.draft(_room(Config.load(config)), name, question, purpose)
     try:
         with out.open("x", encoding="utf-8") as file:
             file.write(text)
@@ -141,7 +142,7 @@ def read(path: Path) -> Plan:
 
 def check_same_room(plan: Plan, settings: Config) -> None:
     """Raise UsageError for a plan of another room, or of parties or blocks that this room does not have."""
-    room = settings.room
+    room = _room(settings)
     if plan.room != room.room:
         raise UsageError(f"the plan is for room {plan.room!r}, the settings are of {room.room!r}")
     if strangers := [party for party in plan.parties if party not in room.parties]:
@@ -166,15 +167,21 @@ def check_room(plan: Plan, settings: Config) -> None:
         )
     if _has_expired(plan):
         raise Refused(f"the plan was valid until {plan.valid_until}", "set valid_until, and have it approved anew")
+    caps = _room(settings).caps
     for what, cost, cap in (
-        ("record", plan.charge, settings.room.caps.record),
-        ("person at all parties", plan.charge_person, settings.room.caps.person),
+        ("record", plan.charge, caps.record),
+        ("person at all parties", plan.charge_person, caps.person),
     ):
         if cost > cap:
             raise Refused(
                 f"the plan costs ρ {decimal(cost)} per {what}, the room's cap is {decimal(cap)}",
                 "lower the rho of its questions; sumroom-coordinator plan check shows what each step costs",
             )
+
+
+def _room(settings: Config) -> Room:
+    """The room as it stands now."""
+    return ledger_copy.room_now(settings.room, settings.path("state") / "ledger.db")
 
 
 def _has_expired(plan: Plan) -> bool:

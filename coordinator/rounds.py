@@ -20,7 +20,7 @@ from protocols.masking import Occasion
 from protocols.plan import Plan
 from protocols.release import Release
 
-from . import delivery, release
+from . import afterwards, delivery, release
 from .conversation import Answer, Ask, Deadline
 from .ledger import RoomLedger
 from .steps import StepUnderWay
@@ -110,7 +110,7 @@ def _begun(plan: Plan, ledger: RoomLedger, ask: Ask, progress: Progress) -> _Rou
     """A new round, reserved."""
     # (1)
     progress("asking for approval")
-    approvals = _approve(plan, ask)
+    approvals = _approve(plan, ledger, ask)
     _check_clocks(ledger, approvals, progress)
     # (2)
     try:
@@ -215,11 +215,12 @@ def propose(plan: Plan, ask: Ask) -> dict[str, str]:
 # -- 1. approve --------------------------------------------------------------------------------------------------------
 
 
-def _approve(plan: Plan, ask: Ask) -> dict[str, messages.Approval]:
+def _approve(plan: Plan, ledger: RoomLedger, ask: Ask) -> dict[str, messages.Approval]:
     request = messages.Propose(plan=plan.body())
     answers = ask(dict.fromkeys(plan.parties, request), APPROVAL_TIMEOUT_S)
     approvals = {p: a.reply for p, a in answers.items() if isinstance(a.reply, messages.Approval)}
     if len(approvals) < len(plan.parties):
+        afterwards.deny(ledger, ask, plan, "not-approved", answers)
         raise Refused(
             "the plan is not approved: " + _who_says(plan, answers, approvals),
             f"nothing is spent; where a person must decide: sumroom-party requests show {plan.digest[:16]}",
@@ -248,11 +249,16 @@ def _check_clocks(ledger: RoomLedger, approvals: Mapping[str, messages.Approval]
 def _reserve(plan: Plan, ledger: RoomLedger, ask: Ask) -> _Round:
     deadline = Deadline.after(plan.deadline_s)
     draft = _draft(plan, ledger)
-    ledger.book.accounts.check_caps(draft["charge"], plan.charge_person)
+    try:
+        ledger.book.accounts.check_caps(draft["charge"], plan.charge_person)
+    except Refused:
+        afterwards.deny(ledger, ask, plan, "over-cap", {})
+        raise
     answers = ask(dict.fromkeys(plan.parties, messages.Reserve(draft=draft)), APPROVAL_TIMEOUT_S)
     holds = {p: a.reply.signature for p, a in answers.items() if isinstance(a.reply, messages.Held)}
     if len(holds) < len(plan.parties):
         ask({p: messages.Cancel(round=draft["round"]) for p in holds}, CANCEL_TIMEOUT_S)
+        afterwards.deny(ledger, ask, plan, "not-held", answers)
         raise Refused("the budget is not held: " + _who_says(plan, answers, holds), "nothing is spent")
     ledger.append([{**draft, "holds": holds}])
     reserve = ledger.book.accounts.rounds[draft["round"]].reserve

@@ -6,6 +6,7 @@ import queue
 from collections.abc import Callable
 from typing import Any
 
+from protocols.change import Proposal
 from protocols.encoding import canonical
 from protocols.errors import Stale, SumroomError, UsageError
 from protocols.plan import Plan
@@ -62,6 +63,9 @@ class _Tending:
 
 def carry_out(listening: Listening, asked: Answer, progress: Callable[[str], None]) -> dict[str, Any]:
     """Do one command of the operator. Raises UsageError for one that there is not."""
+    if asked["do"] == "enter":
+        entered = listening.enter([Proposal.of(body) for body in asked["changes"]], _wait_of(asked))
+        return {"numbers": list(entered.numbers), "fresh": list(entered.fresh)}
     if asked["do"] not in ("propose", "launch"):
         raise UsageError("the coordinator knows no such command")
     plan, wait_s = Plan.from_bytes(canonical(asked["plan"])), _wait_of(asked)

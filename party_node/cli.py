@@ -1,4 +1,4 @@
-"""The data engineer's tool: `sumroom-party register | start | health | status | requests | segments`."""
+"""The data engineer's tool: `sumroom-party register | start | health | status | requests | change | keys | …`."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from protocols import terminal
+from protocols import ledger_copy, terminal
 from protocols.accuracy import epsilon
 from protocols.budget import decimal
 from protocols.errors import UsageError
 from protocols.plan import Plan
 
-from . import registration, requests_cli
+from . import change_cli, registration, requests_cli
 from .config import Config
 from .filter import Filter
 from .health import Pulse, check_pulse
@@ -37,6 +37,8 @@ _SHOWN = ("connected", "disconnected", "refused", "stream failed")
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 app.add_typer(requests_cli.app, name="requests")
+app.add_typer(change_cli.app, name="change")
+app.command(name="keys")(change_cli.keys_command)
 ConfigOption = Annotated[Path, typer.Option(metavar="NODE.TOML", help="This node's settings.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as one JSON document.")]
 
@@ -127,7 +129,7 @@ def status(config: ConfigOption, as_json: JsonOption = False) -> None:
     settings = Config.load(config)
     budget = Filter(settings.path("accounts"), settings.settings.budget.record)
     lines: list[dict[str, Any]] = []
-    for name, block in sorted(settings.room.blocks.items()):
+    for name, block in sorted(ledger_copy.room_now(settings.room, settings.path("state") / "ledger.db").blocks.items()):
         used = budget.worst_day([block], int(time.time()))
         lines.append({"block": name, "used_nano": used, "left_nano": max(0, budget.cap - used), "cap_nano": budget.cap})
     budget.close()

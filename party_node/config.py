@@ -71,7 +71,10 @@ class TableSettings(Frozen):
 
 
 class Settings(Frozen):
+    """joined_later: this party came when the room had begun, so the ledger names it and the room file does not."""
+
     party: Name
+    joined_later: bool = False
     coordinator: Annotated[str, StringConstraints(pattern=r"^[^\s:/]+:[0-9]{1,5}$")]
     files: Files
     budget: Budget
@@ -108,7 +111,13 @@ class Config:
 
     @cached_property
     def room(self) -> Room:
-        return Room.from_toml(self.read("room"), where=str(self.path("room")))
+        room = Room.from_toml(self.read("room"), where=str(self.path("room")))
+        if self.party not in room.parties and not self.settings.joined_later:
+            raise UsageError(
+                f"party {self.party!r} is not in the room {room.room!r}",
+                "a party that joined after the room began sets joined_later = true",
+            )
+        return room
 
     @cached_property
     def identities(self) -> tuple[Identity, ...]:

@@ -20,6 +20,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from protocols import ledger_copy
 from protocols.errors import Refused, UsageError
 from protocols.plan import Plan
 from protocols.schema import Block, Column, Schema
@@ -96,7 +97,7 @@ def register(config: Config, plan: Plan) -> Registered:
     Raises UsageError: files, columns or mapping are wrong. Refused: what the files hold is not fit for the plan, or the
     node is running. In both cases the state is as it was before.
     """
-    table, blocks, state = config.table(), tuple(sorted(config.room.blocks)), config.path("state")
+    table, state = config.table(), config.path("state")
     try:
         with closing(Store(state)) as store, _beside(state) as beside:
             # 1. Read everything, beside what is kept
@@ -110,6 +111,7 @@ def register(config: Config, plan: Plan) -> Registered:
             inside, period = _inside(snapshot, plan)
             check_period(period, least, plan.blocks)
             # 3. Keep it
+            blocks = tuple(sorted(ledger_copy.room_now(config.room, state / "ledger.db").blocks))
             dataset, kept = _kept(store, snapshot, plan, blocks)
             return Registered(dataset, kept, inside, _warnings(snapshot, period))
     except OSError as exc:

@@ -24,8 +24,10 @@ from protocols.accuracy import epsilon
 from protocols.budget import decimal
 from protocols.errors import Refused, UsageError
 from protocols.ledger.reducer import Accounts
+from protocols.ledger.standing import standing
 from protocols.logbook import Logbook
 from protocols.plan import Plan
+from protocols.room import Room
 
 from . import card
 from .config import Config
@@ -83,13 +85,13 @@ def approve(
     with _desk(config) as desk:
         waiting = desk.find(plan, yes)
         found = waiting.plan
-        check_plan(found, desk.config.room, desk.config.party, dt.datetime.now(dt.UTC).date())
+        check_plan(found, desk.room, desk.config.party, dt.datetime.now(dt.UTC).date())
         if any(rule.speaks_of(found) for rule in desk.consent.deny):
             raise Refused("a rule in consent.toml denies this plan", "take the rule out first, if you are sure")
         desk.show(waiting, terminal.console())
         left = desk.rounds_left(found)
         before = "" if left is None else f"; it replaces your approval of {_more(left)}"
-        _sure(yes, f"approve {_more(rounds)} of it{before}?")
+        terminal.sure(yes, f"approve {_more(rounds)} of it{before}?")
         # Why not what is held: a hold that lapses would leave its round to be had on top of these.
         most = desk.used_by(found.digest, None, spent_only=True) + rounds * found.charge
         desk.requests.decide(Decision(found.digest, most), int(time.time()))
@@ -104,36 +106,11 @@ def deny(config: ConfigOption, plan: PlanArgument, yes: YesOption = False) -> No
         found = waiting.plan
         if not yes:
             desk.show(waiting, terminal.console())
-        _sure(yes, f"deny {found.name}, plan {found.digest[:SHORT]}?")
+        terminal.sure(yes, f"deny {found.name}, plan {found.digest[:SHORT]}?")
         desk.requests.decide(Decision(found.digest, 0), int(time.time()))
         if desk.unread is not None:
             print(terminal.plain(f"warning: {desk.unread.message}"), file=sys.stderr)
     print(f"denied: plan {found.digest[:SHORT]}")
-
-
-def _sure(yes: bool, question: str) -> None:
-    if yes:
-        return
-    if not sys.stdin.isatty():
-        raise UsageError("nobody is there to say yes", "add --yes")
-    if not _says_yes(question):
-        raise Refused("nothing was decided")
-
-
-def _says_yes(question: str) -> bool:
-    """What was typed: yes or no. Ctrl-C, an empty line and the end of what is typed are a no."""
-    while True:
-        print(f"{question} [y/N]: ", end="", flush=True)
-        try:
-            typed = sys.stdin.readline().strip().lower()
-        except KeyboardInterrupt:
-            print()
-            return False
-        if typed in ("y", "yes"):
-            return True
-        if typed in ("", "n", "no"):
-            return False
-        print("type y for yes or n for no")
 
 
 def _more(rounds: int) -> str:
@@ -154,6 +131,11 @@ class _Desk:
     def used_by(self, plan: str | None, days: int | None, *, spent_only: bool = False) -> int:
         now = int(time.time())
         return self.filter.used_by(self.config.room.room, now, plan=plan, days=days, spent_only=spent_only)
+
+    @property
+    def room(self) -> Room:
+        """The room as it stands now, by this party's copy of the ledger."""
+        return self.config.room if self.accounts is None else standing(self.config.room, self.accounts)
 
     @property
     def used(self) -> Used:
@@ -192,7 +174,7 @@ class _Desk:
         return "approved"
 
     def budgets(self, waiting: Waiting) -> list[card.Line]:
-        plan, room = waiting.plan, self.config.room
+        plan, room = waiting.plan, self.room
         own = self.filter.worst_day(list(plan.blocks.values()), int(time.time()))
         return card.budgets(plan, room, self.config.party, self.accounts, own, self.filter.cap)
 
@@ -200,7 +182,7 @@ class _Desk:
         standing, left = self.standing(waiting), self.rounds_left(waiting.plan)
         if left is not None:
             standing += f"; your approval has {_more(left)}"
-        card.show(waiting.plan, self.config.room, self.budgets(waiting), standing, console)
+        card.show(waiting.plan, self.room, self.budgets(waiting), standing, console)
 
 
 @contextmanager

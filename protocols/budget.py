@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import re
 from fractions import Fraction
+from functools import lru_cache
 
 from .errors import UsageError
 
@@ -38,9 +39,11 @@ def decimal(value: int, unit: int = NANO) -> str:
     return f"{sign}{whole}.{digits}" if digits else f"{sign}{whole}"
 
 
+@lru_cache(maxsize=4096)  # a long ledger says the same few variances over and over
 def micro(text: str) -> int:
     """A canonical decimal (`schema.Decimal`) in millionths: `"208.333334"` → 208,333,334."""
-    return int(Fraction(text) * MICRO)
+    whole, _, digits = text.partition(".")
+    return int(whole) * MICRO + int(digits.ljust(6, "0"))
 
 
 def honest_shares(quorum: int, collusion: int) -> int:

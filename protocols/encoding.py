@@ -57,25 +57,36 @@ def _no_float(text: str) -> Any:
 
 
 def _has_plain_names(value: Any) -> bool:
-    """Whether all names in maps are ASCII. Raises IntegrityError for what is not allowed in a value."""
-    stack, plain = [value], True
+    """Whether all names in maps are ASCII. Raises IntegrityError for what is not allowed in a value.
+
+    All that is hashed or signed is walked here, so what there is most of comes first: texts, maps and lists of exactly
+    these types.
+    """
+    stack: list[Any] = [(value,)]
+    plain = True
     while stack:
-        item = stack.pop()
-        if isinstance(item, str | bool) or item is None:
-            continue
-        if isinstance(item, int):
-            if not -MAX_INT <= item <= MAX_INT:
-                raise IntegrityError(f"value has no canonical form: {item} is outside ±(2^53 − 1)")
-        elif isinstance(item, dict):
-            for name in item:
-                if not isinstance(name, str):
-                    raise IntegrityError("value has no canonical form: a name in a map that is no text")
-                plain = plain and name.isascii()
-            stack.extend(item.values())
-        elif isinstance(item, list | tuple):
-            stack.extend(item)
-        elif isinstance(item, float):
-            raise IntegrityError("a float has no place in what is hashed or signed")
-        else:
-            raise IntegrityError(f"value has no canonical form: a {type(item).__name__}")
+        holder = stack.pop()
+        if type(holder) is dict:
+            try:
+                plain = plain and "".join(holder).isascii()
+            except TypeError:
+                raise IntegrityError("value has no canonical form: a name in a map that is no text") from None
+            holder = holder.values()
+        for item in holder:
+            kind = type(item)
+            if kind is str:
+                continue
+            if kind is dict or kind is list:
+                stack.append(item)
+            elif isinstance(item, int):
+                if not -MAX_INT <= item <= MAX_INT:
+                    raise IntegrityError(f"value has no canonical form: {item} is outside ±(2^53 − 1)")
+            elif isinstance(item, dict):
+                stack.append(dict(item))
+            elif isinstance(item, list | tuple):
+                stack.append([*item])
+            elif isinstance(item, float):
+                raise IntegrityError("a float has no place in what is hashed or signed")
+            elif item is not None and not isinstance(item, str):
+                raise IntegrityError(f"value has no canonical form: a {kind.__name__}")
     return plain

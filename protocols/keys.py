@@ -14,6 +14,7 @@ from __future__ import annotations
 import base64
 import binascii
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -137,10 +138,20 @@ def sign(key: PrivateKey, purpose: Purpose, body: Any) -> str:
 
 def check(public: PublicKey, purpose: Purpose, body: Any, signature: str, *, who: str) -> None:
     """Raise IntegrityError unless `signature` is `who`'s, for this purpose, over this body."""
-    try:
-        public.verify(unbase64(signature), _signed_bytes(purpose, body))
-    except InvalidSignature:
-        raise IntegrityError(f"the {purpose} signature of {who} does not verify") from None
+    check_each({who: public}, purpose, body, {who: signature})
+
+
+def check_each(keys: Mapping[str, PublicKey], purpose: Purpose, body: Any, signatures: Mapping[str, str]) -> None:
+    """Raise IntegrityError unless each signature is that of its name's key, for this purpose, over this body.
+
+    Why together: the bytes that all of them sign are made once, and making them costs as much as a verification.
+    """
+    signed = _signed_bytes(purpose, body)
+    for who, signature in signatures.items():
+        try:
+            keys[who].verify(unbase64(signature), signed)
+        except InvalidSignature:
+            raise IntegrityError(f"the {purpose} signature of {who} does not verify") from None
 
 
 def public_text(key: PrivateKey | PublicKey) -> str:

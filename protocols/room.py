@@ -124,3 +124,8 @@ class Room(Frozen):
             },
             "cosign_quorum": self.cosign_quorum,
         }
+
+
+def member_lines(public: PublicKeys) -> str:
+    """What stands in room.toml below `[coordinator]` or `[parties.<name>]`: the member's keys, a line each."""
+    return "".join(f'{setting} = "{text}"\n' for setting, text in public.texts().items())

@@ -1,12 +1,16 @@
 """How both sides read their settings: a TOML file, and the files it names, relative to its folder.
 
-Beside `carrier/` and `logbook.py` the one part of the agreement that touches a disk; it only reads.
+Beside `carrier/` and the logbook the one part of the agreement that touches a disk. What people make and hand on, keys
+and changes, is written here too.
 """
 
 from __future__ import annotations
 
+import os
 import stat
+import tempfile
 import tomllib
+from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -51,3 +55,36 @@ def secret(path: Path, name: str) -> bytes:
     if stat.S_IMODE(path.stat().st_mode) & 0o077:
         raise UsageError(f"files.{name}: others can read {path}", f"chmod 600 {path}")
     return data
+
+
+def write_new(path: Path, data: bytes, *, mode: int = 0o644, option: str = "--out") -> None:
+    """Write a file that is not there yet, with these rights from its first byte on. Raises UsageError otherwise."""
+    try:
+        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+    except FileExistsError:
+        raise UsageError(f"{path} is there already", f"name another file with {option}") from None
+    except OSError as exc:
+        raise UsageError(f"cannot write {path}: {exc.strerror}", f"name another file with {option}") from None
+
+
+def replace(path: Path, data: bytes) -> None:
+    """Put another content into a file: whoever reads it gets the old one or the new one. Raises UsageError."""
+    try:
+        rights = stat.S_IMODE(path.stat().st_mode)
+        handle, made = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            os.chmod(made, rights)
+            os.replace(made, path)
+        except BaseException:
+            with suppress(OSError):
+                os.unlink(made)
+            raise
+    except OSError as exc:
+        raise UsageError(f"cannot write {path}: {exc.strerror}; it is as it was") from None

@@ -13,7 +13,7 @@ import click
 import typer
 from rich.console import Console
 
-from .errors import SumroomError, UsageError
+from .errors import Refused, SumroomError, UsageError
 
 WIDE = 120
 INTERRUPTED = 130  # what typer makes of Ctrl-C
@@ -74,6 +74,32 @@ def say(text: str) -> None:
     """A line of progress on stderr. Where it cannot be written, to a log on a full disk say, the work goes on."""
     with suppress(OSError):
         print(plain(text), file=sys.stderr, flush=True)
+
+
+def sure(yes: bool, question: str, otherwise: str = "nothing was decided") -> None:
+    """Ask whoever sits there, unless `yes`. Raises UsageError where nobody does, Refused(`otherwise`) for a no."""
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise UsageError("nobody is there to say yes", "add --yes")
+    if not _says_yes(question):
+        raise Refused(otherwise)
+
+
+def _says_yes(question: str) -> bool:
+    """What was typed: yes or no. Ctrl-C, an empty line and the end of what is typed are a no."""
+    while True:
+        print(f"{question} [y/N]: ", end="", flush=True)
+        try:
+            typed = sys.stdin.readline().strip().lower()
+        except KeyboardInterrupt:
+            print()
+            return False
+        if typed in ("y", "yes"):
+            return True
+        if typed in ("", "n", "no"):
+            return False
+        print("type y for yes or n for no")
 
 
 def _complain(exc: SumroomError, status_of: Callable[[SumroomError], int]) -> int:

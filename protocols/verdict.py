@@ -1,10 +1,12 @@
-"""What the auditor's tool says: checks, problems, budgets. Facts only; how they are found is in `audit.py`."""
+"""What the auditor's tool says: checks, problems, budgets. Facts only; how they are found is in `audit`."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
+
+State = Literal["ok", "violation", "not reached", "not asked"]
 
 
 @dataclass(frozen=True)
@@ -23,7 +25,7 @@ class Check:
     looked_at: str
     meaning: str
     problems: tuple[Problem, ...]
-    state: Literal["ok", "violation", "not reached"]
+    state: State
 
     @property
     def promise(self) -> str:
@@ -43,6 +45,26 @@ class BudgetLine:
 
 
 @dataclass(frozen=True)
+class Cosigner:
+    """A party, how many checkpoints of the bundle it cosigned, and the last one: its size and when, unix seconds."""
+
+    party: str
+    checkpoints: int
+    size: int
+    time: int
+
+
+@dataclass(frozen=True)
+class Event:
+    """An entry that an auditor wants to see by itself. kind: `forfeit`, `refund`, `cap`, `key`, `party`, `egress`, …"""
+
+    entry: int
+    time: int
+    kind: str
+    what: str
+
+
+@dataclass(frozen=True)
 class Findings:
     """All that `verify` found. root: hex, over all entries. numbers: published figures that match their entry."""
 
@@ -55,6 +77,9 @@ class Findings:
     numbers: int
     forfeits: int
     open_rounds: int = 0
+    cosigners: tuple[Cosigner, ...] = ()
+    events: tuple[Event, ...] = ()
+    time: int | None = None
 
     @property
     def violations(self) -> tuple[Problem, ...]:

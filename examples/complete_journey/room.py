@@ -18,6 +18,7 @@ from pathlib import Path
 from protocols import keys
 from protocols.carrier import pki
 from protocols.errors import UsageError
+from protocols.room import member_lines
 
 HERE = Path(__file__).resolve().parent
 ROOM = "complete-journey"
@@ -34,8 +35,7 @@ origin = "complete-journey.example/ledger"
 cosign_quorum = 2       # how many companies must cosign an ordinary entry; what spends budget needs all
 
 [coordinator]
-key = "{coordinator}"
-
+{coordinator}
 {parties}
 [blocks.year-2017]
 first = "2017-01-01"
@@ -65,26 +65,28 @@ def make(target: Path, port: int, hosts: Sequence[str] = HOSTS, edits: Mapping[s
     changes = {PORT: str(port)} | dict(edits or {})
     public = {party: _member(target / party, party, authority, changes) for party in COMPANIES}
     coordinator = _coordinator(target / "coordinator", authority, hosts, changes)
-    parties = "".join(f'[parties.{party}]\nkey = "{key}"\n\n' for party, key in public.items())
-    text = ROOM_TOML.format(room=ROOM, coordinator=coordinator, parties=parties)
+    parties = "".join(f"[parties.{party}]\n{member_lines(own)}\n" for party, own in public.items())
+    text = ROOM_TOML.format(room=ROOM, coordinator=member_lines(coordinator), parties=parties)
     (target / "room.toml").write_text(text, "utf-8")
 
 
-def _member(home: Path, party: str, authority: pki.RoomCA, changes: Mapping[str, str]) -> str:
-    """One company's folder; returns its public key. Its private keys are made here and stay here."""
+def _member(home: Path, party: str, authority: pki.RoomCA, changes: Mapping[str, str]) -> keys.PublicKeys:
+    """One company's folder; returns its public keys. Its private keys are made here and stay here."""
     identity, tls = keys.Identity.generate(), pki.new_tls_key()
     request = pki.request(ROOM, party, tls, identity.ed25519)
     _settings(HERE / party, home, ("node.toml", "consent.toml"), changes)
     _keys(home, identity, tls, authority.party(request, party))
-    return keys.public_text(identity.ed25519)
+    return identity.public()
 
 
-def _coordinator(home: Path, authority: pki.RoomCA, hosts: Sequence[str], changes: Mapping[str, str]) -> str:
+def _coordinator(
+    home: Path, authority: pki.RoomCA, hosts: Sequence[str], changes: Mapping[str, str]
+) -> keys.PublicKeys:
     identity = keys.Identity.generate()
     tls, certificate = authority.server(list(hosts))
     _settings(HERE, home, ("coordinator.toml",), changes)
     _keys(home, identity, tls, certificate)
-    return keys.public_text(identity.ed25519)
+    return identity.public()
 
 
 def _settings(source: Path, home: Path, names: tuple[str, ...], changes: Mapping[str, str]) -> None:

@@ -254,7 +254,10 @@ def _npy(data: memoryview) -> tuple[tuple[int, ...], bool, np.dtype[Any], int]:
     if version not in ((1, 0), (2, 0)):
         raise ValueError("another version of .npy")
     reader = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-    return *reader(start), start.tell()
+    try:
+        return *reader(start), start.tell()
+    except Exception:  # noqa: BLE001 - numpy reads the head with Python's own tokenizer, which raises what it likes
+        raise ValueError("no head of a .npy file") from None
 
 
 def _value(value: Any) -> pb.Value:

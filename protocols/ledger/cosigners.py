@@ -52,7 +52,12 @@ def cosigners_needed(entries: Iterable[Entry], accounts: State) -> list[Needed]:
 
 def check_cosigners(names: Collection[str], entries: Iterable[Entry], accounts: State) -> None:
     """Raise IntegrityError unless `names` may together carry these new entries. accounts: after them, or later."""
-    for needed in cosigners_needed(entries, accounts):
+    check_needed(names, cosigners_needed(entries, accounts))
+
+
+def check_needed(names: Collection[str], needs: Iterable[Needed]) -> None:
+    """Raise IntegrityError unless all of this holds of the cosigners `names`."""
+    for needed in needs:
         missing = needed.names - set(names)
         present = len(needed.names) - len(missing)
         if present >= needed.least:

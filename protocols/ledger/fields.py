@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from itertools import pairwise
 from typing import Annotated, Any, TypeVar
 
 from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints
@@ -34,7 +33,7 @@ def distinct(items: tuple[T, ...]) -> tuple[T, ...]:
 
 def ascending(items: tuple[Any, ...]) -> tuple[Any, ...]:
     # Why sorted: one set of parties has one spelling, and so one digest.
-    if any(a >= b for a, b in pairwise(items)):
+    if [*items] != sorted({*items}):
         raise ValueError("must be distinct and in alphabetical order")
     return items
 

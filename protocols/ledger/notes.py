@@ -184,7 +184,10 @@ def open_note(
     known = {(key.name, key.key_id): key for key in (*log, *witnesses)}
     times = _verify_lines(checkpoint, known, lines)
     # (2) with all keys, at one time
-    signed = {name: _one_time(name, [key for key in known.values() if key.name == name], times[name]) for name in times}
+    keys: dict[str, list[VerifierKey]] = {}
+    for key in known.values():
+        keys.setdefault(key.name, []).append(key)
+    signed = {name: _one_time(name, keys[name], stated) for name, stated in times.items()}
     # (3) the ledger's own among them
     if origin not in signed:
         raise IntegrityError("the ledger's own signature is missing")

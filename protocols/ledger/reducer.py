@@ -18,7 +18,7 @@ from dataclasses import replace
 from itertools import pairwise
 
 from ..errors import Refused
-from ..keys import check, public_key
+from ..keys import check, check_each, public_key
 from ..schema import day
 from .changes import Grant, KeyChange, PartyChange
 from .entries import Commit, Dataset, Entry, Forfeit, Genesis, Plan, Reserve, approval_body, signed_body
@@ -187,8 +187,8 @@ class Accounts(State):
         for party in entry.parties:
             self._check_party(party)
         body = approval_body(self.genesis.room, entry.plan)
-        for party, signature in entry.approvals.items():
-            check(self.members.parties[party].ed25519, "approval", body, signature, who=party)
+        keys = {party: self.members.parties[party].ed25519 for party in entry.parties}
+        check_each(keys, "approval", body, entry.approvals)
         self._put(self._plans, entry.plan, entry)
 
     def _reserve(self, entry: Reserve) -> None:
@@ -264,9 +264,10 @@ class Accounts(State):
         if set(entry.signatures) != set(round_.reserve.charge):
             raise Refused("a refund must be signed by exactly the parties that were charged")
         body = refund_body(self.genesis.room, entry.round)
-        for party, signature in entry.signatures.items():
+        for party in entry.signatures:
             self._check_party(party)
-            check(self.members.parties[party].ed25519, "refund", body, signature, who=party)
+        keys = {party: self.members.parties[party].ed25519 for party in entry.signatures}
+        check_each(keys, "refund", body, entry.signatures)
         self._spend(round_.reserve, person_cost(round_.reserve), sign=-1)
         self._finish(replace(round_, state="refunded"))
 
@@ -388,8 +389,7 @@ class Accounts(State):
         if set(entry.holds) != set(entry.charge):
             raise Refused("the holds are not those of exactly the charged parties")
         body = signed_body(entry, self.genesis.room)
-        for party, signature in entry.holds.items():
-            check(self.members.parties[party].ed25519, "hold", body, signature, who=party)
+        check_each({party: self.members.parties[party].ed25519 for party in entry.holds}, "hold", body, entry.holds)
 
 
 def _member(entry: KeyChange | PartyChange) -> str:

@@ -172,6 +172,7 @@ def test_the_hand_made_array_is_good() -> None:
         array_payload(data=npy("(2,)", bytes(8))),
         array_payload(data=npy("(2,)", bytes(17))),
         array_payload(data=npy("(1000000000000,)", bytes(16)), shape=[10**12]),
+        array_payload(data=npy("(2,", bytes(16))),
         array_payload(data=b"\x93NUMPY\x03\x00" + bytes(20)),
         entries("x", "x"),
         entries("x", kind="code"),

@@ -17,9 +17,9 @@ import pytest
 
 from coordinator import cli
 from examples.complete_journey import room as demo_room
-from protocols import audit, bundle
+from protocols import audit, bundle, release
 from protocols.accuracy import epsilon
-from protocols.ledger import trust
+from protocols.ledger import tlog_proof, trust
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "examples" / "complete_journey"
@@ -148,7 +148,7 @@ def test_export_writes_what_the_auditor_then_finds_clean(
     assert "ledger clean" in said
     found = {str(path.relative_to(tmp_path / "out")) for path in (tmp_path / "out").rglob("*") if path.is_file()}
     assert found >= {"room.tar", "policy.txt", "report.html"}
-    assert len([name for name in found if name.startswith("releases/")]) == 2
+    assert len([name for name in found if name.startswith("releases/") and name.endswith(".json")]) == 2
     assert not [name for name in found if name.endswith(".part")]
     policy = trust.parse((tmp_path / "out" / "policy.txt").read_bytes())
     data = (tmp_path / "out" / "room.tar").read_bytes()
@@ -156,6 +156,25 @@ def test_export_writes_what_the_auditor_then_finds_clean(
     for name, member in bundle.unpack(data).items():
         if name.startswith(bundle.RELEASES):
             assert (tmp_path / "out" / name).read_bytes() == member
+
+
+def test_beside_each_release_lies_the_proof_that_its_commit_is_in_the_ledger(
+    capsys: pytest.CaptureFixture[str], room: Any, tmp_path: Path
+) -> None:
+    room.run()
+    assert export(capsys, room, tmp_path / "out")[0] == 0
+    policy = trust.parse((tmp_path / "out" / "policy.txt").read_bytes())
+    assert [key.kind for key in policy.log] == [1, 6]
+    files = sorted((tmp_path / "out" / "releases").glob("*.json"))
+    assert len(files) == 2
+    for file in files:
+        made = release.read(file.read_bytes())
+        proof = tlog_proof.parse(file.with_suffix(".tlog-proof").read_text("utf-8"))
+        (entry,) = room.book.entries(made.entry, made.entry + 1)
+        checkpoint, signed = proof.check(entry, policy.log, policy.witnesses.values())
+        assert (proof.index, checkpoint.size) == (made.entry, made.proof.size)
+        assert policy.satisfied(signed)
+        assert made.body_.digest.encode() in entry
 
 
 def test_export_again_writes_the_same_bytes(capsys: pytest.CaptureFixture[str], room: Any, tmp_path: Path) -> None:

@@ -35,6 +35,19 @@ def test_a_signing_key_that_anybody_else_can_touch_is_refused(home: Path, mode: 
     assert caught.value.hint.startswith("chmod 600")
 
 
+def test_a_file_without_the_second_key_that_the_room_knows_is_refused(home: Path) -> None:
+    first, _, _ = (home / "signing.pem").read_text().partition("-----END PRIVATE KEY-----\n")
+    (home / "signing.pem").write_text(first + "-----END PRIVATE KEY-----\n")
+    with pytest.raises(UsageError, match="has not the keys that the room knows"):
+        _ = Config.load(home / "coordinator.toml").identity
+
+
+def test_in_a_room_of_ed25519_keys_a_second_key_signs_nothing(home: Path) -> None:
+    room = home.parent / "room.toml"
+    room.write_text("".join(line for line in room.read_text().splitlines(True) if not line.startswith("ml_dsa_44")))
+    assert Config.load(home / "coordinator.toml").identity.ml_dsa_44 is None
+
+
 def test_a_partys_key_is_not_the_coordinators(home: Path) -> None:
     (home / "signing.pem").write_bytes((home.parent / "beta" / "signing.pem").read_bytes())
     with pytest.raises(UsageError, match="has not the keys that the room knows its coordinator by"):

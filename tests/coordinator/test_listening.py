@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -30,7 +31,7 @@ def at_work(room: Any, monkeypatch: pytest.MonkeyPatch) -> _Listening:
 
     settings = Config.load(room.base / "coordinator" / "coordinator.toml")
     coordinator = _Listening(settings)
-    coordinator._hub = None  # type: ignore[assignment]
+    coordinator._hub = SimpleNamespace(admit=lambda *_: None)  # type: ignore[assignment]
     coordinator._journal = type("Journal", (), {"forget": lambda *_: None})()
     monkeypatch.setattr(listening, "run_server_app", run)
     monkeypatch.setattr(flower, "held_ledger", lambda _: room.ledger)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.mldsa import MLDSA44PrivateKey
 
 from protocols import budget, bundle, keys, release
 from protocols.encoding import canonical, digest
@@ -17,6 +19,7 @@ from protocols.ledger.tree import Tree, leaf_hash
 from protocols.ledger.trust import Group, Quorum, TrustPolicy
 from protocols.logbook import Logbook
 from protocols.plan import Plan
+from tests.ledger.ml_dsa import Deterministic
 
 PARTIES = ("alpha", "beta", "gamma")
 FIVE = ("alpha", "beta", "delta", "epsilon", "gamma")
@@ -63,13 +66,19 @@ def key(name: str) -> Ed25519PrivateKey:
     return Ed25519PrivateKey.from_private_bytes(hashlib.sha256(name.encode()).digest())
 
 
-def identity(name: str) -> keys.Identity:
-    return keys.Identity(key(name))
+@cache
+def second_key(name: str) -> MLDSA44PrivateKey:
+    """Its ML-DSA-44 key, which signs the same bytes in every run too."""
+    return cast(MLDSA44PrivateKey, Deterministic(hashlib.sha256(f"ml-dsa-44/{name}".encode()).digest()))
 
 
-def log_keys(name: str = "coordinator", origin: str = ORIGIN) -> tuple[notes.VerifierKey, ...]:
+def identity(name: str, both: bool = False) -> keys.Identity:
+    return keys.Identity(key(name), second_key(name) if both else None)
+
+
+def log_keys(name: str = "coordinator", origin: str = ORIGIN, both: bool = False) -> tuple[notes.VerifierKey, ...]:
     """The keys with which `name` would sign checkpoints of this ledger."""
-    return notes.log_keys(origin, identity(name).public())
+    return notes.log_keys(origin, identity(name, both).public())
 
 
 def hex16(label: str) -> str:
@@ -77,12 +86,17 @@ def hex16(label: str) -> str:
 
 
 class Room:
-    """Makes entries that the rules allow, unless a test changes a field. Times count up from START."""
+    """Makes entries that the rules allow, unless a test changes a field. Times count up from START.
 
-    def __init__(self, parties: tuple[str, ...] = PARTIES, caps: dict[str, Any] | None = None, **plan: Any) -> None:
-        self.parties, self.caps = parties, caps or {}
+    both: its members have ML-DSA-44 keys beside the others.
+    """
+
+    def __init__(
+        self, parties: tuple[str, ...] = PARTIES, caps: dict[str, Any] | None = None, both: bool = False, **plan: Any
+    ) -> None:
+        self.parties, self.caps, self.both = parties, caps or {}, both
         self.plan = Plan.from_bytes(canonical({**PLAN, "parties": parties, "recipients": parties, **plan}))
-        self.identity = identity("coordinator")
+        self.identity = identity("coordinator", both)
 
     @property
     def coordinator(self) -> Ed25519PrivateKey:
@@ -96,15 +110,15 @@ class Room:
             "lifetime_person": 450_000_000,
         }
         body = {
-            "type": "genesis@v1",
+            "type": "genesis@v2" if self.both else "genesis@v1",
             "seq": 0,
             "time": START,
             "room": ROOM,
             "origin": ORIGIN,
             "unit": "person×party×block",
             "accountant": "zcdp",
-            "coordinator": {"key": keys.public_text(self.coordinator)},
-            "parties": {party: {"key": keys.public_text(key(party))} for party in self.parties},
+            "coordinator": self.identity.public().texts(),
+            "parties": {party: identity(party, self.both).public().texts() for party in self.parties},
             "blocks": BLOCKS,
             "caps": {**caps, **self.caps, **changes.pop("caps", {})},
             "cosign_quorum": 2,
@@ -218,7 +232,7 @@ class Room:
         witnesses: dict[str, notes.VerifierKey] = {}
         groups: dict[str, Group] = {}
         for party in self.parties:
-            own = notes.cosigner_keys(party, identity(party).public())
+            own = notes.cosigner_keys(party, identity(party, self.both).public())
             names = [f"{party}-{key.kind}" for key in own]
             witnesses.update(zip(names, own, strict=True))
             groups[party] = Group(len(own), tuple(names))
@@ -230,8 +244,11 @@ class Room:
         """Sign a checkpoint over everything, let parties (all, unless said) cosign it, return its size."""
         checkpoint, _ = notes.split(log.sign_checkpoint(ORIGIN, self.identity))
         for party in by or self.parties:
-            log.add_cosignature(checkpoint.size, party, notes.cosign(checkpoint, party, identity(party), START))
+            log.add_cosignature(checkpoint.size, party, self.cosigned_by(party, checkpoint))
         return checkpoint.size
+
+    def cosigned_by(self, party: str, checkpoint: notes.Checkpoint) -> str:
+        return notes.cosign(checkpoint, party, identity(party, self.both), START)
 
     def bodies(self, label: str = "one", survivors: tuple[str, ...] | None = None) -> list[release.Body]:
         """What the two steps of a round would release, from made-up noised sums of all parties, or of `survivors`."""
@@ -267,7 +284,7 @@ class Room:
             self.cosigned(log)
             log.append([self.forfeit(9, "two")])
             self.cosigned(log, PARTIES[:2])
-            members = bundle.ledger_members(log)
+            members = bundle.ledger_members(log, [size for size, _ in log.checkpoints()])
         members[bundle.plan_name(self.plan.digest)] = self.plan.canonical
         return {**members, **{f"{bundle.RELEASES}{rel.name}.json": rel.to_bytes() for rel in releases}}
 
@@ -286,7 +303,7 @@ def signed_members(room: Room, bodies: list[bytes], cosigned: dict[int, tuple[st
         tree.append(leaf_hash(body))
         if size in cosigned:
             checkpoint = notes.Checkpoint(ORIGIN, size, tree.root())
-            lines = [notes.cosign(checkpoint, party, identity(party), START) for party in cosigned[size]]
+            lines = [room.cosigned_by(party, checkpoint) for party in cosigned[size]]
             note = notes.assemble(checkpoint, notes.sign(checkpoint, room.identity, START), lines)
             members[bundle.checkpoint_name(size)] = note.encode()
     return members

@@ -181,4 +181,6 @@ def test_the_ledgers_part_holds_complete_checkpoints_only_and_ends_at_the_last(b
         assert bundle.split_entries(part[bundle.ENTRIES]) == log.entries(0, 5)
         log.append([room.forfeit(7)])
         room.cosigned(log)
-        assert set(bundle.ledger_members(log)) == {*part, bundle.checkpoint_name(8)}
+        assert set(bundle.ledger_members(log)) == {bundle.ENTRIES, bundle.checkpoint_name(8)}
+        assert set(bundle.ledger_members(log, {5})) == {*part, bundle.checkpoint_name(8)}
+        assert set(bundle.ledger_members(log, {6})) == {bundle.ENTRIES, bundle.checkpoint_name(8)}

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.mldsa import MLDSA44PrivateKey
 
 from protocols import keys
 from protocols.encoding import canonical
 from protocols.errors import UsageError
-from protocols.ledger import entries
-from protocols.room import Room
+from protocols.keys import Identity, PublicKeys
+from protocols.ledger import entries, notes
+from protocols.ledger.members import Members
+from protocols.room import Room, member_lines
 from tests.ledger import builder
 
 KEYS = {name: keys.public_text(builder.key(name)) for name in ("coordinator", *builder.PARTIES)}
@@ -64,6 +68,55 @@ def test_the_genesis_of_a_room_is_an_entry_with_its_keys_blocks_and_the_same_cap
         "lifetime_person": 450_000_000,
     }
     assert canonical(entry.blocks["q1"].body()) == b'{"first":"2017-01-01","last":"2017-03-31"}'
+
+
+def both(name: str) -> PublicKeys:
+    seed = hashlib.sha256(name.encode()).digest()
+    return Identity(builder.key(name), MLDSA44PrivateKey.from_seed_bytes(seed)).public()
+
+
+def second(name: str, of: str = "") -> tuple[str, str]:
+    """What gives a member `of`'s second key, its own unless said: text to replace, and by what."""
+    return f'key = "{KEYS[name]}"', f'key = "{KEYS[name]}", ml_dsa_44 = "{both(of or name).texts()["ml_dsa_44"]}"'
+
+
+def with_seconds(**of: str) -> str:
+    text = TEXT
+    for name in KEYS:
+        text = text.replace(*second(name, of.get(name, "")))
+    return text
+
+
+def test_a_room_whose_members_all_have_both_keys_begins_with_genesis_v2() -> None:
+    room = Room.from_toml(with_seconds().encode(), where="room.toml")
+    assert room.members == {party: both(party) for party in builder.PARTIES}
+    assert room.coordinator_keys == both("coordinator")
+    assert {**room.genesis(), "type": ""} != {**read().genesis(), "type": ""}
+    entry: Any = entries.build({**room.genesis(), "seq": 0, "time": 1})
+    assert entry.type == "genesis@v2"
+    members = Members.of(entry)
+    assert members.witness_keys() == {party: notes.cosigner_keys(party, both(party)) for party in builder.PARTIES}
+    assert members.log_keys() == notes.log_keys("room.example/demo", both("coordinator"))
+    assert read().genesis()["type"] == "genesis@v1"
+
+
+def test_the_lines_of_a_member_are_read_back_from_a_room_file() -> None:
+    lines = "".join(f"[parties.{party}]\n{member_lines(both(party))}" for party in builder.PARTIES)
+    blocks, caps = TEXT.split("[blocks]")[1].split("[caps]")
+    head = TEXT.split("coordinator =")[0] + f"[coordinator]\n{member_lines(both('coordinator'))}"
+    room = Room.from_toml(f"{head}{lines}[blocks]{blocks}[caps]{caps}".encode(), where="room.toml")
+    assert room == Room.from_toml(with_seconds().encode(), where="room.toml")
+
+
+def test_a_room_where_some_have_an_ml_dsa_44_key_or_two_have_one_is_refused() -> None:
+    with pytest.raises(UsageError, match="parties: 1 of 4 members have ml_dsa_44; all must have it, or none"):
+        read(*second("beta"))
+    for other in ("alpha", "coordinator"):
+        with pytest.raises(UsageError, match="parties: two members have the same key"):
+            Room.from_toml(with_seconds(beta=other).encode(), where="room.toml")
+    old, new = second("beta")
+    with pytest.raises(UsageError, match="ml_dsa_44"):
+        read(old, new[:-4] + '*"')
 
 
 @pytest.mark.parametrize(

@@ -30,6 +30,7 @@ from protocols import keys, messages
 from protocols.encoding import canonical
 from protocols.plan import Plan
 from protocols.release import Release
+from protocols.room import member_lines
 
 PARTIES = ("alpha", "beta", "gamma")
 FIVE = (*PARTIES, "delta", "epsilon")  # of whom one may be lost, with a plan of `FOUR_OF_FIVE`
@@ -81,7 +82,7 @@ room = "{room}"
 origin = "trial.example/{room}"
 cosign_quorum = {majority}
 [coordinator]
-key = "{coordinator}"
+{coordinator}
 {parties}
 [blocks.{block}]
 first = "{first}"
@@ -180,7 +181,7 @@ def make(
     for who in (*members, "coordinator"):
         (base / who).mkdir(parents=True)
         public[who] = _write_key(base / who / "signing.pem")
-    parties = "".join(f'[parties.{party}]\nkey = "{public[party]}"\n' for party in members)
+    parties = "".join(f"[parties.{party}]\n{public[party]}" for party in members)
     name, first, last = block
     text = ROOM_TOML.format(
         room=room, coordinator=public["coordinator"], parties=parties, block=name, first=first, last=last,
@@ -371,10 +372,11 @@ def _by_person(rows: list[tuple[str, str, dt.date, int, int]]) -> dict[str, list
 
 
 def _write_key(path: Path) -> str:
+    """A new identity into a file; what the room file says of it."""
     identity = keys.Identity.generate()
     with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
         file.write(identity.pem())
-    return keys.public_text(identity.ed25519)
+    return member_lines(identity.public())
 
 
 def _decimal(nano: int) -> str:

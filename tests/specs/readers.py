@@ -19,7 +19,7 @@ from protocols.carrier import codec, seal
 from protocols.carrier import room_pb2 as pb
 from protocols.encoding import parse
 from protocols.errors import IntegrityError
-from protocols.ledger import entries, notes
+from protocols.ledger import entries, notes, tlog_proof
 from protocols.ledger.reducer import Accounts
 from protocols.ledger.state import Round
 from protocols.room import Room
@@ -67,7 +67,7 @@ def read_entry(name: str, data: bytes) -> None:
     entry = entries.decode(data)
     assert entries.encode(entry) == data
     accounts = Accounts()
-    series = "ledger-entry/good-five-" if "-five" in name else "ledger-entry/good-0"
+    series = next((f"ledger-entry/good-{of}-" for of in ("five", "both") if f"-{of}" in name), "ledger-entry/good-0")
     good = [name for name in files("good") if name.startswith(series)]
     for before in good[:-1] if entry.type == "forfeit@v1" else good[: entry.seq]:
         accounts.apply(entries.decode(golden(before)))
@@ -79,11 +79,26 @@ def read_checkpoint(name: str, data: bytes) -> None:
     if "key-" in name and "of-another" not in name:
         assert notes.parse_key(text.removesuffix("\n")).text() + "\n" == text
         return
-    stored = {path.stem: notes.parse_key(path.read_text().strip()) for path in VECTORS.glob("checkpoint/good-key-*")}
-    log = stored.pop("good-key-log")
-    checkpoint, _ = notes.open_note(text, (log,), stored.values())
+    checkpoint, _ = notes.open_note(text, *known_keys("-both" in name))
     _, lines = notes.split(text)
     assert notes.assemble(checkpoint, lines[0], lines[1:]) == text
+
+
+def known_keys(both: bool) -> tuple[list[notes.VerifierKey], list[notes.VerifierKey]]:
+    """The log's keys and the cosigners'."""
+    kinds = ("good-key-", "good-key-ml-dsa-44-") if both else ("good-key-",)
+    names = {who: [f"checkpoint/{kind}{who}.txt" for kind in kinds] for who in ("log", *builder.PARTIES)}
+    found = {who: [notes.parse_key(golden(name).decode().rstrip()) for name in names[who]] for who in names}
+    return found.pop("log"), [key for keys in found.values() for key in keys]
+
+
+def read_proof(_: str, data: bytes) -> None:
+    """Of entry 6 of the room whose members have two keys."""
+    text = data.decode()
+    proof = tlog_proof.parse(text)
+    assert tlog_proof.render(proof.index, proof.path, proof.note) == text
+    entry = bundle.split_entries(bundle.unpack(golden("bundle/good-both.tar"))[bundle.ENTRIES])[6]
+    proof.check(entry, *known_keys(both=True))
 
 
 def read_bundle(name: str, data: bytes) -> None:
@@ -152,7 +167,8 @@ def alpha(ledger: str) -> tuple[Participation, Round]:
             accounts.apply(entries.decode(golden(name)))
     known = {party: builder.key(party).public_key() for party in accounts.members.parties}
     node = object.__new__(Participation)
-    node.party, node.room = "alpha", cast(Room, SimpleNamespace(identities=known, parties=sorted(known)))
+    room = cast(Room, SimpleNamespace(identities=known, parties=sorted(known)))
+    node.party, node.standing = "alpha", cast(Any, SimpleNamespace(room=room))
     return node, next(iter(accounts.rounds.values()))
 
 
@@ -279,6 +295,7 @@ def _computed(
 READ: dict[str, Callable[[str, bytes], None]] = {
     "ledger-entry": read_entry,
     "checkpoint": read_checkpoint,
+    "tlog-proof": read_proof,
     "bundle": read_bundle,
     "release": read_release,
     "plan": read_plan,

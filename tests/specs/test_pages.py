@@ -11,7 +11,7 @@ import pytest
 from protocols import bundle, masking, messages, plan, release, schema
 from protocols.carrier import frames, rpc, seal
 from protocols.carrier import room_pb2 as pb
-from protocols.ledger import entries, notes
+from protocols.ledger import entries, notes, tlog_proof
 from protocols.questions import rfm
 from protocols.questions.segments import plan as segments
 from tests.specs.readers import VECTORS, golden
@@ -25,6 +25,7 @@ MODELS: dict[str, dict[str, Any]] = {
         **{kind.__name__: kind for kind in (entries.Caps, entries.Key, schema.Block)},
     },
     "checkpoint": {"Checkpoint": notes.Checkpoint},
+    "tlog-proof": {"Proof": tlog_proof.Proof},
     "bundle": {},
     "question": {},
     "release": {
@@ -115,7 +116,7 @@ def test_the_example_of_a_page_is_its_golden_file(name: str) -> None:
 
 @pytest.mark.parametrize("name", sorted(MODELS))
 def test_every_vector_that_a_page_names_is_there(name: str) -> None:
-    for file in re.findall(r"`((?:good|bad)-[a-z0-9-]+\.(?:json|txt|tar|bin))`", page(name)):
+    for file in re.findall(r"`((?:good|bad)-[a-z0-9-]+\.(?:json|txt|tar|bin|tlog-proof))`", page(name)):
         assert (VECTORS / name / file).exists(), file
 
 

@@ -105,12 +105,20 @@ class Proxy:
         await writer.drain()
         return fine
 
+    async def _slowly(self, size: int) -> None:
+        """What a piece of `size` bytes takes; a piece that was read before the connection became slow, no longer than
+        the connection stays slow."""
+        began = self._loop.loop.time()
+        await asyncio.sleep(self.delay if self.rate is None else 0)
+        while self.rate is not None and self._loop.loop.time() < began + size / self.rate:
+            await asyncio.sleep(min(size / self.rate, 0.05))
+
     async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             while data := await reader.read(self.rate or PIECE):
                 while self.stalled:
                     await asyncio.sleep(0.02)
-                await asyncio.sleep(self.delay if self.rate is None else len(data) / self.rate)
+                await self._slowly(len(data))
                 writer.write(data)
                 await writer.drain()
         finally:

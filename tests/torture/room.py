@@ -17,6 +17,7 @@ from protocols import keys
 from protocols.carrier import pki
 from protocols.errors import UsageError
 from protocols.plan import Plan
+from protocols.room import member_lines
 from tests.rounds import lab
 from tests.torture.disks import small_disk
 
@@ -108,7 +109,7 @@ def make(place: Path, n: int, random: Random, *, grace_s: int, noise: bool, smal
     for name in (*parties, "coordinator"):
         identity = keys.Identity.generate()
         signing = identity.ed25519
-        public[name] = keys.public_text(signing)
+        public[name] = member_lines(identity.public())
         if name == "coordinator":
             tls, certificate = authority.server(["localhost", "127.0.0.1"])
         else:
@@ -135,7 +136,7 @@ def _room(parties: tuple[str, ...], public: dict[str, str]) -> str:
     text = lab.ROOM_TOML.format(
         room="trial",
         coordinator=public["coordinator"],
-        parties="".join(f'[parties.{party}]\nkey = "{public[party]}"\n' for party in parties),
+        parties="".join(f"[parties.{party}]\n{public[party]}" for party in parties),
         block="year",
         majority=len(parties) // 2 + 1,
         **lab.YEAR,

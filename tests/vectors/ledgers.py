@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 import struct
 import tarfile
 import zlib
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 from protocols import bundle, keys
 from protocols.budget import micro
 from protocols.encoding import parse
-from protocols.ledger import entries, notes
+from protocols.ledger import entries
 from tests.ledger import builder as b
 from tests.vectors.rooms import FIVE, ROOM, cosigned_by_three
 from tests.vectors.spoiled import Files, as_json, changed, without
@@ -83,82 +81,6 @@ def _bad_spellings(raw: bytes) -> dict[str, Any]:
         "bad-null": {**forfeit, "reason": None},
         "bad-seq": {**forfeit, "seq": 8},
     }
-
-
-def checkpoint_vectors(members: Files) -> Files:
-    names = sorted(name for name in members if name.startswith(bundle.CHECKPOINTS))
-    first, last = members[names[0]].decode(), members[names[-1]].decode()
-    checkpoint, lines = notes.split(first)
-    log, alpha = lines[0], next(line for line in lines if line.startswith("— alpha "))
-    (key,) = notes.cosigner_keys("alpha", b.identity("alpha").public())
-    timeless = keys.base64_text(key.key_id + bytes(8) + b.key("alpha").sign(_cosigned(checkpoint, 0)))
-    root = keys.base64_text(checkpoint.root)
-    moved = replace(checkpoint, root=bytes(32))
-    texts = {
-        "good-first": first,
-        "good-last": last,
-        "good-key-log": ROOM.policy().log[0].text() + "\n",
-        **{f"good-key-{party}": ROOM.policy().cosigners[party][0].text() + "\n" for party in b.PARTIES},
-        **_bad_keys(key),
-        "bad-root-changed": notes.assemble(moved, log, lines[1:]),
-        "bad-size-changed": first.replace("\n5\n", "\n6\n", 1),
-        "bad-size-leading-zero": first.replace("\n5\n", "\n05\n", 1),
-        "bad-root-short": first.replace(keys.base64_text(checkpoint.root), keys.base64_text(checkpoint.root[1:])),
-        "bad-root-stray-bits": first.replace(root, _stray(root)),
-        "bad-size-too-large": first.replace("\n5\n", "\n9007199254740992\n", 1),
-        "bad-other-origin": _note(replace(checkpoint, origin="room.example/other")),
-        "bad-extension-line": first.replace("\n\n", "\nmore\n\n", 1),
-        "bad-no-empty-line": first.replace("\n\n", "\n", 1),
-        "bad-no-newline-at-end": first[:-1],
-        "bad-carriage-return": first.replace("\n", "\r\n"),
-        "bad-no-log-signature": notes.assemble(checkpoint, "", lines[1:]),
-        "bad-signed-twice": notes.assemble(checkpoint, log, [alpha, alpha]),
-        "bad-unknown-witness": _note(checkpoint, notes.cosign(checkpoint, "delta", b.identity("delta"), b.START)),
-        "bad-key-of-another": _note(checkpoint, notes.cosign(checkpoint, "alpha", b.identity("beta"), b.START)),
-        "bad-time-zero": _note(checkpoint, f"— alpha {timeless}\n"),
-        "bad-hyphen-for-dash": first.replace("— alpha", "- alpha"),
-        "bad-log-signature-short": first.replace(log, _cut(log)),
-        "bad-cosignature-short": first.replace(alpha, _cut(alpha)),
-        "bad-too-many-lines": notes.assemble(checkpoint, log, [alpha] * notes.MAX_LINES),
-    }
-    return {f"{name}.txt": text.encode() for name, text in texts.items()}
-
-
-def _bad_keys(key: notes.VerifierKey) -> dict[str, str]:
-    vkey = key.text()
-    return {
-        "bad-key-id": vkey.replace(key.key_id.hex(), "00000000") + "\n",
-        "bad-key-id-upper-case": vkey.replace(key.key_id.hex(), key.key_id.hex().upper()) + "\n",
-        "bad-key-kind": _key("alpha", 0x02) + "\n",
-        "bad-key-name": _key("al pha", 0x04) + "\n",
-    }
-
-
-def _note(checkpoint: notes.Checkpoint, *cosignatures: str) -> str:
-    return notes.assemble(checkpoint, notes.sign(checkpoint, ROOM.identity, b.START), cosignatures)
-
-
-def _cosigned(checkpoint: notes.Checkpoint, time: int) -> bytes:
-    return f"cosignature/v1\ntime {time}\n{checkpoint.text()}".encode()
-
-
-def _key(name: str, kind: int) -> str:
-    """A verifier key of any name and kind, with the id that belongs to them."""
-    raw = bytes([kind]) + b.key("alpha").public_key().public_bytes_raw()
-    own = hashlib.sha256(name.encode() + b"\n" + raw).digest()[:4]
-    return f"{name}+{own.hex()}+{keys.base64_text(raw)}"
-
-
-def _stray(text: str) -> str:
-    """The same bytes in Base64 with one of the bits set that no byte needs: 32 bytes leave two in the last letter."""
-    letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
-    return f"{text[:-2]}{letters[letters.index(text[-2]) + 1]}="
-
-
-def _cut(line: str) -> str:
-    """A signature line whose payload lacks its last byte."""
-    head, payload = line.rstrip("\n").rsplit(" ", 1)
-    return f"{head} {keys.base64_text(keys.unbase64(payload)[:-1])}\n"
 
 
 def bundle_vectors(members: Files, segments: Files, five: Files) -> Files:

@@ -2,8 +2,9 @@
 
 With `--check` nothing is written: it ends with 1 and names the files that are not what the code writes. Keys come from
 fixed seeds, salts and times are fixed, and no noise is drawn: the numbers are made up. `good-*` is what the product
-writes; each `bad-*` is wrong in the one way that its name says. One module a format: `ledgers.py` (entry, checkpoint,
-bundle), `releases.py`, `plans.py`, `questions.py` and `misread.py`, `shares.py`, `recoveries.py`, `headers.py`.
+writes; each `bad-*` is wrong in the one way that its name says. One module a format: `ledgers.py` (entry, bundle),
+`checkpoints.py` (checkpoint, tlog-proof), `releases.py`, `plans.py`, `questions.py` and `misread.py`, `shares.py`,
+`recoveries.py`, `headers.py`.
 """
 
 from __future__ import annotations
@@ -17,20 +18,25 @@ if __name__ == "__main__":
     sys.path.insert(0, str(HERE.parents[1]))
 
 from protocols import bundle
-from tests.vectors import headers, ledgers, misread, plans, questions, recoveries, releases, shares
-from tests.vectors.rooms import ROOM, asked, of_five, whole
+from tests.vectors import checkpoints, headers, ledgers, misread, plans, questions, recoveries, releases, shares
+from tests.vectors.rooms import BOTH, ROOM, asked, of_five, whole
 from tests.vectors.spoiled import Files
 
 
 def vectors() -> Files:
     """`<format>/<file>` → bytes."""
-    members, asked_questions = whole(), questions.question_vectors()
+    members, both, asked_questions = whole(), whole(BOTH), questions.question_vectors()
     segments = asked(questions.plan_of("segments"), asked_questions["good-segments.json"])
     bodies, five = bundle.split_entries(members[bundle.ENTRIES]), of_five()
     formats = {
-        "ledger-entry": {**ledgers.entry_vectors(bodies), **ledgers.entry_vectors_of_five(five)},
-        "checkpoint": ledgers.checkpoint_vectors(members),
-        "bundle": ledgers.bundle_vectors(members, segments, five),
+        "ledger-entry": {
+            **ledgers.entry_vectors(bodies),
+            **ledgers.entry_vectors_of_five(five),
+            **checkpoints.genesis_vectors(both),
+        },
+        "checkpoint": checkpoints.checkpoint_vectors(members, both),
+        "tlog-proof": checkpoints.proof_vectors(both),
+        "bundle": {**ledgers.bundle_vectors(members, segments, five), "good-both.tar": bundle.pack(both)},
         "release": {**releases.release_vectors(members, segments), **releases.release_vectors_of_five(five)},
         "plan": plans.plan_vectors(),
         "question": {**asked_questions, **misread.misread_vectors()},

@@ -17,14 +17,15 @@ from tests.ledger import builder
 from tests.vectors.spoiled import Files
 
 ROOM = builder.Room()
+BOTH = builder.Room(both=True)
 LOST, CAP = "gamma", 400_000_000
 SURVIVORS = tuple(party for party in builder.FIVE if party != LOST)
 
 
-def whole() -> Files:
+def whole(room: builder.Room = ROOM) -> Files:
     """The members of the room's bundle: ten entries, two releases, one round forfeited."""
     with tempfile.TemporaryDirectory() as folder:
-        return ROOM.whole(Path(folder) / "ledger.db")
+        return room.whole(Path(folder) / "ledger.db")
 
 
 class Asked(builder.Room):
@@ -62,7 +63,7 @@ class Asked(builder.Room):
             log.append([self.reserve(5)])
             self.cosigned(log)
             releases = [self._released(log, body) for body in self.bodies()]
-            members: Files = bundle.ledger_members(log)
+            members: Files = bundle.ledger_members(log, [size for size, _ in log.checkpoints()])
         members[bundle.plan_name(self.plan.digest)] = self.plan.canonical
         return {**members, **{f"{bundle.RELEASES}{made.name}.json": made.to_bytes() for made in releases}}
 
@@ -90,7 +91,7 @@ class OfFive(builder.Room):
             log.append([self.reserve(7)])
             self.cosigned(log)
             releases = [self._released(log, body, SURVIVORS) for body in self.bodies("one", SURVIVORS)]
-            members: Files = bundle.ledger_members(log)
+            members: Files = bundle.ledger_members(log, [size for size, _ in log.checkpoints()])
         members[bundle.plan_name(self.plan.digest)] = self.plan.canonical
         return {**members, **{f"{bundle.RELEASES}{made.name}.json": made.to_bytes() for made in releases}}
 
@@ -111,5 +112,5 @@ def cosigned_by_three(members: Files) -> Files:
 
 
 def room_of(name: str) -> builder.Room:
-    """Which of the two rooms a vector is of."""
-    return FIVE if "-five" in name else ROOM
+    """Which of the three rooms a vector is of."""
+    return FIVE if "-five" in name else BOTH if "-both" in name else ROOM

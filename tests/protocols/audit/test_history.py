@@ -20,13 +20,13 @@ from tests.protocols.audit.members import ALL, QUORUM, bodies_of, cosigners, fir
 def test_a_clean_room_is_clean_in_every_check(verdict, clean) -> None:
     findings = verdict(clean)
     assert findings.violations == ()
-    assert {check.state for check in findings.checks} == {"ok"}
+    assert {check.name for check in findings.checks if check.state != "ok"} == {"since"}
     assert (findings.room, findings.entries, findings.releases, findings.forfeits) == ("demo-room", 10, 2, 1)
     assert findings.numbers == sum(
         len(e.numbers) for e in map(entries.decode, bodies_of(clean)) if e.type == "commit@v1"
     )
     assert findings.numbers > 0
-    assert all(check.meaning and check.looked_at for check in findings.checks)
+    assert all(check.meaning and (check.looked_at or check.name == "since") for check in findings.checks)
 
 
 def test_budgets_are_told_per_record_and_per_person_in_rho_and_epsilon(verdict, clean) -> None:
@@ -55,7 +55,9 @@ def test_what_is_no_whole_archive_cannot_be_decided(room, clean) -> None:
 def test_after_an_archive_with_hidden_bytes_nothing_else_is_reached(room, clean) -> None:
     findings = audit.verify(bundle.pack(clean) + bytes(512), room.policy())
     assert first(findings)[:2] == ("archive", "archive")
-    assert [check.state for check in findings.checks[1:]] == ["not reached"] * 11
+    states = {check.name: check.state for check in findings.checks[1:]}
+    assert states.pop("since") == "not asked"
+    assert set(states.values()) == {"not reached"}
     assert (findings.room, findings.root, findings.budgets, findings.numbers) == (None, None, (), 0)
 
 
@@ -186,3 +188,40 @@ def test_the_auditors_own_quorum_counts_too(verdict, clean, room) -> None:
     name, where, what = first(verdict(clean, strict))
     assert (name, where) == ("cosignatures", bundle.checkpoint_name(10))
     assert "own quorum, every" in what
+
+
+# --- two keys beside each other ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def both(built):
+    return built.Room(both=True)
+
+
+@pytest.fixture(scope="module")
+def double(both, tmp_path_factory) -> dict[str, bytes]:
+    members: dict[str, bytes] = both.whole(tmp_path_factory.mktemp("both") / "log.db")
+    return members
+
+
+def test_a_history_signed_with_two_keys_by_everybody_is_clean(verdict, both, double) -> None:
+    assert verdict(double, both.policy()).violations == ()
+
+
+def test_a_policy_without_the_second_keys_of_the_room_is_refused(verdict, both, double) -> None:
+    policy = both.policy()
+    first_keys = {name: key for name, key in policy.witnesses.items() if key.kind == notes.COSIGNER}
+    for other in (replace(policy, log=policy.log[:1]), replace(policy, witnesses=first_keys)):
+        assert first(verdict(double, other))[:2] == ("identity", "entry 0")
+
+
+@pytest.mark.parametrize("kept", [0, 1], ids=["Ed25519", "ML-DSA-44"])
+@pytest.mark.parametrize("who", ["room.example/demo", "alpha"])
+def test_a_history_signed_with_one_of_two_keys_is_refused(verdict, both, double, who: str, kept: int) -> None:
+    name = bundle.checkpoint_name(10)
+    checkpoint, lines = notes.split(double[name].decode())
+    own = sorted((line for line in lines if line.startswith(f"— {who} ")), key=len)
+    fewer = notes.assemble(checkpoint, "".join(line for line in lines if line not in own or line == own[kept]))
+    found = first(verdict({**double, name: fewer.encode()}, both.policy()))
+    assert found[:2] == ("checkpoints", name)
+    assert found[2] == f"{who} has not signed with all its keys"

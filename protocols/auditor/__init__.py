@@ -1,0 +1,1 @@
+"""What the auditor's tool does around `audit`: fetch, explain, count by another accountant, compare, sign, print."""
