@@ -321,6 +321,7 @@ def test_who_joins_signs_first_without_a_ledger_and_then_everybody(hands: Hands)
     assert (status, "not for you to sign" in err) == (1, True)
     status, out, err = hands.bare(*words, key)
     assert (status, err) == (0, "")
+    assert "still to sign: every party of the room" in out
     hands.signed(*ALL)
     assert sorted(hands.body()["own"]) == ["new", "new_ml_dsa_44"]
     found = json.loads(hands.party("beta", "show", hands.file, "--json")[1])
@@ -368,3 +369,23 @@ def test_a_room_without_a_ledger_has_nothing_to_change(
     words = ["change", "new", "grant", "--raise", "alpha:year=3", "--config", config, "--out", str(tmp_path / "c.json")]
     assert coordinator_cli.main(words) == 2
     assert "there is no ledger yet" in capsys.readouterr().err
+
+
+def test_what_the_auditors_tool_signs_is_shown_and_entered_as_it_is(hands: Hands) -> None:
+    from protocols.auditor.statement import statement
+    from protocols.verdict import Findings
+
+    book, auditor = hands.room.book, keys.Identity.generate()
+    findings = Findings("trial", book.size, book.root().hex(), checks=(), budgets=(), releases=0, numbers=0, forfeits=0)
+    paper = statement(findings, "ab" * 32, b"a policy", auditor, "kirchner")
+    assert paper["room"] == "trial"
+    hands.file.write_text(json.dumps(paper))
+    status, out, err = hands.party("beta", "show", hands.file)
+    assert (status, err) == (0, "")
+    assert "the verdict of kirchner" in out
+    status, _, err = hands.party("beta", "sign", hands.file, "--yes")
+    assert (status, "signed by its auditor alone" in err) == (1, True)
+    assert hands.enter().numbers == (1,)
+    hands.file.write_text(json.dumps({**paper, "verdict": "violation"}))
+    status, _, err = hands.party("beta", "show", hands.file)
+    assert (status, "the audit signature of kirchner does not verify" in err) == (3, True)

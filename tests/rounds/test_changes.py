@@ -158,7 +158,8 @@ def test_a_party_that_joins_cosigns_from_its_first_entry_on(room: Any, lab: Modu
     own = ["change", "sign", str(file), "--yes", "--key", str(home / "signing.pem")]
     assert party_cli.main([*own, "--room", str(room.base / "room.toml")]) == 0
     signed_by(room, file)
-    (home / "node.toml").write_text(lab.NODE_TOML.format(party="delta", accounts="accounts.db"))
+    settings = lab.NODE_TOML.format(party="delta", accounts="accounts.db")
+    (home / "node.toml").write_text("joined_later = true\n" + settings)
     (home / "consent.toml").write_text('default = "ask"\n')
     (home / "state").mkdir()
     room.nodes["delta"] = Node(Config.load(home / "node.toml"), room.clock)
