@@ -125,15 +125,7 @@ class Archive:
             yield self._buffer[at:stop]
             at = stop + 1
             if at - kept > _STEP:
-                kept = self._give_back(kept, at)
-
-    def digest(self) -> str:
-        """SHA-256 of the whole archive, in hex."""
-        running, kept = hashlib.sha256(), 0
-        for at in range(0, len(self._buffer), _STEP):
-            running.update(self._buffer[at : at + _STEP])
-            kept = self._give_back(kept, min(at + _STEP, len(self._buffer)))
-        return running.hexdigest()
+                kept = _give_back(self._buffer, kept, at)
 
     def _index(self) -> None:
         """Names and places, from headers that are byte for byte those of `pack`."""
@@ -160,13 +152,23 @@ class Archive:
         if len(self._buffer) != end or any(self._buffer[at:end]):
             raise _not_canonical("after its last file")
 
-    def _give_back(self, start: int, end: int) -> int:
-        """Let go of the pages of a mapped file that were read: an audit of any length then needs little memory."""
-        start -= start % mmap.PAGESIZE
-        end -= end % mmap.PAGESIZE
-        if isinstance(self._buffer, mmap.mmap) and end > start and hasattr(mmap, "MADV_DONTNEED"):
-            self._buffer.madvise(mmap.MADV_DONTNEED, start, end - start)
-        return end
+
+def digest(buffer: Buffer) -> str:
+    """SHA-256 of a whole archive, in hex."""
+    running, kept = hashlib.sha256(), 0
+    for at in range(0, len(buffer), _STEP):
+        running.update(buffer[at : at + _STEP])
+        kept = _give_back(buffer, kept, min(at + _STEP, len(buffer)))
+    return running.hexdigest()
+
+
+def _give_back(buffer: Buffer, start: int, end: int) -> int:
+    """Let go of the pages of a mapped file that were read: an audit of any length then needs little memory."""
+    start -= start % mmap.PAGESIZE
+    end -= end % mmap.PAGESIZE
+    if isinstance(buffer, mmap.mmap) and end > start and hasattr(mmap, "MADV_DONTNEED"):
+        buffer.madvise(mmap.MADV_DONTNEED, start, end - start)
+    return end
 
 
 @contextmanager

@@ -54,6 +54,13 @@ def pointers(answer: Any, at: str = "") -> Iterator[str]:
         yield from pointers(inner, f"{at}/{escaped}")
 
 
+def at(answer: Any, pointer: str) -> Any:
+    """What is at this pointer of an answer. Raises LookupError or TypeError where nothing is."""
+    for part in pointer.split("/")[1:]:
+        answer = answer[part.replace("~1", "/").replace("~0", "~")]
+    return answer
+
+
 def _check_figure(leaf: Mapping[str, Any], at: str) -> None:
     noisy = leaf["value"] == TOO_NOISY
     allowed = {"value"} if noisy else {"value", "low", "high", "consistent"}

@@ -32,6 +32,8 @@ from .ledger.statements import Audit
 from .ledger.tree import Tree, leaf_hash
 from .logfile import open_file, plain_errors
 
+ROWS_AT_ONCE = 1000  # entries in memory while a ledger is read
+
 Draft = Entry | Callable[[int], Entry]
 
 
@@ -252,28 +254,45 @@ class Logbook:
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
-        """One writer: catch up, do, commit. On any failure file, tree and accounts are what they were."""
+        """One writer: catch up, do, commit. On any failure file, tree and accounts are what they were before it did
+        anything; what others wrote stays taken in.
+
+        Most of it is taken in before the file is locked: who checks a thousand signatures must not keep others waiting.
+        """
         with self._lock, plain_errors():
+            self._catch_up()
             self._db.execute("BEGIN IMMEDIATE")
-            mark, stood = self._tree.mark(), self._accounts.mark()
             try:
                 self._catch_up()
-                yield
-                self._db.execute("COMMIT")
-                self._accounts.settle()
+                with self._all_or_nothing():
+                    yield
+                    self._db.execute("COMMIT")
             except BaseException:
-                self._tree.truncate(mark)
-                self._accounts.roll_back(stood)
                 if self._db.in_transaction:
                     self._db.execute("ROLLBACK")
                 raise
 
+    @contextmanager
+    def _all_or_nothing(self) -> Iterator[None]:
+        """Of what tree and accounts take in: on any failure they are what they were."""
+        leaves, stood = self._tree.mark(), self._accounts.mark()
+        try:
+            yield
+        except BaseException:
+            self._tree.truncate(leaves)
+            self._accounts.roll_back(stood)
+            raise
+        self._accounts.settle()
+
     def _catch_up(self) -> None:
-        for seq, body in self._rows("SELECT seq, body FROM entry WHERE seq >= ? ORDER BY seq", self.size):
-            try:
-                self._apply(decode(body), body)
-            except SumroomError as exc:
-                raise IntegrityError(f"entry {seq} in the file breaks a rule: {exc.message}") from None
+        query = "SELECT seq, body FROM entry WHERE seq >= ? ORDER BY seq LIMIT ?"
+        with self._all_or_nothing():
+            while rows := self._rows(query, self.size, ROWS_AT_ONCE):
+                for seq, body in rows:
+                    try:
+                        self._apply(decode(body), body)
+                    except SumroomError as exc:
+                        raise IntegrityError(f"entry {seq} in the file breaks a rule: {exc.message}") from None
 
     def _take(self, entries: Iterable[tuple[Entry, bytes]]) -> None:
         """Run the rules over new entries and write them."""

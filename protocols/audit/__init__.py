@@ -52,7 +52,7 @@ MEANINGS: dict[str, str] = {
     "since": "nothing that was written before the last audit was changed since",
     "identity": "the history is that of the companies you were told of",
     "checkpoints": "this is the history that was signed; nothing was changed since",
-    "rules": "every use was agreed and paid for beforehand, and nothing was paid back",
+    "rules": "every use was agreed and paid for beforehand, and what was used is never paid back",
     "cosignatures": "no company and no operator could write it alone",
     "plans": "what was asked about you is written down in full",
     "mechanisms": "the noise that hides you is the noise that was agreed",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -15,6 +15,8 @@ from ..ledger.tree import Tree
 from ..ledger.trust import TrustPolicy
 from ..plan import Plan
 from ..verdict import BudgetLine, Cosigner, Event, Problem
+
+MOST_FIGURES = 5_000
 
 # check → the checks it builds upon: it says nothing where one of them found something
 NEEDS: dict[str, tuple[str, ...]] = {
@@ -64,6 +66,23 @@ class ReadPlan:
     table: str
 
 
+@dataclass(frozen=True)
+class Released:
+    """A release that is in the bundle. figures: pointer → the figure as it was published; empty where there are too
+    many in all to keep (`MOST_FIGURES`)."""
+
+    file: str
+    entry: int
+    time: int
+    round: str
+    step: str
+    plan: str
+    recipients: tuple[str, ...]
+    survivors: tuple[str, ...]
+    numbers: int
+    figures: Mapping[str, Mapping[str, str]]
+
+
 @dataclass
 class Evidence:
     """See the fields' names. asked: the checks that were asked for; counts: how much each check has looked at."""
@@ -80,6 +99,7 @@ class Evidence:
     spendings: dict[Spending, int] = field(default_factory=lambda: defaultdict(int))
     cosigners: dict[str, Cosigner] = field(default_factory=dict)
     events: list[Event] = field(default_factory=list)
+    releases: list[Released] = field(default_factory=list)
     budgets: list[BudgetLine] = field(default_factory=list)
     counts: dict[str, int] = field(default_factory=lambda: defaultdict(int))
     problems: dict[str, list[Problem]] = field(default_factory=lambda: defaultdict(list))

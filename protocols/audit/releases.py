@@ -7,12 +7,13 @@ from typing import Any
 
 from .. import bundle, release
 from ..errors import IntegrityError
+from ..figures import at
 from ..keys import unbase64
 from ..ledger import proofs
 from ..ledger.entries import Commit, Entry, Forfeit, Reserve
 from ..ledger.records import check_recorded
 from ..verdict import counted
-from .evidence import Evidence, Look
+from .evidence import MOST_FIGURES, Evidence, Look, Released
 
 
 class Releases(Look):
@@ -49,7 +50,7 @@ class Releases(Look):
             return
         with self.evidence.at(self.name, file):
             signed = self._read(entry, self._reserve, self.evidence.files[file])
-            self._numbers[file] = len(signed.body_.numbers)
+            self._note(file, entry, self._reserve.plan, signed.body_)
             self._prove(file, signed, leaf)
             self._compute(file, signed)
         if entry.step == self._reserve.steps[-1].step:
@@ -61,6 +62,26 @@ class Releases(Look):
         genesis = self.evidence.accounts.genesis
         check_recorded(signed, commit, reserve, genesis.room)
         return signed
+
+    def _note(self, file: str, commit: Commit, plan: str, body: release.Body) -> None:
+        numbers = body.numbers
+        self._numbers[file] = len(numbers)
+        few = sum(self._numbers.values()) <= MOST_FIGURES
+        figures = {pointer: at(body.answer, pointer) for pointer in numbers} if few else {}
+        self.evidence.releases.append(
+            Released(
+                file,
+                commit.seq,
+                commit.time,
+                commit.round,
+                commit.step,
+                plan,
+                commit.recipients,
+                commit.survivors,
+                len(numbers),
+                figures,
+            )
+        )
 
     def _prove(self, file: str, signed: release.Release, leaf: bytes) -> None:
         self._proofs += 1

@@ -22,7 +22,7 @@ from ..audit.evidence import Evidence
 from ..budget import MICRO, decimal
 from ..bundle import Archive
 from ..errors import CannotDecide, IntegrityError, UsageError
-from ..figures import pointers
+from ..figures import at, pointers
 from ..keys import unbase64
 from ..ledger import notes, proofs
 from ..ledger.entries import Commit, Dataset, Entry, Reserve, decode
@@ -109,17 +109,13 @@ def explain(archive: Archive, evidence: Evidence, place: str, read: Callable[[st
 
 
 def _figure(answer: Mapping[str, Any], pointer: str) -> dict[str, str]:
-    node: Any = answer
-    for part in pointer.split("/")[1:]:
-        name = part.replace("~1", "/").replace("~0", "~")
-        if not isinstance(node, dict) or name not in node:
-            known = ", ".join(list(pointers(answer))[:3]) or "none"
-            raise UsageError(f"the release has no number {pointer}", f"it has for example {known}")
-        node = node[name]
-    if not isinstance(node, dict) or not isinstance(node.get("value"), str):
-        inner = next(iter(node), "") if isinstance(node, dict) else ""
-        raise UsageError(f"{pointer} is no number but a group of them", f"go further down, to {pointer}/{inner}")
-    return node
+    known = list(pointers(answer)) if answer else []
+    if pointer not in known:
+        near = [other for other in known if other.startswith(pointer)] or known
+        hint = f"it has for example {', '.join(near[:3])}" if near else "it publishes no numbers"
+        raise UsageError(f"the release has no number {pointer[:200]}", hint)
+    figure: dict[str, str] = at(answer, pointer)
+    return figure
 
 
 def _entries(archive: Archive, round_id: str, step: str) -> _Found:

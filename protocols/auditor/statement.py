@@ -9,7 +9,6 @@ in a ledger is only for good news.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from typing import Any
 
@@ -21,11 +20,11 @@ from ..ledger.statements import Audit, statement_body
 from ..verdict import Findings
 
 
-def statement(findings: Findings, bundle: str, policy: bytes, identity: Identity, name: str) -> dict[str, Any]:
+def statement(findings: Findings, bundle: str, policy: str, identity: Identity, name: str) -> dict[str, Any]:
     """The signed body: an `audit@v1` entry without `seq` and `time`, with `room`.
 
     bundle   SHA-256 of the archive, in hex
-    policy   the bytes of the policy's file
+    policy   SHA-256 of the policy's file, in hex
     name     the auditor's, as entries write names
 
     Raises CannotDecide where the findings do not say which entries they are about, IntegrityError for a bad name.
@@ -39,7 +38,7 @@ def statement(findings: Findings, bundle: str, policy: bytes, identity: Identity
         "size": findings.entries,
         "root": findings.root,
         "bundle": bundle,
-        "policy": hashlib.sha256(policy).hexdigest(),
+        "policy": policy,
         "verdict": "violation" if findings.violations else "clean",
     }
     draft = build({**entry, "seq": 0, "time": 0, "signature": "AAAA"})

@@ -14,7 +14,7 @@ from pydantic import AfterValidator, Field, StringConstraints
 from pydantic import model_validator as check_model
 
 from ..schema import Base64, Block, Name, Positive
-from .fields import LIFETIME, MAX_PARTIES, PERSON, Key, Numbered, Origin, key_text
+from .fields import LIFETIME, MAX_PARTIES, PERSON, Key, Numbered, Origin, key_text, ml_dsa_44_text
 
 Own = dict[Annotated[str, StringConstraints(pattern=r"^(old|new|new_ml_dsa_44)$")], Base64]
 Others = Annotated[dict[Name | Origin, Base64], Field(max_length=MAX_PARTIES + 1)]
@@ -35,7 +35,7 @@ class KeyChange(Numbered):
     action: Literal["add", "rotate", "revoke"]
     member: Name | Origin
     key: Annotated[Base64, AfterValidator(key_text)]
-    ml_dsa_44: Base64 | None = None
+    ml_dsa_44: Annotated[Base64, AfterValidator(ml_dsa_44_text)] | None = None
     own: Own
     others: Others
 
@@ -46,7 +46,6 @@ class KeyChange(Numbered):
 
     @check_model(mode="after")
     def _whole(self) -> Self:
-        _ = self.keys  # its own rules
         if self.action == "revoke" and (self.ml_dsa_44 is not None or self.own):
             raise ValueError("a revocation names the Ed25519 key only, and is signed by others")
         return self
@@ -64,7 +63,7 @@ class PartyChange(Numbered):
     action: Literal["join", "leave"]
     party: Name
     key: Annotated[Base64, AfterValidator(key_text)]
-    ml_dsa_44: Base64 | None = None
+    ml_dsa_44: Annotated[Base64, AfterValidator(ml_dsa_44_text)] | None = None
     caps: dict[Name, Positive]
     cosign_quorum: Positive
     own: Own
@@ -76,7 +75,6 @@ class PartyChange(Numbered):
 
     @check_model(mode="after")
     def _whole(self) -> Self:
-        _ = self.keys  # its own rules
         if self.party == PERSON:
             raise ValueError(f"no party can be named {PERSON}")
         if self.action == "leave" and (self.ml_dsa_44 is not None or self.caps):
@@ -94,7 +92,7 @@ class Grant(Numbered):
 
     type: Literal["grant@v1"]
     blocks: dict[Name, Block]
-    caps: Annotated[dict[Name, dict[Name, Positive]], Field(min_length=1)]
+    caps: Annotated[dict[Name, Annotated[dict[Name, Positive], Field(min_length=1)]], Field(min_length=1)]
     signatures: Annotated[dict[Name, Base64], Field(min_length=1)]
 
     @check_model(mode="after")

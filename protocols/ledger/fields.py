@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from itertools import pairwise
 from typing import Annotated, Any, TypeVar
 
 from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints
@@ -34,7 +33,7 @@ def distinct(items: tuple[T, ...]) -> tuple[T, ...]:
 
 def ascending(items: tuple[Any, ...]) -> tuple[Any, ...]:
     # Why sorted: one set of parties has one spelling, and so one digest.
-    if any(a >= b for a, b in pairwise(items)):
+    if [*items] != sorted({*items}):
         raise ValueError("must be distinct and in alphabetical order")
     return items
 
@@ -47,7 +46,7 @@ def key_text(text: str) -> str:
     return text
 
 
-def _ml_dsa_text(text: str) -> str:
+def ml_dsa_44_text(text: str) -> str:
     try:
         ml_dsa_44_key(text)
     except IntegrityError as exc:
@@ -87,7 +86,7 @@ class Key(Frozen):
     """A member's public keys: base64 of the 32 bytes of Ed25519 and, beside it, of the 1,312 bytes of ML-DSA-44."""
 
     key: Annotated[Base64, AfterValidator(key_text)]
-    ml_dsa_44: Annotated[Base64, AfterValidator(_ml_dsa_text)] | None = None
+    ml_dsa_44: Annotated[Base64, AfterValidator(ml_dsa_44_text)] | None = None
 
     @property
     def public(self) -> PublicKeys:

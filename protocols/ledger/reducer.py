@@ -17,8 +17,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from itertools import pairwise
 
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-
 from ..errors import Refused
 from ..keys import check, check_each, public_key
 from ..schema import day
@@ -92,7 +90,9 @@ class Accounts(State):
             raise Refused(f"entry from the past: {entry.time}, after one of {self._time}")
         if isinstance(entry, Genesis):
             return
-        if self.members.coordinator is None and not isinstance(entry, KeyChange):
+        if self.members.coordinator is None and not (
+            isinstance(entry, KeyChange) and entry.member == self.members.origin
+        ):
             raise Refused("the coordinator's key is revoked: only a new key of its own may follow")
 
     def _open_room(self, entry: Genesis) -> None:
@@ -156,6 +156,8 @@ class Accounts(State):
             for block, cap in row.items():
                 if block not in self._blocks and block not in entry.blocks and block != LIFETIME:
                     raise Refused(f"no block {block} in this room")
+                if who in members.revoked and block not in entry.blocks:
+                    raise Refused(f"{who} has no key in force to raise its cap in {block} by")
                 if cap <= self._caps.get((who, block), 0):
                     raise Refused(f"a grant raises the cap of {who} in {block}, it never lowers it")
         # (3)
@@ -185,7 +187,8 @@ class Accounts(State):
         for party in entry.parties:
             self._check_party(party)
         body = approval_body(self.genesis.room, entry.plan)
-        check_each(self._ed25519(entry.approvals), "approval", body, entry.approvals)
+        keys = {party: self.members.parties[party].ed25519 for party in entry.parties}
+        check_each(keys, "approval", body, entry.approvals)
         self._put(self._plans, entry.plan, entry)
 
     def _reserve(self, entry: Reserve) -> None:
@@ -263,7 +266,8 @@ class Accounts(State):
         body = refund_body(self.genesis.room, entry.round)
         for party in entry.signatures:
             self._check_party(party)
-        check_each(self._ed25519(entry.signatures), "refund", body, entry.signatures)
+        keys = {party: self.members.parties[party].ed25519 for party in entry.signatures}
+        check_each(keys, "refund", body, entry.signatures)
         self._spend(round_.reserve, person_cost(round_.reserve), sign=-1)
         self._finish(replace(round_, state="refunded"))
 
@@ -384,11 +388,8 @@ class Accounts(State):
     def _check_holds(self, entry: Reserve) -> None:
         if set(entry.holds) != set(entry.charge):
             raise Refused("the holds are not those of exactly the charged parties")
-        check_each(self._ed25519(entry.holds), "hold", signed_body(entry, self.genesis.room), entry.holds)
-
-    def _ed25519(self, parties: Iterable[str]) -> dict[str, Ed25519PublicKey]:
-        members = self.members.parties
-        return {party: members[party].ed25519 for party in parties}
+        body = signed_body(entry, self.genesis.room)
+        check_each({party: self.members.parties[party].ed25519 for party in entry.holds}, "hold", body, entry.holds)
 
 
 def _member(entry: KeyChange | PartyChange) -> str:

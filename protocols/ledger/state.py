@@ -122,7 +122,7 @@ class State:
         return self.members_at(self._size)
 
     def members_at(self, size: int) -> Members:
-        """Who was in the room after the first `size` entries. Raises Refused where that is no entry."""
+        """Who was in the room after `size` entries; now, where there are not so many. Raises Refused for 0."""
         starts = list(self._epochs)
         at = bisect.bisect_right(starts, size)
         if at == 0:
@@ -155,7 +155,7 @@ class State:
 
     @property
     def rounds(self) -> Mapping[str, Round]:
-        """Rounds by id, in the order of their reserves; with `keep="open"` without those that are done."""
+        """Rounds by id, in the order of their reserves; with `keep="open"` without those that are done or refunded."""
         return MappingProxyType(self._rounds)
 
     @property

@@ -167,7 +167,8 @@ def alpha(ledger: str) -> tuple[Participation, Round]:
             accounts.apply(entries.decode(golden(name)))
     known = {party: builder.key(party).public_key() for party in accounts.members.parties}
     node = object.__new__(Participation)
-    node.party, node.room = "alpha", cast(Room, SimpleNamespace(identities=known, parties=sorted(known)))
+    room = cast(Room, SimpleNamespace(identities=known, parties=sorted(known)))
+    node.party, node.standing = "alpha", cast(Any, SimpleNamespace(room=room))
     return node, next(iter(accounts.rounds.values()))
 
 

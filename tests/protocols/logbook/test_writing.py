@@ -187,6 +187,41 @@ def test_a_second_writer_first_takes_in_what_the_first_wrote(log, room, path) ->
         assert everything(log) == everything(other)
 
 
+def test_a_refusal_keeps_in_memory_what_another_process_wrote(log, room, path) -> None:
+    with Logbook(path) as other:
+        log.append([room.reserve(5)])
+        with pytest.raises(Refused, match="in the ledger already"):
+            other.append([lambda seq: room.reserve(seq)])
+        assert everything(other) == everything(log)
+        assert other.append([room.commit(6)]) == 6
+
+
+def test_what_another_wrote_is_checked_before_the_file_is_locked(log, room, path, monkeypatch) -> None:
+    """So that nobody waits while somebody else checks a thousand signatures."""
+    with Logbook(path) as other:
+        log.append([room.reserve(5)])
+        at_once = sqlite3.connect(path, timeout=0, isolation_level=None)
+        checked = []
+
+        def watched(body: bytes) -> entries.Entry:
+            at_once.execute("BEGIN IMMEDIATE")
+            at_once.execute("ROLLBACK")
+            checked.append(body)
+            return entries.decode(body)
+
+        monkeypatch.setattr("protocols.logbook.decode", watched)
+        other.refresh()
+        assert checked == log.entries(5)
+        at_once.close()
+
+
+def test_a_long_ledger_is_read_in_parts(log, room, path, monkeypatch) -> None:
+    log.append([room.reserve(5), room.commit(6), room.forfeit(7)])
+    monkeypatch.setattr("protocols.logbook.ROWS_AT_ONCE", 3)
+    with Logbook(path) as again:
+        assert everything(again) == everything(log)
+
+
 def test_threads_and_connections_race_without_a_gap_or_a_loss(log, room, path) -> None:
     def write(number: int) -> None:
         with Logbook(path) as other:
