@@ -377,7 +377,7 @@ def test_what_the_auditors_tool_signs_is_shown_and_entered_as_it_is(hands: Hands
 
     book, auditor = hands.room.book, keys.Identity.generate()
     findings = Findings("trial", book.size, book.root().hex(), checks=(), budgets=(), releases=0, numbers=0, forfeits=0)
-    paper = statement(findings, "ab" * 32, b"a policy", auditor, "kirchner")
+    paper = statement(findings, "ab" * 32, "cd" * 32, auditor, "kirchner")
     assert paper["room"] == "trial"
     hands.file.write_text(json.dumps(paper))
     status, out, err = hands.party("beta", "show", hands.file)
