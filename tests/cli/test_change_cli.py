@@ -253,6 +253,21 @@ def test_nobodys_old_key_hands_its_place_to_a_strangers(hands: Hands) -> None:
     assert hands.body() == body
 
 
+def test_nor_to_a_pair_of_which_one_key_is_a_strangers(hands: Hands) -> None:
+    next_ = hands.base / "next.pem"
+    mine = json.loads(hands.bare("keys", next_, "--new")[1])
+    new = {**keys.Identity.generate().public().texts(), "key": mine["key"]}
+    body = {"type": "key@v1", "action": "rotate", "member": "alpha", **new, "own": {}, "others": {}}
+    hands.file.write_text(json.dumps(body))
+    status, _, err = hands.party("alpha", "sign", hands.file, "--yes", "--key", next_)
+    assert status == 1
+    assert "whoever has it would be you" in err
+    assert hands.body() == body
+    hands.file.write_text(json.dumps({**body, **mine}))
+    hands.signed("alpha", after=("--key", next_))
+    assert sorted(hands.body()["own"]) == ["new", "new_ml_dsa_44", "old"]
+
+
 def test_a_revocation_needs_every_other_member_and_the_coordinator(hands: Hands) -> None:
     hands.drafted("revoke", "--member", "gamma")
     found = json.loads(hands.operator("show", hands.file, "--json")[1])
