@@ -208,7 +208,7 @@ def _grant(history: list[Entry], genesis: Entry, entry: Entry) -> None:
     spans = [(one["first"], one["last"]) for one in (*known.values(), *new.values())]
     need(all(first <= last for first, last in spans), "days in their order")
     days = sorted(spans)
-    need(all(a[1] < b[0] for a, b in itertools.pairwise(days)), "no day in two blocks")
+    need(all(a[1] < b[0] for a, b in pairwise(days)), "no day in two blocks")
     need(set(entry["caps"]) <= room, "caps of who is in the room")
     for who in room:
         need(set(new) <= set(entry["caps"].get(who, {})), "a cap of everybody for a new block")
