@@ -23,9 +23,12 @@ QUORUM = "Quorum"  # no party's name, which has small letters
 _OF_KIND = {False: "/ed25519", True: "/ml-dsa-44"}  # nor has it a slash
 
 
-def bundle_of(book: Logbook) -> bytes:
-    """`room.tar`: the ledger as far as it is cosigned, its plans and its releases. Raises CannotDecide if empty."""
-    documents = _releases(book)
+def bundle_of(book: Logbook, *, with_releases: bool = True) -> bytes:
+    """`room.tar`: the ledger as far as it is cosigned, its plans and its releases. Raises CannotDecide if empty.
+
+    with_releases   False for an auditor who may not see them
+    """
+    documents = _releases(book) if with_releases else []
     members = bundle.ledger_members(book, {releases.read(document).proof.size for _, _, document in documents})
     covered = len(bundle.split_entries(members[bundle.ENTRIES]))
     for digest, plan in book.accounts.plans.items():
@@ -35,6 +38,11 @@ def bundle_of(book: Logbook) -> bytes:
     for commit, round_id, document in documents:
         if commit.seq < covered:
             members[bundle.release_name(round_id, commit.step)] = document
+            proof = proof_of(book, releases.read(document))
+            members[bundle.proof_name(round_id, commit.step)] = proof.encode()
+    verifier = bundle.verifier()
+    if verifier is not None:
+        members[bundle.VERIFIER] = verifier
     return bundle.pack(members)
 
 
@@ -82,7 +90,6 @@ def write(out: Path, room: Room, book: Logbook, now: float) -> Findings:
     for name, data in members.items():
         if name.startswith(bundle.RELEASES):
             _write(out / name, data)
-            _write((out / name).with_suffix(tlog_proof.SUFFIX), proof_of(book, releases.read(data)).encode())
     _write(out / "room.tar", packed)
     _write(out / "policy.txt", trust.render(policy).encode())
     latest = _latest(members)
@@ -95,7 +102,11 @@ def write(out: Path, room: Room, book: Logbook, now: float) -> Findings:
 
 def _latest(members: dict[str, bytes]) -> list[releases.Body]:
     """The bodies of the round that released last, in the order of their entries."""
-    found = [releases.read(data) for name, data in members.items() if name.startswith(bundle.RELEASES)]
+    found = [
+        releases.read(data)
+        for name, data in members.items()
+        if name.startswith(bundle.RELEASES) and name.endswith(".json")
+    ]
     found.sort(key=lambda release: release.entry)
     return [r.body_ for r in found if r.body_.round == found[-1].body_.round]
 

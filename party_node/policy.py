@@ -32,7 +32,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, StringConstraints, ValidationError, ValidationInfo, field_validator, model_validator
 
-from protocols import schema
+from protocols import ledger_copy, schema
 from protocols.budget import decimal
 from protocols.errors import Refused, UsageError
 from protocols.plan import Plan
@@ -150,7 +150,11 @@ def consent_of(config: Config) -> Consent:
     """The consent policy of a node's settings, as it is on the disk now. Raises UsageError naming what is wrong."""
     where = str(config.path("consent"))
     consent = Consent.from_toml(config.read("consent"), where=where)
-    consent.check_names(config.room, where)
+    try:
+        consent.check_names(config.room, where)
+    except UsageError:  # a party that joined later is in the ledger only; reading that takes time, so not always
+        now = ledger_copy.room_now(config.room, config.path("state") / "ledger.db")
+        consent.check_names(config.room.changed(parties={**config.room.parties, **now.parties}), where)
     return consent
 
 

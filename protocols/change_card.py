@@ -111,9 +111,7 @@ def budgets(entry: Entry, accounts: State | None) -> list[dict[str, Any]]:
 
 
 def _budgets_table(rows: Sequence[dict[str, Any]]) -> Table:
-    table = Table(
-        "one person's records at", "in", "days", "ρ spent", "cap now", "cap then", f"ε, δ {DELTA:g}, now", "then"
-    )
+    table = Table("at", "in", "days", "ρ spent", "cap now", "cap then", f"ε, δ {DELTA:g}, now", "then")
     for row in rows:
         who = "all parties together" if row["who"] == PERSON else row["who"]
         block = "all blocks" if row["block"] == LIFETIME else row["block"]

@@ -9,7 +9,7 @@ from .. import bundle, release
 from ..errors import IntegrityError
 from ..figures import at
 from ..keys import unbase64
-from ..ledger import proofs
+from ..ledger import proofs, tlog_proof
 from ..ledger.entries import Commit, Entry, Forfeit, Reserve
 from ..ledger.records import check_recorded
 from ..verdict import counted
@@ -111,6 +111,13 @@ class Releases(Look):
             self._check_signature(file, signed)
             with self.evidence.at("proofs", file):
                 proofs.verify_inclusion(leaf, signed.entry, size, path, root)
+                self._check_text(file, signed.entry, path, bundle.checkpoint_name(size))
+
+    def _check_text(self, file: str, entry: int, path: list[bytes], checkpoint: str) -> None:
+        """The proof beside a release, if there is one, is this very proof, by the checkpoint that is here."""
+        name, files = file.removesuffix(".json") + tlog_proof.SUFFIX, self.evidence.files
+        if name in files and files[name] != tlog_proof.render(entry, path, files[checkpoint].decode()).encode():
+            raise IntegrityError(f"{name} beside it is not its proof")
 
     def _check_signature(self, file: str, signed: release.Release) -> None:
         """By the coordinator's key in force at the checkpoint of the proof: a release is signed once that is there."""
@@ -131,6 +138,9 @@ class Releases(Look):
         return f"{counted(self._commits, 'commit')}, {counted(len(files), 'release')}"
 
     def finish_proofs(self) -> str:
+        for file in self.evidence.files.names(bundle.RELEASES, tlog_proof.SUFFIX):
+            if file.removesuffix(tlog_proof.SUFFIX) + ".json" not in self._expected:
+                self.evidence.found("proofs", file, "it is beside no release of this ledger")
         for size, pending in self._pending.items():
             for file, *_ in pending:
                 what = f"its proof is for a checkpoint of size {size}, which the bundle has not"

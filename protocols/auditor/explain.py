@@ -213,8 +213,8 @@ def _charge(plan: Plan, reserve: Reserve, step: str) -> Link:
     record, person = mechanism.charge, mechanism.charge_person
     blocks = counted(len(reserve.blocks), "stretch", "stretches")
     said = (
-        f"Entry {reserve.seq}, {_when(reserve.time)}, took the price out of the budget beforehand, for {blocks} of "
-        f"time ({_list(reserve.blocks)}): ρ {decimal(record)} for one person's records at one company, "
+        f"Entry {reserve.seq}, {_when(reserve.time)}, took the price out of the budget beforehand, in each of "
+        f"{blocks} of time ({_list(reserve.blocks)}): ρ {decimal(record)} for one person's records at one company, "
         f"ρ {decimal(person)} for one person at all of them.",
         f"By itself this step is worth ε {accuracy.epsilon(record, delta):.3f} and ε "
         f"{accuracy.epsilon(person, delta):.3f} at δ = {plan.delta}: the larger ε, the better somebody who reads it "

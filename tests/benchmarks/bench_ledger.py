@@ -52,7 +52,8 @@ class Table:
 
     def __init__(self) -> None:
         self.rows: list[dict[str, Any]] = []
-        print(f"{'':<58}{'measured':>14}  {'required':<12}")
+        print(f"load average {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")
+        print(f"{'':<58}{'measured':>14}   {'required':<12}")
 
     def add(self, what: str, value: float, unit: str, *, least: float = 0, most: float = 0, note: str = "") -> None:
         required = f"≥ {least:,g}" if least else f"≤ {most:,g}" if most else ""
@@ -218,7 +219,9 @@ def child(what: str, path: Path) -> None:
             found = audit.verify(file.read(), policy, releases=False)
         assert not found.violations, found.violations[:3]
     usage = resource.getrusage(resource.RUSAGE_SELF)
-    print(time.perf_counter() - began, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024)
+    # Not ru_maxrss, which begins with what the process had that started this one.
+    (peak,) = (line.split()[1] for line in Path("/proc/self/status").read_text().splitlines() if "VmHWM" in line)
+    print(time.perf_counter() - began, usage.ru_utime + usage.ru_stime, int(peak) / 1024)
 
 
 # -- a witness ---------------------------------------------------------------------------------------------------------

@@ -60,18 +60,21 @@ def measured(name: str, count: int, size: int) -> float:
 
 def environment(name: str, place: Path) -> Path:
     """The Python of an environment with this log, made where there is none. Raises Missing."""
-    python = place / name / "bin" / "python"
-    if python.exists():
+    python, done = place / name / "bin" / "python", place / name / "installed"
+    if done.exists():
         return python
-    base = sys.executable if name not in NEEDS_312 or sys.version_info >= (3, 12) else "python3.12"
+    older = name in NEEDS_312 and sys.version_info < (3, 12)
+    base = os.environ.get("PYTHON_3_12", "python3.12") if older else sys.executable
     try:
         subprocess.run([base, "-m", "venv", str(place / name)], check=True, capture_output=True, timeout=120)
+    except (OSError, subprocess.SubprocessError):
+        raise Missing("it needs a Python 3.12: name one in PYTHON_3_12" if older else "no environment") from None
+    try:
         install = [str(python), "-m", "pip", "install", "--quiet", name]
         subprocess.run(install, check=True, capture_output=True, timeout=600)
-    except FileNotFoundError:
-        raise Missing("it needs Python 3.12, which is not here") from None
     except (OSError, subprocess.SubprocessError) as exc:
         raise Missing(f"it does not install here: {type(exc).__name__}") from None
+    done.touch()
     return python
 
 

@@ -14,6 +14,7 @@ from types import SimpleNamespace
 import pytest
 
 from protocols import audit, bundle, cli, terminal
+from protocols.auditor import words
 from protocols.ledger import trust
 
 ROOT = Path(__file__).parents[2]
@@ -53,7 +54,9 @@ def test_a_clean_bundle_prints_every_check_and_budget_and_exits_0(capsys, files)
     assert out.splitlines()[-1] == "clean"
     assert "ε at δ = 0.000001" in out
     assert "all parties (per person)" in out
-    assert "2 releases, 58 published numbers matched to their entries, 1 forfeit, 0 rounds open" in out
+    assert "2 releases, 58 published numbers matched to their entries, 0 orphans" in out
+    assert "1 forfeit, 0 refunds, 0 rounds open" in out
+    assert "entry 9, 2023-11-14 22:13 UTC: round 3fc4ccfe745870e2c0d99f71f30ff065 ended early" in out
 
 
 def test_a_violation_is_named_with_its_file_and_exits_1(capsys, files) -> None:
@@ -131,7 +134,7 @@ def test_a_dash_reads_the_bundle_from_stdin(capsys, files, monkeypatch) -> None:
         (("verify",), "Missing argument"),
         (("verify", "{room_tar}"), "--policy"),
         (("verify", "{room_tar}", "--policy", "{policy_txt}", "--fast"), "--fast"),
-        (("sign",), "sign"),
+        (("forge",), "forge"),
         (("verify", "nowhere.tar", "--policy", "{policy_txt}"), "cannot read nowhere.tar"),
         (("verify", "{room_tar}", "--policy", "nowhere.txt"), "cannot read nowhere.txt"),
         (("verify", "{room_tar}", "--policy", "{nonsense_txt}"), "policy line 1"),
@@ -154,17 +157,17 @@ def test_a_file_beyond_the_limit_cannot_be_decided(capsys, files, monkeypatch) -
     monkeypatch.setattr(bundle, "MAX_BYTES", 1000)
     status, _, err = run(capsys, "verify", files.room_tar, "--policy", files.policy_txt)
     assert status == 2
-    assert "larger than 1000 bytes" in err
+    assert "more than 1000" in err
 
 
 @pytest.mark.parametrize(
     ("fault", "says"), [(RuntimeError("secret"), "internal fault"), (KeyboardInterrupt(), "interrupted")]
 )
 def test_an_unexpected_fault_is_one_error_line_without_its_text(capsys, files, monkeypatch, fault, says) -> None:
-    def broken(*_):
+    def broken(*_, **__):
         raise fault
 
-    monkeypatch.setattr(audit, "verify", broken)
+    monkeypatch.setattr(audit, "audit", broken)
     status, out, err = run(capsys, "verify", files.room_tar, "--policy", files.policy_txt)
     assert (status, out) == (2, "")
     assert says in err
@@ -183,8 +186,8 @@ def test_nothing_that_a_terminal_would_obey_is_printed() -> None:
 
 
 def test_epsilon_is_rounded_up() -> None:
-    assert cli._rounded_up(1.2340001) == "1.235"
-    assert cli._rounded_up(0.0) == "0.000"
+    assert words.rounded_up(1.2340001) == "1.235"
+    assert words.rounded_up(0.0) == "0.000"
 
 
 @pytest.mark.processes

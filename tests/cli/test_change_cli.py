@@ -253,6 +253,21 @@ def test_nobodys_old_key_hands_its_place_to_a_strangers(hands: Hands) -> None:
     assert hands.body() == body
 
 
+def test_nor_to_a_pair_of_which_one_key_is_a_strangers(hands: Hands) -> None:
+    next_ = hands.base / "next.pem"
+    mine = json.loads(hands.bare("keys", next_, "--new")[1])
+    new = {**keys.Identity.generate().public().texts(), "key": mine["key"]}
+    body = {"type": "key@v1", "action": "rotate", "member": "alpha", **new, "own": {}, "others": {}}
+    hands.file.write_text(json.dumps(body))
+    status, _, err = hands.party("alpha", "sign", hands.file, "--yes", "--key", next_)
+    assert status == 1
+    assert "whoever has it would be you" in err
+    assert hands.body() == body
+    hands.file.write_text(json.dumps({**body, **mine}))
+    hands.signed("alpha", after=("--key", next_))
+    assert sorted(hands.body()["own"]) == ["new", "new_ml_dsa_44", "old"]
+
+
 def test_a_revocation_needs_every_other_member_and_the_coordinator(hands: Hands) -> None:
     hands.drafted("revoke", "--member", "gamma")
     found = json.loads(hands.operator("show", hands.file, "--json")[1])
@@ -321,6 +336,7 @@ def test_who_joins_signs_first_without_a_ledger_and_then_everybody(hands: Hands)
     assert (status, "not for you to sign" in err) == (1, True)
     status, out, err = hands.bare(*words, key)
     assert (status, err) == (0, "")
+    assert "still to sign: every party of the room" in out
     hands.signed(*ALL)
     assert sorted(hands.body()["own"]) == ["new", "new_ml_dsa_44"]
     found = json.loads(hands.party("beta", "show", hands.file, "--json")[1])
@@ -368,3 +384,24 @@ def test_a_room_without_a_ledger_has_nothing_to_change(
     words = ["change", "new", "grant", "--raise", "alpha:year=3", "--config", config, "--out", str(tmp_path / "c.json")]
     assert coordinator_cli.main(words) == 2
     assert "there is no ledger yet" in capsys.readouterr().err
+
+
+def test_what_the_auditors_tool_signs_is_shown_and_entered_as_it_is(hands: Hands) -> None:
+    from protocols.auditor.statement import statement
+    from protocols.verdict import Findings
+
+    book, auditor = hands.room.book, keys.Identity.generate()
+    findings = Findings("trial", book.size, book.root().hex(), checks=(), budgets=(), releases=0, numbers=0, forfeits=0)
+    paper = statement(findings, "ab" * 32, "cd" * 32, auditor, "kirchner")
+    assert paper["room"] == "trial"
+    hands.file.write_text(json.dumps(paper))
+    status, out, err = hands.party("beta", "show", hands.file)
+    assert (status, err) == (0, "")
+    assert "the verdict of kirchner" in out
+    status, _, err = hands.party("beta", "sign", hands.file, "--yes")
+    assert (status, "signed by its auditor alone" in err) == (1, True)
+    hands.file.write_text(json.dumps({**paper, "verdict": "violation"}))
+    status, _, err = hands.party("beta", "show", hands.file)
+    assert (status, "the audit signature of kirchner does not verify" in err) == (3, True)
+    hands.file.write_text(json.dumps(paper))
+    assert hands.enter().numbers == (1,)

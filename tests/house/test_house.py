@@ -83,8 +83,9 @@ def test_the_readme_is_short_and_its_links_lead_somewhere() -> None:
 
 def test_every_tool_command_in_the_readme_is_one() -> None:
     modules = {"party": "party_node", "coordinator": "coordinator", "audit": "protocols"}
-    text = "\n".join((ROOT / name).read_text() for name in ("README.md", "docs/rounds.md"))
-    commands = set(re.findall(r"sumroom-(party|coordinator|audit) ([a-z]+(?: check)?)", text))
+    text = "\n".join((ROOT / name).read_text() for name in ("README.md", "docs/rounds.md", "docs/changes.md"))
+    words = r"(?:change new |change )?[a-z]+(?:-key)?(?: check)?"
+    commands = set(re.findall(rf"sumroom-(party|coordinator|audit) ({words})", text))
     assert len(commands) >= 5
     for tool, words in sorted(commands):
         command = [sys.executable, "-m", modules[tool], *words.split(), "--help"]

@@ -15,9 +15,10 @@ from coordinator import entering
 from party_node import cli as party_cli
 from party_node.config import Config
 from party_node.node import Node
+from party_node.policy import consent_of
 from protocols import keys
 from protocols.change import Proposal
-from protocols.errors import Refused, RoundEnded
+from protocols.errors import Refused, RoundEnded, UsageError
 from protocols.ledger.changes import Grant
 from protocols.ledger.entries import build
 from protocols.ledger.statements import Audit, statement_body
@@ -158,7 +159,8 @@ def test_a_party_that_joins_cosigns_from_its_first_entry_on(room: Any, lab: Modu
     own = ["change", "sign", str(file), "--yes", "--key", str(home / "signing.pem")]
     assert party_cli.main([*own, "--room", str(room.base / "room.toml")]) == 0
     signed_by(room, file)
-    (home / "node.toml").write_text(lab.NODE_TOML.format(party="delta", accounts="accounts.db"))
+    settings = lab.NODE_TOML.format(party="delta", accounts="accounts.db")
+    (home / "node.toml").write_text("joined_later = true\n" + settings)
     (home / "consent.toml").write_text('default = "ask"\n')
     (home / "state").mkdir()
     room.nodes["delta"] = Node(Config.load(home / "node.toml"), room.clock)
@@ -167,6 +169,13 @@ def test_a_party_that_joins_cosigns_from_its_first_entry_on(room: Any, lab: Modu
     assert "\n— delta " in room.book.checkpoint(number + 1)
     assert len(room.run()) == 2  # a plan of the three, which the fourth cosigns too
     assert room.nodes["delta"].book.size == room.book.size
+    # Whoever joined can be named where a party says to whom its results may go.
+    rules = room.base / "alpha" / "consent.toml"
+    rules.write_text('[[deny]]\nrecipients = ["delta", "gamma"]\n')
+    assert consent_of(room.nodes["alpha"].config).deny[0].recipients == ["delta", "gamma"]
+    rules.write_text('[[deny]]\nrecipients = ["dleta"]\n')
+    with pytest.raises(UsageError, match="there is no 'dleta'"):
+        consent_of(room.nodes["alpha"].config)
 
 
 def test_a_party_that_leaves_has_cosigned_all_before_and_nothing_after(room: Any, lab: ModuleType) -> None:

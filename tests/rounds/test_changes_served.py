@@ -10,7 +10,7 @@ from types import ModuleType
 import pytest
 
 from protocols import keys, ledger_copy
-from tests.rounds.journey import COMPANIES, until
+from tests.rounds.journey import COMPANIES, tool, until
 from tests.rounds.test_serving import PATIENCE_S, Desk, Served
 
 pytestmark = pytest.mark.processes
@@ -69,3 +69,12 @@ def test_a_raised_cap_and_new_keys_reach_running_nodes_and_the_next_round(desk: 
     new = keys.Identity.from_pem((home / "keys" / "next.pem").read_bytes(), where="next")
     assert copy.accounts.members.parties["grocer"].texts() == new.public().texts()
     assert desk.verify("second").status == 0
+    # Without a coordinator that listens, the command listens itself.
+    desk.room.coordinator.send_signal(signal.SIGTERM)
+    desk.room.coordinator.wait(15)
+    more = place / "more.json"
+    assert desk.operator("change", "new", "grant", "--raise", "grocer:lifetime=0.3", "--out", more).status == 0
+    assert desk.party("grocer", "change", "sign", more, "--yes").status == 0
+    entered_here = tool("coordinator", "change", "enter", more, "--config", desk.room.config)
+    assert entered_here.returncode == 0, entered_here.stderr
+    assert f"{more}: entry " in entered_here.stdout
