@@ -11,7 +11,7 @@ import logging
 import math
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ from protocols import messages
 from protocols.errors import IntegrityError, Refused, UsageError
 from protocols.plan import Plan
 
-from . import delivery, rounds
+from . import afterwards, delivery, rounds
 from .config import Config
 from .conversation import Answer, Ask
 from .ledger import RoomLedger
@@ -64,6 +64,19 @@ def propose(grid: Grid, plan: Plan, wait_s: float) -> dict[str, str]:
 def end(grid: Grid, config: Config, plan: Plan, round_id: str) -> None:
     """Forfeit an open round whose deadline has passed; cosigned by those who are here."""
     rounds.end(plan, round_id, held_ledger(config), _asker(grid, _here(grid, sorted(config.room.parties), 0.0)))
+
+
+def refund(grid: Grid, config: Config, round_id: str, wait_s: float) -> bool:
+    """Have a forfeited round refunded by those that come within `wait_s`; whether it was not before."""
+    return afterwards.refund(
+        held_ledger(config), _asker(grid, _here(grid, sorted(config.room.parties), wait_s)), round_id
+    )
+
+
+def tend(grid: Grid, config: Config, only: Collection[str]) -> None:
+    """Have these parties state what they had sent by yesterday's end; cosigned by those who are here."""
+    ask = _asker(grid, _here(grid, sorted(config.room.parties), 0.0))
+    afterwards.tend(held_ledger(config), ask, only)
 
 
 def finish(grid: Grid, config: Config, wait_s: float) -> None:

@@ -1,4 +1,4 @@
-"""The operator's tool: `sumroom-coordinator serve | health | plan … | export`."""
+"""The operator's tool: `sumroom-coordinator serve | health | plan … | refund | export`."""
 
 from __future__ import annotations
 
@@ -11,12 +11,13 @@ import typer
 from protocols import terminal
 from protocols.errors import Refused
 
-from . import control, exports, plan_cli
+from . import control, exports, plan_cli, refund_cli
 from .config import Config
 from .plan_cli import ConfigOption, OutOption
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 app.add_typer(plan_cli.app, name="plan")
+app.command()(refund_cli.refund)
 
 
 @app.callback()

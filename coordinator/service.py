@@ -62,8 +62,10 @@ class _Tending:
 
 def carry_out(listening: Listening, asked: Answer, progress: Callable[[str], None]) -> dict[str, Any]:
     """Do one command of the operator. Raises UsageError for one that there is not."""
-    if asked["do"] not in ("propose", "launch"):
+    if asked["do"] not in ("propose", "launch", "refund"):
         raise UsageError("the coordinator knows no such command")
+    if asked["do"] == "refund":
+        return listening.refund(str(asked["round"]), _wait_of(asked))
     plan, wait_s = Plan.from_bytes(canonical(asked["plan"])), _wait_of(asked)
     if asked["do"] == "propose":
         return {"said": listening.propose(plan, wait_s)}

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import datetime as dt
 import logging
+import sqlite3
 from collections.abc import Callable
 from contextlib import ExitStack, closing
 from typing import Any
 
 from protocols import keys, messages
 from protocols import release as releases
-from protocols.encoding import canonical
+from protocols.encoding import canonical, digest
 from protocols.errors import IntegrityError, Refused, SumroomError, UsageError
 from protocols.ledger import proofs
 from protocols.ledger.entries import Reserve, approval_body, build, signed_body
@@ -23,7 +24,7 @@ from protocols.ledger.tree import leaf_hash
 from protocols.logbook import Logbook
 from protocols.plan import Plan
 
-from . import witness
+from . import egress, refunds, witness
 from .config import Config
 from .filter import Filter
 from .participation import Answered, Participation
@@ -54,6 +55,7 @@ class Node:
             self.requests = opened.enter_context(closing(open_requests(config)))
             witness.check_genesis(self.book, self.room)
             witness.settle(self.book, self.room, self.party, self.filter, self.now)
+            refunds.give_back(self.book.accounts, room=self.room.room, party=self.party, filter_=self.filter)
             self.steps = Participation(
                 room=self.room,
                 party=self.party,
@@ -75,7 +77,28 @@ class Node:
         return int(self.clock())
 
     def answer(self, request: messages.Request) -> Answered:
-        """Do what is asked, or say why not in public words. Never raises a SumroomError."""
+        """Do what is asked, or say why not in public words, and log what is about to be sent. Never raises a
+        SumroomError; where the log cannot be written, there is no answer.
+
+        The log's time is when the reply is due, and not when it was ready: that would tell how long computing took.
+        """
+        asked = self.now
+        answered = self._answered(request)
+        if answered.logged:
+            return answered
+        try:
+            self.store.add_egress(
+                answered.reply.type, digest(messages.encode(answered.reply)), asked + answered.after_s
+            )
+        except sqlite3.Error as exc:
+            if not answered.after_s:
+                raise
+            log.error("what is sent could not be logged: %s", type(exc).__name__)
+            refusal = messages.Refusal(code=_CODES[request.type], reason=messages.FAILED)
+            return Answered(refusal, after_s=answered.after_s)
+        return answered
+
+    def _answered(self, request: messages.Request) -> Answered:
         try:
             match request:
                 case messages.Propose():
@@ -85,6 +108,10 @@ class Node:
                 case messages.Cancel():
                     self.filter.let_go(self.room.room, request.round)
                     return Answered(messages.Cancelled(party=self.party, round=request.round))
+                case messages.Refund():
+                    return Answered(self._refund(request))
+                case messages.Egress():
+                    return Answered(self._state_egress(request))
                 case messages.Witness():
                     return Answered(self._cosign(request))
                 case messages.Prepare():
@@ -120,7 +147,24 @@ class Node:
             check_commit=self.steps.check_settled,
         )
         self.steps.forget_ended()
+        refunds.give_back(self.book.accounts, room=self.room.room, party=self.party, filter_=self.filter)
         return reply
+
+    def _refund(self, request: messages.Refund) -> messages.Refunded:
+        return refunds.sign(
+            request,
+            room=self.room.room,
+            party=self.party,
+            signing=self.signing,
+            book=self.book,
+            store=self.store,
+            filter_=self.filter,
+        )
+
+    def _state_egress(self, request: messages.Egress) -> messages.EgressStated:
+        return egress.state(
+            request.day, room=self.room.room, party=self.party, signing=self.signing, store=self.store, now=self.now
+        )
 
     # -- before a round ------------------------------------------------------------------------------------------------
 
@@ -302,6 +346,8 @@ _CODES: dict[str, messages.Code] = {
     "propose": "consent",
     "reserve": "budget",
     "cancel": "budget",
+    "refund": "budget",
+    "egress": "ledger",
     "witness": "ledger",
     "prepare": "round",
     "agree": "round",
