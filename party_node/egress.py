@@ -9,20 +9,24 @@ without a contradiction, whoever has the disk. The form of a record is in `docs/
 from __future__ import annotations
 
 import datetime as dt
+import sqlite3
 from collections.abc import Iterable
+from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from protocols import keys
 from protocols.encoding import canonical
-from protocols.errors import Refused
+from protocols.errors import Refused, UsageError
 from protocols.ledger.entries import build
 from protocols.ledger.statements import Egress, statement_body
 from protocols.ledger.tree import Tree, leaf_hash
 from protocols.messages import EgressStated
 from protocols.schema import day
 
+from .database import fault
 from .store import Store
 
 DAY_S = 86_400
@@ -43,6 +47,18 @@ def root(rows: Iterable[Row]) -> bytes:
     for row in rows:
         tree.append(leaf_hash(record(row)))
     return tree.root()
+
+
+def logged(state: Path) -> list[Row]:
+    """The whole log in a node's state folder, whether or not the node is running. Raises UsageError, IntegrityError."""
+    path = state / "node.db"
+    if not path.exists():
+        raise UsageError(f"there is no {path}: this node has sent nothing", "sumroom-party register makes it")
+    try:
+        with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as db:
+            return db.execute("SELECT number, at, kind, sha256 FROM egress ORDER BY number").fetchall()
+    except sqlite3.DatabaseError as exc:
+        raise fault(path, exc) from None
 
 
 def end_of(date: str) -> int:
