@@ -87,9 +87,8 @@ class Node:
         if answered.logged:
             return answered
         try:
-            self.store.add_egress(
-                answered.reply.type, digest(messages.encode(answered.reply)), asked + answered.after_s
-            )
+            kind, sha256 = answered.reply.type, digest(messages.encode(answered.reply))
+            self.store.add_egress(kind, sha256, asked + answered.after_s, durable=kind in _DURABLE)
         except sqlite3.Error as exc:
             if not answered.after_s:
                 raise
@@ -342,6 +341,8 @@ class Node:
         return dt.datetime.fromtimestamp(self.now, dt.UTC).date()
 
 
+# Replies before which the log of what was sent must be safe: those that depend on data, and what is stated of the log.
+_DURABLE = ("share", "unmasked", "egress-stated")
 _CODES: dict[str, messages.Code] = {
     "propose": "consent",
     "reserve": "budget",

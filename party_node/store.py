@@ -220,9 +220,19 @@ class Store:
 
     # -- what has left -------------------------------------------------------------------------------------------------
 
-    def add_egress(self, kind: str, sha256: str, at: int) -> None:
-        """Append what is about to be sent to the log of all that ever was. at: unix seconds."""
-        self._db.execute("INSERT INTO egress(at, kind, sha256) VALUES(?,?,?)", (at, kind, sha256))
+    def add_egress(self, kind: str, sha256: str, at: int, *, durable: bool) -> None:
+        """Append what is about to be sent to the log of all that ever was. at: unix seconds.
+
+        durable   when this returns, with everything before it. Otherwise it is in the file, where a killed process
+                  leaves it, and withstands a loss of power from this store's next durable write on (SQLite, WAL mode:
+                  a commit syncs the whole log of writes)
+        """
+        if not durable:
+            self._db.execute("PRAGMA synchronous = NORMAL")
+        try:
+            self._db.execute("INSERT INTO egress(at, kind, sha256) VALUES(?,?,?)", (at, kind, sha256))
+        finally:
+            self._db.execute("PRAGMA synchronous = FULL")
 
     def egress(self, before: int) -> list[tuple[int, int, str, str]]:
         """(number, at, kind, sha256) of every record up to the last one from before this second, oldest first."""

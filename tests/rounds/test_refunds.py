@@ -129,7 +129,7 @@ def test_either_file_alone_remembers_that_a_round_was_begun(room: Any, forgotten
 
 
 def test_a_share_that_left_a_node_which_forgot_it_is_not_refunded_by_the_others(room: Any, lab: Any) -> None:
-    """Alpha's whole disk is put back to before its drawing. It signs; beta and gamma, who agreed to its roster, do not."""
+    """Alpha's whole disk is put back to before its drawing. It signs; those who agreed to its roster do not."""
     room.stopped_at(messages.Prepare)
     older = keep(room, "alpha", "state", "accounts.db")
     (round_id,) = room.book.accounts.rounds
