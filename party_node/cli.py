@@ -1,4 +1,4 @@
-"""The data engineer's tool: `sumroom-party register | start | health | status | requests | change | keys | …`."""
+"""The data engineer's tool: `sumroom-party register | start | health | status | requests | change | export | …`."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ from protocols.plan import Plan
 
 from . import change_cli, exports, registration, requests_cli
 from .config import Config
+from .egress import logged, record
 from .filter import Filter
 from .health import Pulse, check_pulse
 from .policy import consent_of
@@ -180,6 +181,26 @@ def segments(
     finally:
         node.close()
     print(f"{done.customers:,} customers in {done.parquet} and {done.csv}")
+
+
+@app.command()
+def egress(
+    config: ConfigOption,
+    out: Annotated[Path | None, typer.Option(metavar="FILE", help="Where it goes; the terminal if left out.")] = None,
+) -> None:
+    """Write the log of all that this node has sent, as lines of JSON for an auditor. Works while the node runs.
+
+    The ledger has its length and Merkle root of each day: what is in it up to there cannot have been changed since.
+    """
+    lines = b"".join(record(row) + b"\n" for row in logged(Config.load(config).path("state")))
+    if out is None:
+        sys.stdout.write(lines.decode())
+        return
+    try:
+        out.write_bytes(lines)
+    except OSError as exc:
+        raise UsageError(f"cannot write {out}: {exc.strerror}") from None
+    print(f"{len(lines.splitlines()):,} records in {out}")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
