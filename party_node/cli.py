@@ -20,10 +20,10 @@ from rich.table import Table
 from protocols import ledger_copy, terminal
 from protocols.accuracy import epsilon
 from protocols.budget import decimal
-from protocols.errors import UsageError
+from protocols.errors import IntegrityError, UsageError
 from protocols.plan import Plan
 
-from . import change_cli, registration, requests_cli
+from . import change_cli, exports, registration, requests_cli
 from .config import Config
 from .filter import Filter
 from .health import Pulse, check_pulse
@@ -121,6 +121,19 @@ def start(
 def health(config: ConfigOption) -> None:
     """Whether the node runs and is connected: exit status 0, or 1 with the reason."""
     print(check_pulse(Config.load(config).path("state"), time.time()))
+
+
+@app.command()
+def export(
+    config: ConfigOption,
+    out: Annotated[Path, typer.Option(help="A folder for room.tar and policy.txt.")],
+) -> None:
+    """Write the bundle for an auditor from this party's own copy of the ledger, with the releases that it got."""
+    findings = exports.write(Config.load(config), out)
+    verdict = f"{len(findings.violations)} violations" if findings.violations else "clean"
+    print(f"{findings.entries} entries, {findings.releases} releases; ledger {verdict}; written to {out}")
+    if findings.violations:
+        raise IntegrityError("the ledger does not audit clean", f"sumroom-audit verify {out / 'room.tar'} names where")
 
 
 @app.command()
