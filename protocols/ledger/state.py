@@ -122,7 +122,7 @@ class State:
         return self.members_at(self._size)
 
     def members_at(self, size: int) -> Members:
-        """Who was in the room after `size` entries; now, where there are not so many. Raises Refused for 0."""
+        """Who was in the room after the first `size` entries; now, where there are fewer. Raises Refused for 0."""
         starts = list(self._epochs)
         at = bisect.bisect_right(starts, size)
         if at == 0:

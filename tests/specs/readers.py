@@ -74,6 +74,17 @@ def read_entry(name: str, data: bytes) -> None:
     accounts.apply(entry)
 
 
+def read_change(name: str, data: bytes) -> None:
+    """As an entry, after those before it of a room with keys of both kinds, or with Ed25519 keys at first."""
+    entry = entries.decode(data)
+    assert entries.encode(entry) == data
+    accounts = Accounts()
+    series = "ledger-changes/good-plain-" if "-plain" in name else "ledger-changes/good-[0-9]"
+    for before in sorted(VECTORS.glob(f"{series}*"))[: entry.seq]:
+        accounts.apply(entries.decode(before.read_bytes()))
+    accounts.apply(entry)
+
+
 def read_checkpoint(name: str, data: bytes) -> None:
     text = data.decode()
     if "key-" in name and "of-another" not in name:
@@ -294,6 +305,7 @@ def _computed(
 
 READ: dict[str, Callable[[str, bytes], None]] = {
     "ledger-entry": read_entry,
+    "ledger-changes": read_change,
     "checkpoint": read_checkpoint,
     "tlog-proof": read_proof,
     "bundle": read_bundle,

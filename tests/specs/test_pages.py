@@ -11,7 +11,7 @@ import pytest
 from protocols import bundle, masking, messages, plan, release, schema
 from protocols.carrier import frames, rpc, seal
 from protocols.carrier import room_pb2 as pb
-from protocols.ledger import entries, notes, tlog_proof
+from protocols.ledger import changes, entries, notes, statements, tlog_proof
 from protocols.questions import rfm
 from protocols.questions.segments import plan as segments
 from tests.specs.readers import VECTORS, golden
@@ -23,6 +23,11 @@ MODELS: dict[str, dict[str, Any]] = {
         **{kind.__name__: kind for kind in (entries.Genesis, entries.Dataset, entries.Plan, entries.Reserve)},
         **{kind.__name__: kind for kind in (entries.Commit, entries.Forfeit, entries.Step, entries.Mechanism)},
         **{kind.__name__: kind for kind in (entries.Caps, entries.Key, schema.Block)},
+    },
+    "ledger-changes": {
+        **{kind.__name__: kind for kind in (changes.KeyChange, changes.PartyChange, changes.Grant)},
+        **{kind.__name__: kind for kind in (statements.Refund, statements.Reuse, statements.Deny)},
+        **{kind.__name__: kind for kind in (statements.Egress, statements.Audit)},
     },
     "checkpoint": {"Checkpoint": notes.Checkpoint},
     "tlog-proof": {"Proof": tlog_proof.Proof},

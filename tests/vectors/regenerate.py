@@ -3,8 +3,8 @@
 With `--check` nothing is written: it ends with 1 and names the files that are not what the code writes. Keys come from
 fixed seeds, salts and times are fixed, and no noise is drawn: the numbers are made up. `good-*` is what the product
 writes; each `bad-*` is wrong in the one way that its name says. One module a format: `ledgers.py` (entry, bundle),
-`checkpoints.py` (checkpoint, tlog-proof), `releases.py`, `plans.py`, `questions.py` and `misread.py`, `shares.py`,
-`recoveries.py`, `headers.py`.
+`changes.py` (ledger changes), `checkpoints.py` (checkpoint, tlog-proof), `releases.py`, `plans.py`, `questions.py` and
+`misread.py`, `shares.py`, `recoveries.py`, `headers.py`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,18 @@ if __name__ == "__main__":
     sys.path.insert(0, str(HERE.parents[1]))
 
 from protocols import bundle
-from tests.vectors import checkpoints, headers, ledgers, misread, plans, questions, recoveries, releases, shares
+from tests.vectors import (
+    changes,
+    checkpoints,
+    headers,
+    ledgers,
+    misread,
+    plans,
+    questions,
+    recoveries,
+    releases,
+    shares,
+)
 from tests.vectors.rooms import BOTH, ROOM, asked, of_five, whole
 from tests.vectors.spoiled import Files
 
@@ -34,6 +45,7 @@ def vectors() -> Files:
             **ledgers.entry_vectors_of_five(five),
             **checkpoints.genesis_vectors(both),
         },
+        "ledger-changes": changes.change_vectors(),
         "checkpoint": checkpoints.checkpoint_vectors(members, both),
         "tlog-proof": checkpoints.proof_vectors(both),
         "bundle": {**ledgers.bundle_vectors(members, segments, five), "good-both.tar": bundle.pack(both)},
