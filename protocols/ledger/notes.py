@@ -177,16 +177,18 @@ def open_note(
     """
     # (0) the three lines and the signature lines
     checkpoint, lines = split(note)
+    if not log:
+        raise IntegrityError("the ledger has no key in force that could have signed this checkpoint")
     origin = log[0].name
     if checkpoint.origin != origin:
         raise IntegrityError(f"a checkpoint of {checkpoint.origin!r}, not of {origin!r}")
     # (1) every line, against the key of its name and id
-    known = {(key.name, key.key_id): key for key in (*log, *witnesses)}
-    times = _verify_lines(checkpoint, known, lines)
-    # (2) with all keys, at one time
     keys: dict[str, list[VerifierKey]] = {}
-    for key in known.values():
+    for key in (*log, *witnesses):
         keys.setdefault(key.name, []).append(key)
+    known = {(name, key.key_id): key for name, own in keys.items() for key in own}
+    times = _verify_lines(checkpoint, known, lines)
+    # (2) with all keys, at one time (two keys of one name whose ids were made to collide can never both have signed)
     signed = {name: _one_time(name, keys[name], stated) for name, stated in times.items()}
     # (3) the ledger's own among them
     if origin not in signed:
@@ -210,6 +212,8 @@ def verify_cosignature(checkpoint: Checkpoint, witness: Sequence[VerifierKey], l
 
     Raises IntegrityError unless each of these keys has signed this checkpoint, at one time, and there is nothing else.
     """
+    if not witness:
+        raise IntegrityError("a cosignature by nobody: there is no key in force")
     known = {(key.name, key.key_id): key for key in witness if key.kind != LOG}
     name, found = witness[0].name, _LINE.findall(lines)
     if any(_parse_line(line)[:2] not in known for line in found):

@@ -7,9 +7,8 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from protocols import keys
-
 from . import builder, naive
+from .changes import CHANGES, STATEMENTS, Changes, KeyRing
 
 KINDS = ("reserve", "commit", "reserve", "commit", "forfeit", "dataset", "plan", "genesis")
 ROUNDS = [builder.hex16(f"round {number}") for number in range(12)]
@@ -24,18 +23,31 @@ SPOIL = st.sampled_from([0, 0, 0, 0, 1])
 class Drafts:
     """`draw`: of hypothesis. `now`: the coordinator's clock."""
 
-    def __init__(self, room: builder.Room, history: list[Body], now: int, draw: Callable[[Any], Any]) -> None:
-        self.room, self.history, self.draw = room, history, draw
+    def __init__(
+        self, room: builder.Room, history: list[Body], now: int, draw: Callable[[Any], Any], ring: KeyRing | None = None
+    ) -> None:
+        self.room, self.history, self.draw, self.ring = room, history, draw, ring or KeyRing()
         self.time = max(now, history[-1]["time"] if history else 0)
 
     def make(self, kind: str) -> Body:
         if not self.history and self.draw(SPOIL) == 0:
             kind = "genesis"
+        if kind in (*CHANGES, *STATEMENTS) and naive.members(self.history):
+            return self._changed(kind)
+        kind = kind if hasattr(self, f"_{kind}") else "forfeit"
         body = getattr(self, f"_{kind}")()
         body = {**body, "seq": len(self.history), "time": self.time}
         if self.draw(SPOIL):
             body = self._signed(self._spoiled(body), self.draw(st.booleans()))
         return body
+
+    def _changed(self, kind: str) -> Body:
+        changes = Changes(self.ring, self.history, self.time, self.one)
+        body = {**changes.make(kind), "seq": len(self.history), "time": self.time}
+        if self.draw(SPOIL):
+            anywhere = [{"seq": body["seq"] + 1}, {"time": body["time"] - 1}, {"more": 1}]
+            body = {**body, **self.one(*anywhere, *changes.spoiled(body) * 3)}
+        return changes.signed(body)
 
     def one(self, *choices: Any) -> Any:
         return choices[self.draw(st.integers(0, len(choices) - 1))]  # an index: failures are shown in a line
@@ -69,7 +81,8 @@ class Drafts:
         plan = self.one(*plans) if plans else {"plan": PLANS[0], "parties": list(builder.PARTIES)}
         taken = {entry["round"] for entry in naive.of_type(self.history, "reserve")}
         free = [round_id for round_id in ROUNDS if round_id not in taken] or ROUNDS
-        blocks = self.one(["q1"], ["q1", "q2"], ["q2"], ["q3"], ["q3", "q1"])
+        known = sorted(naive.blocks(self.history)) if self.history else ["q1"]
+        blocks = self.one(["q1"], ["q1", "q2"], ["q2"], ["q1"], ["q2", "q1"], ["q3"], known[:1])
         everyone = plan["parties"]
         adders = self.one(everyone, everyone, everyone[:-1] or everyone, everyone[1:] or everyone)
         steps = [self._step(at, adders, free[0]) for at in range(self.one(1, 1, 2, 3))]
@@ -138,9 +151,13 @@ class Drafts:
         """With the signatures that its type needs, of the right parties or of others."""
         spare = dict(zip(builder.PARTIES, builder.PARTIES[1:] + builder.PARTIES[:1], strict=True))
 
+        inside = naive.members(self.history).get("parties", {})
+
         def by(party: str, purpose: str, words: Body) -> str:
             known = party if party in spare else "alpha"
-            return keys.sign(builder.key(known if rightly else spare[known]), purpose, words)
+            member = inside.get(party) if rightly else inside.get(spare[known])
+            label = known if rightly else spare[known]
+            return self.ring.sign((member or self.ring.make(label))["key"], purpose, words)
 
         if body["type"] == "dataset@v1":
             words = {**naive.without(body, "seq", "time", "signature"), "room": builder.ROOM}

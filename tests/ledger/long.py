@@ -1,4 +1,5 @@
-"""The state machine of `machine.py` for a long time: `make long-ledger`, 50,000 steps; STEPS=1000 for fewer.
+"""The machines of `machine.py` and `members_machine.py` for a long time: `make long-ledger`, 50,000 steps of the first
+and 10,000 of the second; STEPS=1000 for fewer.
 
 Two processes, each with its own random runs of 60 steps. Exit status 1 at the first difference between the product and
 the model, whose run is printed.
@@ -18,6 +19,7 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 
 from .machine import Ledgers
+from .members_machine import Room
 
 STEPS = 50_000
 RUNS = settings(
@@ -33,13 +35,14 @@ RUNS = settings(
 def work(steps: int) -> tuple[int, dict[str, int], str]:
     """At least so many steps; how many, what happened how often, and what went wrong."""
     logging.disable(logging.WARNING)
-    Ledgers.steps, fault = 0, ""
-    while Ledgers.steps < steps and not fault:
-        try:
-            run_state_machine_as_test(Ledgers, settings=RUNS)
-        except Exception as exc:  # noqa: BLE001 - a traceback where an error in words was due is a difference too
-            fault = "".join(traceback.format_exception(exc)[-40:])
-    return Ledgers.steps, Ledgers.seen, fault
+    fault = ""
+    for machine, wanted in ((Room, steps // 5), (Ledgers, steps)):
+        while machine.steps < wanted and not fault:
+            try:
+                run_state_machine_as_test(machine, settings=RUNS)
+            except Exception as exc:  # noqa: BLE001 - a traceback where an error in words was due is a difference too
+                fault = "".join(traceback.format_exception(exc)[-40:])
+    return Ledgers.steps + Room.steps, {**Ledgers.seen, **Room.seen}, fault
 
 
 def main() -> int:

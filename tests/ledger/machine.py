@@ -21,6 +21,7 @@ from protocols.logbook import Logbook
 from protocols.messages import Behind, Cosigned, Witness
 
 from . import builder, forge, naive, shapes, witnesses
+from .changes import STATEMENTS, KeyRing
 from .drafts import KINDS, Drafts
 from .witnesses import Alone
 
@@ -40,7 +41,7 @@ class Ledgers(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.folder = Path(tempfile.mkdtemp(prefix="ledgers-"))
-        self.room = builder.Room()
+        self.room, self.ring = builder.Room(), KeyRing()
         self.now = builder.START
         self.path = self.folder / "coordinator.db"
         self.book = Logbook(self.path)
@@ -93,6 +94,11 @@ class Ledgers(RuleBasedStateMachine):
         """What there is most of."""
         self._append(self._drafts(data, [kind]), f"write {kind}")
 
+    @rule(kind=st.sampled_from(STATEMENTS), data=st.data())
+    def state(self, kind: str, data: st.DataObject) -> None:
+        """Raised caps, refunds, and what only says that something happened."""
+        self._append(self._drafts(data, [kind]), f"write {kind}")
+
     @rule(kinds=st.lists(st.sampled_from(KINDS), min_size=2, max_size=3), data=st.data())
     def write_several(self, kinds: list[str], data: st.DataObject) -> None:
         """All in one transaction, or none."""
@@ -102,7 +108,7 @@ class Ledgers(RuleBasedStateMachine):
         """The bytes of entries, each made for the history that there is if those before it are taken."""
         history, made = self.values, list[bytes]()
         for kind in kinds:
-            body = Drafts(self.room, history, self.now, data.draw).make(kind)
+            body = Drafts(self.room, history, self.now, data.draw, self.ring).make(kind)
             if body["type"] == "reserve@v1":
                 for party in data.draw(st.sampled_from([builder.PARTIES] * 3 + [builder.PARTIES[:2], ()])):
                     if party in body["charge"]:
@@ -125,7 +131,7 @@ class Ledgers(RuleBasedStateMachine):
             first = self.book.append([decode(body) for body in bodies])
         except SumroomError as exc:
             self._agree(expected is not None, f"refused without a reason: {exc.message}: {bodies!r}")
-            self.note(f"{what}: refused")
+            self.note(f"{what}: refused, {expected}")
         else:
             assert expected is None, f"taken in spite of {expected}: {bodies!r}"
             assert first == len(self.history)
@@ -180,7 +186,7 @@ class Ledgers(RuleBasedStateMachine):
         shared = witness.history[: max(0, len(witness.history) - back)]
         entries, history = list[bytes](), [parse(body) for body in shared]
         for kind in kinds:
-            body = Drafts(self.room, history, self.now, data.draw).make(kind)
+            body = Drafts(self.room, history, self.now, data.draw, self.ring).make(kind)
             entries.append(naive.spelled(body))
             history += [] if shapes.fault(body) else [body]
         self._deliver(forge.growth(shared, entries), party, keep=False)

@@ -260,3 +260,23 @@ def test_the_room_of_64_fits_into_a_note() -> None:
     keys = [key for n in range(64) for key in notes.cosigner_keys(f"p{n:02d}", both(n + 10).public())]
     note = notes.assemble(CHECKPOINT, LOG_LINES, lines)
     assert len(open_note(note, LOG_BOTH, keys)[1]) == 65
+
+
+def test_without_a_key_in_force_nothing_is_signed() -> None:
+    with pytest.raises(IntegrityError, match="no key in force"):
+        open_note(NOTE, ())
+    with pytest.raises(IntegrityError, match="no key in force"):
+        notes.verify_cosignature(CHECKPOINT, (), ALPHA)
+
+
+def test_keys_of_one_name_whose_ids_collide_are_not_believed_by_one_signature(monkeypatch: pytest.MonkeyPatch) -> None:
+    """32 bits of an id are found to match by trying: whoever makes such a pair of keys has no signature at all."""
+    twins = tuple(replace(key) for key in ALPHA_BOTH)
+    for key in twins:
+        monkeypatch.setitem(vars(key), "key_id", b"same")
+    short, long = lines_of(ALPHA_LINES)
+    for line in (short, long):
+        payload = b"same" + payload_of(line)[4:]
+        note = notes.assemble(CHECKPOINT, LOG_LINES, [f"— alpha {base64.b64encode(payload).decode()}\n"])
+        with pytest.raises(IntegrityError):
+            open_note(note, LOG_BOTH, twins)

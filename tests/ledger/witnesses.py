@@ -66,7 +66,8 @@ def check_accounts(accounts: Accounts, history: list[naive.Entry]) -> None:
         return
     assert accounts.time == history[-1]["time"]
     found = {at: (balance.cap, balance.spent) for at, balance in accounts.balances().items()}
-    assert found == naive.spent(history, history[0])
+    expected = naive.spent(history)
+    assert {at: one for at, one in found.items() if at in expected} == expected
     for entry in naive.of_type(history, "reserve"):
         is_open = accounts.rounds[entry["round"]].state == "open"
         assert is_open == naive.is_open(history, entry["round"])

@@ -84,7 +84,7 @@ def run_tests(tests: Sequence[str]) -> int:
             settings.load_profile("brief")
 
     with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
-        options = ["-x", "-q", "-p", "no:cacheprovider", "--tb=no", "--no-header"]
+        options = ["-x", "-q", "-o", "filterwarnings=", "-p", "no:cacheprovider", "--tb=no", "--no-header"]
         return int(pytest.main([*options, *tests], plugins=[Brief()]))
 
 
@@ -103,8 +103,10 @@ def attempt(mutant: Mutant | None, tests: Sequence[str]) -> int:
             found = run_tests(tests)
             # 1: a test failed; 2: a module could not be loaded, which every test would see
             status = {0: SURVIVED, 1: KILLED, 2: KILLED}.get(found, BROKEN)
-        except BaseException:  # noqa: BLE001 - whatever a mutant does, the parent goes on
+        except BaseException as exc:  # noqa: BLE001 - whatever a mutant does, the parent goes on
             status = KILLED
+            if mutant is None:
+                print(repr(exc), file=sys.__stderr__)
         finally:
             os._exit(status)
     _, ended = os.waitpid(child, 0)

@@ -1,0 +1,700 @@
+#!/usr/bin/env python3
+"""Check a room's bundle, offline: python verify.py room.tar --policy policy.txt [--json]
+
+One file of at most 600 lines that needs the standard library and `cryptography` only, and nothing of the project that
+made the bundle: written from its pages `specs/*.md` alone, so that two programs must agree. "Ledger entry 11" is rule 11
+of that page. policy.txt (C2SP tlog-policy) names the keys that you trust: have them from the parties, not from whoever
+gave you the bundle. Exit status: 0 clean, 1 a violation, 2 cannot decide. What it does not check it says.
+"""
+# fmt: off
+import argparse
+import base64
+import hashlib
+import json
+import re
+import sys
+import unicodedata
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable, Sequence
+from datetime import UTC, date, datetime
+from functools import partial
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+Entry, Shape, MOST = dict[str, Any], Callable[[Any], bool], 2**53 - 1
+
+class Violation(Exception):
+    """A rule is broken."""
+class Undecided(Exception):
+    """There is too little here to say yes or no."""
+def need(held: bool, otherwise: str) -> None:
+    if not held:
+        raise Violation(otherwise)
+
+# == Bytes =============================================================================================================
+
+def sha256(data: bytes) -> bytes:
+    return hashlib.sha256(data).digest()
+def canonical(value: Any) -> bytes:
+    """RFC 8785 for values without floats: names are sorted by their UTF-16 code units."""
+    def ordered(part: Any) -> Any:
+        if isinstance(part, dict):
+            return {name: ordered(part[name]) for name in sorted(part, key=lambda name: name.encode("utf-16-be"))}
+        return [ordered(one) for one in part] if isinstance(part, list) else part
+    return json.dumps(ordered(value), ensure_ascii=False, separators=(",", ":")).encode()
+def parse(data: bytes) -> Any:
+    """The value of which `data` is the one spelling (ledger entry 1 and 2)."""
+    def integer(text: str) -> int:
+        if -MOST <= (number := int(text)) <= MOST:
+            return number
+        raise ValueError
+    try:  # what is no integer goes through `integer` too, and is none; a UnicodeError is a ValueError
+        value = json.loads(data.decode(), parse_int=integer, parse_float=integer, parse_constant=integer)
+        same = canonical(value) == data
+    except (ValueError, RecursionError):
+        raise Violation("not JSON with integers only") from None
+    need(same, "not in the canonical form of RFC 8785")
+    return value
+def unbase64(text: str) -> bytes:
+    """The bytes of which `text` is the one spelling."""
+    try:
+        raw = base64.b64decode(text, validate=True)
+    except ValueError:
+        raw = b"?"
+    need(base64.b64encode(raw).decode() == text, "not Base64, or with stray bits")
+    return raw
+def check_signed(second: bool, key: bytes, signature: bytes, message: bytes, what: str) -> None:
+    """By Ed25519 (RFC 8032) or, `second`, ML-DSA-44 (FIPS 204)."""
+    try:
+        if second:
+            from cryptography.hazmat.primitives.asymmetric.mldsa import MLDSA44PublicKey
+            MLDSA44PublicKey.from_public_bytes(key).verify(signature, message)
+        else:
+            Ed25519PublicKey.from_public_bytes(key).verify(signature, message)
+    except ImportError:
+        raise Undecided("this room has ML-DSA-44 keys: install a newer cryptography") from None
+    except (InvalidSignature, ValueError):
+        raise Violation(f"{what} does not verify") from None
+
+# == Archive (bundle 7 to 16) ==========================================================================================
+
+def header(name: str, size: int) -> bytes:
+    raw = name.encode("latin-1").ljust(100, b"\0") + b"0000644\0" + b"0000000\0" * 2 + b"%011o\0" % size + b"0" * 11
+    raw = (raw + b"\0" + b" " * 8 + b"0").ljust(257, b"\0") + b"ustar\x0000"
+    return (raw[:148] + b"%06o\0 " % sum(raw) + raw[156:]).ljust(512, b"\0")
+def unpack(data: bytes) -> dict[str, bytes]:
+    """name → content. Undecided where it is no whole archive, a violation where it is not spelled as it must be."""
+    if len(data) > 1 << 30 or data[257:265] != b"ustar\x0000":
+        raise Undecided("this is no POSIX archive, or one of more than 1 GiB")
+    members, at, before = dict[str, bytes](), 0, ""
+    while data[at : at + 1] not in (b"\0", b""):
+        head = data[at : at + 512]
+        name, size = head[:100].rstrip(b"\0").decode("latin-1"), 0
+        if len(head) == 512:
+            need(re.fullmatch(rb"[0-7]{11}\0", head[124:136]) is not None, f"the header of {name[:60]!r} has no size")
+            size = int(head[124:135], 8)
+            need(head == header(name, size), f"the header of {name[:60]!r} is not the one of its name and size")
+        begin, end = at + 512, at + 512 + -(-size // 512) * 512
+        if end > len(data):
+            raise Undecided(f"the archive ends within {name[:60]!r}")
+        need(name > before, f"{name[:60]!r} is out of order, or there twice")
+        need(not any(data[begin + size : end]), f"{name[:60]!r} is not followed by zeros")
+        members[name], at, before = data[begin : begin + size], end, name
+    if len(data) < at + 1024:
+        raise Undecided("the archive's end is missing")
+    need(len(data) == -(-(at + 1024) // 10_240) * 10_240 and not any(data[at:]), "something after the archive's end")
+    need(len(members) <= 500_000, "more than 500,000 members")
+    return members
+
+# == Merkle tree (RFC 6962 section 2.1, RFC 9162 section 2.1.3.2) ======================================================
+
+class Tree:
+    """The root of each size in turn: the complete subtrees along the right edge are enough."""
+    def __init__(self) -> None:
+        self.edge = list[tuple[int, bytes]]()
+    def add(self, entry: bytes) -> bytes:
+        """The root with this entry."""
+        height, node = 0, sha256(b"\0" + entry)
+        while self.edge and self.edge[-1][0] == height:
+            node, height = sha256(b"\1" + self.edge.pop()[1] + node), height + 1
+        self.edge.append((height, node))
+        for _, left in reversed(self.edge[:-1]):
+            node = sha256(b"\1" + left + node)
+        return node
+def leads_to(entry: bytes, at: int, size: int, path: Sequence[bytes], root: bytes) -> bool:
+    node, last, fits = sha256(b"\0" + entry), size - 1, at < size
+    for other in path:
+        fits = fits and last > 0 and len(other) == 32
+        if at % 2 or at == last:
+            node = sha256(b"\1" + other + node)
+            while at and at % 2 == 0:
+                at, last = at // 2, last // 2
+        else:
+            node = sha256(b"\1" + node + other)
+        at, last = at // 2, last // 2
+    return fits and last == 0 and node == root
+
+# == The tables of the pages ===========================================================================================
+
+def holds(rule: Shape) -> Shape:
+    """The rule, which does not hold either where it cannot be asked."""
+    def fits(value: Any) -> bool:
+        try:
+            return rule(value)
+        except (Violation, ValueError, TypeError):
+            return False
+    return fits
+def text(pattern: str) -> Shape:
+    return holds(lambda value: re.fullmatch(pattern, value) is not None)
+def whole(least: int) -> Shape:
+    return lambda value: type(value) is int and least <= value <= MOST
+def listed(item: Shape, least: int, most: int) -> Shape:
+    return lambda value: isinstance(value, list) and least <= len(value) <= most and all(map(item, value))
+def distinct(item: Shape, least: int, most: int) -> Shape:
+    return lambda value: listed(item, least, most)(value) and len({canonical(one) for one in value}) == len(value)
+def ascending(least: int) -> Shape:
+    return lambda value: listed(NAME, least, 64)(value) and value == sorted(set(value))
+def mapped(item: Shape, least: int = 0, most: int = MOST, *, name: Shape | None = None) -> Shape:
+    return lambda value: (isinstance(value, dict) and least <= len(value) <= most
+                          and all((name or NAME)(at) and item(one) for at, one in value.items()))
+def base64_of(size: int | None = None) -> Shape:
+    return holds(lambda value: len(value) <= 8192 and size in (None, len(unbase64(value))))
+def key_name(value: Any) -> bool:
+    """Checkpoint 4."""
+    return isinstance(value, str) and 1 <= len(value.encode()) <= 255 and not any(
+        c.isspace() or c == "+" or unicodedata.category(c).startswith("C") for c in value)
+def record(fields: str) -> Shape:
+    """A map of exactly the fields of a table: `name:Type`, with `?` where it may be left out, `name=a|b` for words."""
+    shapes, may = dict[str, Shape](), set[str]()
+    for field in fields.split():
+        at, between, kind = re.split("([:=])", field, maxsplit=1)
+        words = "|".join(map(re.escape, kind.split("|")))
+        shapes[at.rstrip("?")] = TYPES[kind] if between == ":" else text(words)
+        may |= {at[:-1]} if at.endswith("?") else set()
+    return lambda value: (isinstance(value, dict) and set(shapes) - may <= set(value) <= set(shapes)
+                          and all(shapes[at](one) for at, one in value.items()))
+
+NAME, COUNT, POSITIVE, BASE64 = text("[a-z][a-z0-9_-]{0,39}"), whole(0), whole(1), base64_of()
+HEX16, DIGEST, KEY = text("[0-9a-f]{32}"), text("[0-9a-f]{64}"), base64_of(32)
+POINTER = text(r"(?=[\s\S]{1,400}\Z)(/([^~/]|~[01])*)+")
+TYPES: dict[str, Shape] = {
+    "Name": NAME, "Hex16": HEX16, "Digest": DIGEST, "Count": COUNT, "Positive": POSITIVE, "Base64": BASE64, "Key32": KEY,
+    "Decimal": text(r"(0|[1-9][0-9]{0,24})(\.[0-9]{0,5}[1-9])?"), "Object": lambda value: isinstance(value, dict),
+    "Date": holds(lambda value: date.fromisoformat(value).isoformat() == value), "KeyName": key_name,
+    "Key1312": base64_of(1312), "Names": distinct(NAME, 1, MOST), "Parties": ascending(1), "NoParties": ascending(0),
+    "Hashes": listed(KEY, 0, MOST), "Pointers": distinct(POINTER, 0, 100_000), "Integers": listed(whole(-MOST), 1, MOST),
+    "Nano": mapped(COUNT), "Charge": mapped(mapped(COUNT)), "Raised": mapped(POSITIVE), "Versions": mapped(HEX16),
+    "Caps": mapped(mapped(POSITIVE, 1), 1), "Signed": mapped(BASE64), "Others": mapped(BASE64, 0, 65, name=key_name)}
+TYPES |= {
+    "Key1": record("key:Key32"), "Key2": record("key:Key32 ml_dsa_44:Key1312"), "Block": record("first:Date last:Date"),
+    "Limits": record("record:Charge person:Nano lifetime_record:Nano lifetime_person:Count"),
+    "Own": record("old?:Base64 new?:Base64 new_ml_dsa_44?:Base64"), "Proof": record("size:Positive path:Hashes"),
+    "Mechanism": record("name=discrete_gaussian sensitivity_sq:Positive variance:Decimal slots:Positive adders:Parties "
+                        "quorum:Positive collusion:Count")}
+TYPES |= {
+    "Members1": mapped(TYPES["Key1"], 1, 64), "Members2": mapped(TYPES["Key2"], 1, 64), "Blocks": mapped(TYPES["Block"]),
+    "Steps": distinct(record("step:Name nonce:Hex16 mechanism:Mechanism charge:Positive"), 1, 1000)}
+GENESIS = ("room:Name origin:KeyName unit=person×party×block accountant=zcdp blocks:Blocks caps:Limits "
+           "cosign_quorum:Positive")
+ENTRIES = {kind: record(f"seq:Count time:Count type={kind} {fields}") for kind, fields in {
+    "genesis@v1": f"{GENESIS} coordinator:Key1 parties:Members1",
+    "genesis@v2": f"{GENESIS} coordinator:Key2 parties:Members2",
+    "key@v1": "action=add|rotate|revoke member:KeyName key:Key32 ml_dsa_44?:Key1312 own:Own others:Others",
+    "party@v1": "action=join|leave party:Name key:Key32 ml_dsa_44?:Key1312 caps:Raised cosign_quorum:Positive own:Own "
+                "others:Others",
+    "grant@v1": "blocks:Blocks caps:Caps signatures:Signed",
+    "dataset@v1": "party:Name version:Hex16 blocks:Names commitment:Digest schema_digest:Digest people_cap:Positive "
+                  "signature:Base64",
+    "plan@v1": "plan:Digest parties:Parties approvals:Signed",
+    "reserve@v1": "round:Hex16 plan:Digest steps:Steps blocks:Names charge:Charge datasets:Versions expires:Count "
+                  "holds:Signed",
+    "commit@v1": "round:Hex16 step:Name digest:Digest recipients:Names numbers:Pointers survivors:Parties",
+    "forfeit@v1": "round:Hex16 reason=party-unavailable|deadline|refused|coordinator-restart|integrity",
+    "refund@v1": "round:Hex16 signatures:Signed",
+    "reuse@v1": "round:Hex16 plan:Digest datasets:Versions",
+    "deny@v1": "plan:Digest reason=not-approved|not-held|over-cap parties:NoParties",
+    "egress@v1": "party:Name day:Date size:Count root:Digest signature:Base64",
+    "audit@v1": "auditor:Name key:Key32 size:Positive root:Digest bundle:Digest policy:Digest verdict=clean|violation "
+                "signature:Base64"}.items()}
+RELEASE = record("body:Object signature:Base64 entry:Count proof:Proof")
+BODY = record("type=release@v1 room:Name plan:Digest round:Hex16 step:Name nonce:Hex16 recipients:Names survivors:Names "
+              "mechanism:Mechanism charge_record:Positive charge_person:Positive noised:Integers answer:Object "
+              "state?:Object salt:Digest")
+def read_entry(data: bytes) -> Entry:
+    value = parse(data)
+    need(len(data) <= 1 << 20 and isinstance(value, dict), "too long, or no map")
+    need(value.get("type") in list(ENTRIES), "of no known type")
+    need(ENTRIES[value["type"]](value), f"not what the page says of {value['type']}")
+    return dict(value)
+
+# == Who is in force, and the checkpoints that they sign ===============================================================
+
+Member = dict[str, str]  # `key` and, where it has one, `ml_dsa_44`, in Base64; empty while its keys are revoked
+VKey = tuple[str, int, bytes]  # name, kind, public key
+LENGTH = {1: 64, 4: 8 + 64, 6: 8 + 2420}  # kind → bytes of a signature, with its time
+def key_id(key: VKey) -> bytes:
+    return sha256(key[0].encode() + b"\n" + bytes([key[1]]) + key[2])[:4]
+def vkey_text(key: VKey) -> str:
+    return f"{key[0]}+{key_id(key).hex()}+{base64.b64encode(bytes([key[1]]) + key[2]).decode()}"
+
+class Members(NamedTuple):
+    """Who is in the room from one size of the ledger on."""
+    origin: str
+    coordinator: Member
+    parties: dict[str, Member]
+    quorum: int
+    def in_force(self) -> dict[str, Member]:
+        return {party: member for party, member in self.parties.items() if member}
+    def vkeys(self) -> set[VKey]:
+        """Of the log (kinds 1 and 6, under the origin) and of the cosigners (4 and 6)."""
+        everybody = [(self.origin, 1, self.coordinator), *((party, 4, one) for party, one in self.parties.items())]
+        return {(who, kind if at == "key" else 6, unbase64(raw)) for who, kind, one in everybody for at, raw in one.items()}
+
+class Note:
+    """A checkpoint: its three lines, and who signed it. All is checked here but for the root, which needs entries."""
+    def __init__(self, data: bytes, members_at: Callable[[int], Members]) -> None:
+        head, between, tail = data.decode("utf-8", "replace").partition("\n\n")
+        words, lines = head.split("\n"), tail[:-1].split("\n")
+        need(bool(between) and len(words) == 3 and tail.endswith("\n"), "not three lines and signatures")
+        need(re.fullmatch(r"0|[1-9][0-9]{0,15}", words[1]) is not None and int(words[1]) <= MOST, "no size")
+        self.origin, self.size, self.root, self.text = words[0], int(words[1]), unbase64(words[2]), head + "\n"
+        members = members_at(self.size)
+        need(len(self.root) == 32 and self.origin == members.origin, "no root, or of another ledger")
+        own = f"— {self.origin} "
+        in_order = sorted(lines, key=lambda line: (0, len(line), "") if line.startswith(own) else (1, 0, line))
+        need(lines == in_order and len(lines) <= 130, "lines not in their order, or too many")
+        keys, times = {(key[0], key_id(key)): key for key in members.vkeys()}, dict[VKey, int]()
+        for line in lines:
+            need(re.fullmatch(r"— \S+ \S+", line) is not None, "not a signature line")
+            who, raw = line[2:].split(" ")
+            key, payload = keys.get((who, unbase64(raw)[:4]), ("", 0, b"")), unbase64(raw)[4:]
+            need(bool(key[1]) and key not in times, f"a line of {who[:60]} by a key that is not in force, or twice")
+            times[key] = self.time_of(*key, payload)
+        self.signers = {key[0] for key in times}
+        need(self.origin in self.signers, "the log's own signature is missing")
+        for who in self.signers:
+            need({key for key in keys.values() if key[0] == who} <= set(times), f"{who} signed with one key of two")
+            need(len({time for key, time in times.items() if key[0] == who and time}) <= 1, f"{who} has two times")
+        self.signers -= {self.origin}
+    def time_of(self, who: str, kind: int, public: bytes, payload: bytes) -> int:
+        """The signature must verify; when it was made, 0 where it does not say."""
+        need(len(payload) == LENGTH[kind], f"the signature of {who} has another length")
+        stamp, signature = (b"", payload) if kind == 1 else (payload[:8], payload[8:])
+        time, message = int.from_bytes(stamp, "big"), self.text.encode()
+        need(kind == 1 or 1 <= time <= MOST, f"the signature of {who} has an impossible time")
+        if kind == 4:
+            message = f"cosignature/v1\ntime {time}\n".encode() + message
+        if kind == 6:  # checkpoint 12
+            one, two = (bytes([len(name.encode())]) + name.encode() for name in (who, self.origin))
+            message = b"subtree/v1\n\0" + one + stamp + two + bytes(8) + self.size.to_bytes(8, "big") + self.root
+        check_signed(kind == 6, public, signature, message, f"the signature of {who}")
+        return time
+
+class Policy:
+    """C2SP tlog-policy: which keys the auditor trusts, whose cosignatures suffice. Undecided where it is none."""
+    def __init__(self, data: bytes) -> None:
+        self.keys, self.quorum, names, members = list[str](), "", ["none"], list[str]()
+        self.groups: dict[str, tuple[int, list[str]]] = {"none": (0, [])}  # a witness is a group of its key's name
+        for number, line in enumerate(data.decode("utf-8", "surrogateescape").split("\n"), 1):
+            kind, *rest = [word for word in re.split("[ \t]", line) if word] or ["#"]
+            n, good = len(rest), not re.search(r"[\x00-\x08\x0b-\x1f\x7f]", line)
+            try:
+                if (kind == "log" and n in (1, 2)) or (kind == "witness" and n in (2, 3)):
+                    self.keys.append(rest[kind == "witness"])
+                    who, raw = self.keys[-1].split("+")[0], unbase64([*self.keys[-1].split("+", 2), "", ""][2]) + b"\0"
+                    good &= self.keys[-1] == vkey_text((who, raw[0], raw[1:-1])) and key_name(who)
+                    if kind == "witness":
+                        names.append(rest[0])
+                        self.groups[rest[0]] = (1, ["+" + who])
+                elif kind == "group" and n > 2:
+                    least = {"all": n - 2, "any": 1}.get(rest[1]) or int(rest[1])
+                    good &= set(rest[2:]) <= set(self.groups) - {"none"} and 1 <= least <= n - 2
+                    names, members = [*names, rest[0]], members + rest[2:]
+                    self.groups[rest[0]] = (least, rest[2:])
+                elif kind == "quorum" and n == 1 and not self.quorum and rest[0] in self.groups:
+                    self.quorum = rest[0]
+                else:
+                    good &= kind.startswith("#")
+            except (Violation, ValueError):
+                good = False
+            if not good or any(len(set(many)) < len(many) for many in (self.keys, names, members)):
+                raise Undecided(f"line {number} is not one of a policy")
+        if not self.quorum or not self.keys:
+            raise Undecided("the policy has no keys, or no quorum")
+    def satisfied(self, parties: Collection[str], who: str) -> bool:
+        """By the cosignatures of these parties, each with all its keys."""
+        if who[0] == "+":
+            return who[1:] in parties
+        return sum(self.satisfied(parties, one) for one in self.groups[who][1]) >= self.groups[who][0]
+
+# == Cost (ledger entry 11 and 12), in nano-ρ ==========================================================================
+
+def cost(noise: Entry, honest: int) -> int:
+    """Of a record with h = max(1, quorum − collusion); of a person, at n parties, n times that with h = 1."""
+    before, _, after = noise["variance"].partition(".")
+    return int(-(-noise["sensitivity_sq"] * 10**15 // (2 * honest * int(before + after.ljust(6, "0")))))
+def threshold(n: int, c: int) -> int:
+    return min(n, max((n + c + 1) // 2 + 1, 2 * n // 3 + 1))
+def check_noise(noise: Entry, charged: int) -> None:
+    n, c = len(noise["adders"]), noise["collusion"]
+    need(int(noise["variance"].partition(".")[0]) >= 9, "noise of a variance below 9")
+    need(c == 0 if n == 1 else 1 <= c < n, "an impossible collusion")
+    need(threshold(n, c) <= noise["quorum"] <= n, "a quorum below the threshold, or above the adders")
+    due = cost(noise, max(1, noise["quorum"] - c))
+    need(charged == due, f"a step is charged {charged}, and costs {due}")
+def check_days(blocks: Iterable[Entry]) -> None:
+    spans = sorted((one["first"], one["last"]) for one in blocks)
+    need(all(a <= b for a, b in spans) and all(a[1] < b[0] for a, b in pairwise(spans)), "blocks that share a day")
+
+# == The ledger's rules (ledger entry 6 to 12, ledger changes) =========================================================
+
+class Ledger:
+    """What the entries so far have made: they are taken in one by one, each checked against all before it."""
+    def __init__(self) -> None:
+        self.size, self.time, self.room, self.tree, self.roots = 0, 0, "", Tree(), [sha256(b"")]
+        self.entries, self.history = list[Entry](), list[tuple[int, Members]]()  # from so many entries on: these members
+        self.blocks, self.caps = dict[str, Entry](), dict[tuple[str, str], int]()
+        self.spent: dict[tuple[str, str], int] = defaultdict(int)
+        self.data, self.plans, self.egress, self.reserves = (dict[str, Entry]() for _ in range(4))
+        self.commits, self.ended, self.last_key = dict[str, list[Entry]](), dict[str, str](), dict[str, str]()
+        self.came = set[tuple[str, ...]]()  # what may come once only
+    def members_at(self, size: int) -> Members:
+        found = [members for since, members in self.history if since <= size <= self.size]
+        need(bool(found), "of a size that this ledger never had")
+        return found[-1]
+    def once(self, what: str, *which: str) -> None:
+        need((what, *which) not in self.came, f"{what} for the second time")
+        self.came.add((what, *which))
+    def signed(self, purpose: str, body: Entry, by: dict[str, str], of: dict[str, Member], second: str = "") -> None:
+        """by: name → signature, over the entry without its signatures and its place, and with the room."""
+        out = {"signature", "signatures", "approvals", "holds", "own", "others", "seq", "time"}
+        body = {at: one for at, one in body.items() if at not in out} | {"room": self.room}
+        message = f"sumroom/{purpose}/v1\0".encode() + canonical(body)
+        for who, signature in by.items():
+            need(bool(of.get(who)), f"{who} is not in force")
+            key, what = of[who]["ml_dsa_44" if who == second else "key"], f"the {purpose} signature of {who}"
+            check_signed(who == second, unbase64(key), unbase64(signature), message, what)
+    def consented(self, entry: Entry, old: Member, new: Member, own: str, others: dict[str, Member]) -> None:
+        want = set(own.split()) | ({"new_ml_dsa_44"} if own and "ml_dsa_44" in new else set())
+        need(set(entry["own"]) == want and set(entry["others"]) == set(others), "not signed by exactly those who must")
+        self.signed("change", entry, entry["own"], {"old": old, "new": new, "new_ml_dsa_44": new}, "new_ml_dsa_44")
+        self.signed("change", entry, entry["others"], others)
+        for key in new.values() if "new" in own else [new["ml_dsa_44"]] if own and "ml_dsa_44" in new else []:
+            self.once("a key", key)
+    def spend(self, entry: Entry, sign: int) -> None:
+        """Charge a reserve in every balance, or (sign −1) take it back; no cap may be passed."""
+        noise = [one["mechanism"] for one in entry["steps"]]
+        person = sum(len(one["adders"]) * cost(one, 1) for one in noise)
+        for who, row in {**entry["charge"], "person": dict.fromkeys(entry["blocks"], person)}.items():
+            for at, nano in (*row.items(), ("lifetime", sum(row.values()))):
+                self.spent[who, at] += sign * nano
+                need(sign < 0 or self.spent[who, at] <= self.caps.get((who, at), -1), f"over the cap of {who} in {at}")
+    def take(self, entry: Entry, data: bytes) -> None:
+        kind, now = entry["type"].split("@")[0], self.history[-1][1] if self.size else Members("", {"key": ""}, {}, 0)
+        blocks, name, steps = entry.get("blocks", {}), entry.get("round", ""), entry.get("steps", [])
+        reserve, force, after = self.reserves.get(name, {}), now.in_force(), now
+        add = (kind, entry.get("action"), entry.get("member")) == ("key", "add", now.origin)
+        need(entry["seq"] == self.size and entry["time"] >= self.time, "not the next number, or from the past")
+        need((kind == "genesis") == (self.size == 0), "the first entry, and no other, is a genesis")
+        need(add or bool(now.coordinator), "the coordinator's key is revoked, and this gives it no new one")
+        if kind in ("dataset", "reserve"):
+            need(set(blocks) <= set(self.blocks), "a block that the room has not")
+        if kind in ("commit", "forfeit"):
+            need(bool(reserve) and name not in self.ended, "a round that is not open")
+        match kind:
+            case "genesis":
+                parties, caps = entry["parties"], entry["caps"]
+                after = Members(entry["origin"], entry["coordinator"], dict(parties), entry["cosign_quorum"])
+                for member in (entry["coordinator"], *parties.values()):
+                    for key in member.values():
+                        self.once("a key", key)
+                need(not {"person", after.origin} & set(parties) and "lifetime" not in blocks, "a name that is taken")
+                need(after.quorum <= len(parties), "a quorum of more than all parties")
+                rows = {**caps["record"], "person": caps["person"]}
+                ever = {**caps["lifetime_record"], "person": caps["lifetime_person"]}
+                need(all(set(row) == set(blocks) for row in rows.values()), "caps that are not of exactly the blocks")
+                need(set(rows) == set(ever) == {*parties, "person"}, "caps that are not of exactly the parties")
+                self.caps = {(who, at): n for who, row in rows.items() for at, n in {**row, "lifetime": ever[who]}.items()}
+                self.room, self.blocks = entry["room"], dict(blocks)
+                check_days(blocks.values())
+            case "key":  # ledger changes 1 to 4
+                who, action = entry["member"], entry["action"]
+                need(who == now.origin or who in now.parties, "not a member of this room")
+                old = now.coordinator if who == now.origin else now.parties[who]
+                new = {str(at): entry[at] for at in ("key", "ml_dsa_44") if at in entry}
+                everybody = {**force, **({now.origin: now.coordinator} if now.coordinator else {})}
+                others = {member: keys for member, keys in everybody.items() if member != who}
+                if action == "revoke":
+                    need(bool(old) and new == {"key": old["key"]}, "not the key in force, or not that alone")
+                    need(who == now.origin or len(force) > 1, "the key of the only party in force")
+                    self.consented(entry, old, new, "", others)
+                    new = {}
+                elif action == "rotate":
+                    need(bool(old) and set(old) <= set(new), "no keys to be succeeded, or one of two is not")
+                    self.consented(entry, old, new, "old new", {})
+                elif old:
+                    need("ml_dsa_44" not in old and len(new) == 2 and new["key"] == old["key"], "nothing that can be added")
+                    self.consented(entry, old, new, "old", {})
+                else:
+                    need(len(new) == 2, "both keys are needed")
+                    self.consented(entry, old, new, "new", others)
+                after = now._replace(coordinator=new) if who == now.origin else now._replace(
+                    parties={**now.parties, who: new})
+            case "party":  # ledger changes 5
+                who, parties = entry["party"], dict(now.parties)
+                new = {str(at): entry[at] for at in ("key", "ml_dsa_44") if at in entry}
+                others = {member: keys for member, keys in force.items() if member != who}
+                if entry["action"] == "join":
+                    need(who not in (*parties, now.origin, "person"), "a name that is taken")
+                    need(len(new) == 2 or all(len(one) == 1 for one in force.values()), "others have two keys")
+                    need(set(entry["caps"]) == {*self.blocks, "lifetime"}, "caps that are not of exactly the blocks")
+                    self.consented(entry, {}, new, "new", force)
+                    self.caps.update({(who, at): cap for at, cap in entry["caps"].items()})
+                    parties[who] = new
+                else:
+                    need(who in parties and new == {"key": self.last_key[who]}, "not a party, or not its last key alone")
+                    need(entry["caps"] == {} and bool(others), "caps, or the last party in force")
+                    still = [at for at, one in self.reserves.items() if who in one["charge"] and at not in self.ended]
+                    need(not still, "a round that charges it is open")
+                    alone = bool(entry["own"]) and who in force
+                    self.consented(entry, parties.pop(who), new, "old" if alone else "", {} if alone else others)
+                after = now._replace(parties=parties, quorum=entry["cosign_quorum"])
+                need(len(parties) <= 64 and len(parties) // 2 < after.quorum <= len(parties), "no majority, or too many")
+            case "grant":  # ledger changes 6
+                caps, room = entry["caps"], {*now.parties, "person"}
+                need(not set(blocks) & {*self.blocks, "lifetime"}, "a block of a name that is taken")
+                need(set(caps) <= room and (not blocks or set(caps) == room), "not of the room, or not of all of it")
+                for who, row in caps.items():
+                    need(set(blocks) <= set(row) <= {*self.blocks, *blocks, "lifetime"}, "not of exactly the blocks")
+                    need(all(cap > self.caps.get((who, at), 0) for at, cap in row.items()), "a cap that is not raised")
+                want = set(force) if blocks or "person" in caps else set(caps)
+                need(set(entry["signatures"]) == want, "not signed by exactly those whose data it is")
+                self.signed("change", entry, entry["signatures"], force)
+                check_days([*self.blocks.values(), *blocks.values()])
+                self.blocks.update(blocks)
+                self.caps.update({(who, at): cap for who, row in caps.items() for at, cap in row.items()})
+            case "dataset":
+                self.once("a version of data", entry["party"], entry["version"])
+                self.signed("dataset", entry, {entry["party"]: entry["signature"]}, force)
+                self.data[entry["party"]] = entry
+            case "plan":
+                need(set(entry["approvals"]) == set(entry["parties"]), "approvals are not of exactly the parties")
+                self.once("a plan", entry["plan"])
+                self.signed("approval", {"plan": entry["plan"]}, entry["approvals"], force)
+                self.plans[entry["plan"]] = entry
+            case "reserve":
+                charged = entry["charge"]
+                need(set(charged) <= set(self.plans.get(entry["plan"], {"parties": []})["parties"]), "not of its plan")
+                need(entry["plan"] in self.plans and entry["expires"] > entry["time"], "no plan, or expired at once")
+                need(len({one["step"] for one in steps}) == len(steps), "two steps of one name")
+                self.once("a round", name)
+                for one in steps:
+                    self.once("a nonce", one["nonce"])
+                    check_noise(one["mechanism"], one["charge"])
+                    need(set(one["mechanism"]["adders"]) == set(charged), "who adds noise is not who is charged")
+                row = dict.fromkeys(blocks, sum(one["charge"] for one in steps))
+                need(all(one == row for one in charged.values()), "the charge is not the steps' sum, in exactly the blocks")
+                need(set(entry["datasets"]) == set(charged) == set(entry["holds"]), "data or holds of others")
+                for who, version in entry["datasets"].items():
+                    data_of = self.data.get(who, {"version": "", "blocks": []})
+                    need(data_of["version"] == version and set(blocks) <= set(data_of["blocks"]), f"not {who}'s last data")
+                self.signed("hold", entry, entry["holds"], force)
+                self.spend(entry, 1)
+                self.reserves[name], self.commits[name] = entry, []
+            case "commit":
+                one = reserve["steps"][len(self.commits[name])]
+                need(one["step"] == entry["step"] and entry["time"] <= reserve["expires"], "not the next step, or too late")
+                need(set(entry["survivors"]) <= set(one["mechanism"]["adders"]), "survivors who add no noise")
+                need(len(entry["survivors"]) >= one["mechanism"]["quorum"], "fewer survivors than the quorum")
+                self.once("a release", entry["digest"])
+                self.commits[name].append(entry)
+                if len(self.commits[name]) == len(reserve["steps"]):
+                    self.ended[name] = kind
+            case "forfeit":
+                self.ended[name] = kind
+            case "refund":  # ledger changes 7
+                need(self.ended.get(name) == "forfeit" and not self.commits[name], "a round that cannot be refunded")
+                need(set(entry["signatures"]) == set(reserve["charge"]), "not signed by exactly the charged parties")
+                self.signed("refund", {"round": name, "sent": "nothing"}, entry["signatures"], force)
+                self.spend(reserve, -1)
+                self.ended[name] = kind
+            case "reuse":
+                need(self.ended.get(name) == "commit", "a round that has not released all its steps")
+                need(all(entry[at] == reserve[at] for at in ("plan", "datasets")), "of another plan, or other data")
+            case "deny":
+                need(set(entry["parties"]) <= set(force), "somebody who is not a party in force")
+            case "egress":  # ledger changes 8
+                last = self.egress.get(entry["party"], {"day": "", "size": 0, "root": entry["root"]})
+                today = datetime.fromtimestamp(min(entry["time"], 10**11), UTC).date().isoformat()
+                need(last["day"] < entry["day"] < today, "not of a day after its last and before today")
+                need(entry["size"] > last["size"] or (entry["size"], entry["root"]) == (last["size"], last["root"]), "less")
+                self.signed("egress", entry, {entry["party"]: entry["signature"]}, force)
+                self.egress[entry["party"]] = entry
+            case "audit":  # ledger changes 8
+                need(("a key", entry["key"]) not in self.came, "an auditor with a member's key")
+                need(entry["size"] <= self.size and self.roots[entry["size"]].hex() == entry["root"], "of another ledger")
+                self.once("a verdict", entry["key"], str(entry["size"]), entry["bundle"])
+                self.signed("audit", entry, {"its auditor": entry["signature"]}, {"its auditor": entry})
+        self.roots.append(self.tree.add(data))
+        self.entries.append(entry)
+        self.size, self.time = self.size + 1, entry["time"]
+        if after is not now:
+            self.history.append((self.size, after))
+            self.last_key.update({who: member["key"] for who, member in after.in_force().items()})
+    def lacks(self, entry: Entry, signers: set[str]) -> str:
+        """Whose cosignature this entry still needs on a checkpoint that brings it (checkpoint 19, ledger changes 10)."""
+        kind, members = entry["type"].split("@")[0], self.members_at(entry["seq"] + 1)
+        if kind in ("genesis", "key", "party", "grant", "dataset", "plan", "reserve"):
+            return ", ".join(sorted(set(members.in_force()) - signers))
+        if kind == "commit":
+            noise = {one["step"]: one["mechanism"] for one in self.reserves[entry["round"]]["steps"]}[entry["step"]]
+            if len(signers & set(entry["survivors"])) < threshold(len(noise["adders"]), noise["collusion"]):
+                return "more of its survivors"
+        return "" if len(signers) >= min(members.quorum, len(members.in_force())) else "more parties"
+
+# == Plans and releases ================================================================================================
+
+def pointers(tree: Any, at: str = "") -> list[str]:
+    """Release 9: the path of every figure; a leaf is one, and no map below the top is empty."""
+    need(isinstance(tree, dict) and (bool(tree) or not at), f"{at or 'the answer'} is no map of figures")
+    if "value" not in tree:
+        names = {name: name.replace("~", "~0").replace("/", "~1") for name in tree}
+        return [found for name, path in names.items() for found in pointers(tree[name], f"{at}/{path}")]
+    whole_figure = set(tree) - {"consistent"} == {"value", "low", "high"} or tree == {"value": "too noisy"}
+    need(whole_figure and all(isinstance(one, str) for one in tree.values()), f"{at} is no figure with its interval")
+    return [at]
+def check_plan(data: bytes, digest: str, ledger: Ledger) -> None:
+    """The plan of this digest, and that every reserve of it is one: the rest of its rules are not asked here."""
+    need(sha256(data).hex() == digest, "not the plan of its name")
+    plan, reserves = parse(data), [one for one in ledger.reserves.values() if one["plan"] == digest]
+    need(plan["type"] == "plan@v1" and plan["room"] == ledger.room, "not a plan of this room")
+    need(plan["parties"] == ledger.plans[digest]["parties"], "other parties than have approved it")
+    for one in reserves:
+        counts = {(step["mechanism"]["quorum"], step["mechanism"]["collusion"]) for step in one["steps"]}
+        need(sorted(one["charge"]) == plan["parties"], f"entry {one['seq']} charges other parties")
+        need({at: ledger.blocks[at] for at in one["blocks"]} == plan["blocks"], f"entry {one['seq']} charges other blocks")
+        need(counts == {(plan["quorum"], plan["collusion"])}, f"entry {one['seq']} counts on other shares of noise")
+        need(sum(step["charge"] for step in one["steps"]) <= plan["rho"], f"entry {one['seq']} spends more")
+def check_release(data: bytes, commit: Entry, line: bytes, ledger: Ledger) -> None:
+    """Release 1 to 9 and 11, but for the figures themselves."""
+    release = parse(data)
+    need(RELEASE(release) and BODY(release["body"]), "not what the page says of a release")
+    body, size, reserve = release["body"], release["proof"]["size"], ledger.reserves[commit["round"]]
+    need(sha256(canonical(body)).hex() == commit["digest"], f"not the one that entry {commit['seq']} commits")
+    step = next(one for one in reserve["steps"] if one["step"] == commit["step"])
+    person = len(step["mechanism"]["adders"]) * cost(step["mechanism"], 1)
+    said = {"room": ledger.room, "plan": reserve["plan"], "nonce": step["nonce"], "mechanism": step["mechanism"],
+            "charge_record": step["charge"], "charge_person": person}
+    said |= {at: commit[at] for at in ("round", "step", "survivors", "recipients")}
+    wrong = [at for at, value in said.items() if body[at] != value]
+    need(not wrong and len(body["noised"]) == step["mechanism"]["slots"], f"not as the ledger says: {wrong or 'slots'}")
+    need(sorted(pointers(body["answer"])) == sorted(commit["numbers"]), "not the numbers that the ledger lists")
+    need(release["entry"] == commit["seq"] and size <= ledger.size, "another entry, or a size beyond the ledger")
+    path = [unbase64(node) for node in release["proof"]["path"]]
+    need(leads_to(line, commit["seq"], size, path, ledger.roots[size]), "its proof leads elsewhere")
+    key, message = ledger.members_at(size).coordinator["key"], b"sumroom/release/v1\0" + canonical(body)
+    check_signed(False, unbase64(key), unbase64(release["signature"]), message, "the coordinator's signature")
+
+# == The whole bundle ==================================================================================================
+
+KNOWN = r"ledger/(entries|checkpoints/\d{10})|plans/[0-9a-f]{64}\.json|releases/[0-9a-f]{32}-.{1,40}\.json|verify\.py"
+NOT_CHECKED = (
+    "whether figures and states follow from the noised sums, and a plan's mechanisms from its questions",
+    "whether a node's data were real, and whether its noise was drawn as stated",
+    "what parties told each other outside, and whether the policy's keys are truly theirs",
+)
+
+class Audit:
+    """Runs all checks. checks: (name, what was seen, problems)."""
+    def __init__(self, data: bytes, policy: bytes) -> None:
+        self.policy, self.ledger, self.checks = Policy(policy), Ledger(), list[tuple[str, str, list[str]]]()
+        self.members, self.notes, self.problems = dict[str, bytes](), list[Note](), list[str]()
+        for check in (self.archive, self.entries, self.checkpoints, self.plans, self.releases):
+            if not any(name in ("archive", "entries") and problems for name, _, problems in self.checks):
+                self.problems = []
+                seen = self.hold("", lambda check=check: check(data))
+                self.checks.append((check.__name__, seen if not self.problems else "", self.problems))
+    def hold(self, what: str, check: Callable[[], str | None]) -> str:
+        """Do a part of a check, and note what is wrong."""
+        try:
+            return check() or ""
+        except Violation as exc:
+            self.problems.append(what + str(exc))
+        except (KeyError, TypeError, AttributeError):
+            self.problems.append(what + "a field is missing, or of another kind")
+        return ""
+    def archive(self, data: bytes) -> str:
+        self.members = unpack(data)
+        odd = [name for name in self.members if not re.fullmatch(KNOWN, name)]
+        need(not odd, f"members that a bundle has not: {', '.join(odd)[:80]}")
+        return f"{len(self.members)} members, spelled as the page says"
+    def entries(self, _: bytes) -> str:
+        *self.lines, last = self.members.get("ledger/entries", b"?").split(b"\n")
+        need(bool(self.lines) and not last, "no entries, or the last has no newline")
+        for number, line in enumerate(self.lines):
+            self.hold(f"entry {number}: ", lambda line=line: self.ledger.take(read_entry(line), line))
+            need(not self.problems, "what comes after it cannot be judged")
+        return f"{len(self.lines)} keep every rule; root {self.ledger.roots[-1].hex()}"
+    def checkpoints(self, _: bytes) -> str:
+        for name in [name for name in self.members if name.startswith("ledger/checkpoints/")]:
+            self.hold(f"{name}: ", lambda name=name: self.note(name, self.members[name]))
+        need(bool(self.problems or self.notes) and self.notes[-1].size == self.ledger.size, "none covers the last entry")
+        for entry in self.ledger.entries:
+            lacks = [self.ledger.lacks(entry, note.signers) for note in self.notes if note.size > entry["seq"]]
+            need(not all(lacks), f"entry {entry['seq']} lacks the cosignature of {[*lacks, ''][0]}")
+        keys = [{vkey_text(key) for key in members.vkeys()} for _, members in self.ledger.history]
+        need(set(self.policy.keys) in keys, "the policy's keys were at no time the keys in force")
+        last = self.notes[-1].signers
+        need(self.policy.satisfied(last, self.policy.quorum), "the policy's quorum has not cosigned the last one")
+        return f"{len(self.notes)} by the keys in force, which follow from the policy's; the last by {', '.join(sorted(last))}"
+    def note(self, name: str, data: bytes) -> None:
+        note = Note(data, self.ledger.members_at)
+        need(name.endswith(f"/{note.size:010}"), "of another size than its name says")
+        need(note.root == self.ledger.roots[note.size], "its root is not that of the entries: history was rewritten")
+        self.notes.append(note)
+    def plans(self, _: bytes) -> str:
+        found = {name[6:70]: data for name, data in self.members.items() if name.startswith("plans/")}
+        need(set(found) == set(self.ledger.plans), "plans without an entry, or entries without their plan")
+        for at, data in found.items():
+            self.hold(f"plan {at[:8]}: ", lambda at=at, data=data: check_plan(data, at, self.ledger))
+        return f"{len(found)} approved by their parties; parties, blocks and shares of each reserve are its plan's"
+    def releases(self, _: bytes) -> str:
+        commits = [entry for done in self.ledger.commits.values() for entry in done]
+        names = {f"releases/{entry['round']}-{entry['step']}.json": entry for entry in commits}
+        for name in sorted({name for name in self.members if name.startswith("releases/")} ^ set(names)):
+            self.problems.append(f"{name}: {'missing' if name in names else 'no entry commits it'}")
+        for name, entry in names.items():
+            data, line = self.members.get(name, b""), self.lines[entry["seq"]]
+            self.hold(f"{name}: ", lambda d=data, e=entry, line=line: check_release(d, e, line, self.ledger) if d else None)
+        return f"{len(names)} with {sum(len(one['numbers']) for one in commits)} published numbers, each found in its entry"
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description="Check a room's bundle: entries, cosignatures, budgets, releases.")
+    parser.add_argument("bundle", type=Path, help="room.tar")
+    parser.add_argument("--policy", type=Path, required=True, help="the keys that you trust (C2SP tlog-policy)")
+    parser.add_argument("--json", action="store_true", help="for programs")
+    asked = parser.parse_args(arguments)
+    try:
+        audit = Audit(asked.bundle.read_bytes(), asked.policy.read_bytes())
+    except (Undecided, OSError) as exc:
+        print(json.dumps({"verdict": "undecided", "why": str(exc)}) if asked.json else f"cannot decide: {exc}")
+        return 2
+    ledger, verdict = audit.ledger, "violation" if any(problems for _, _, problems in audit.checks) else "clean"
+    spent = [(who, at, ledger.spent[who, at], cap) for (who, at), cap in ledger.caps.items()]
+    if asked.json:
+        print(json.dumps({"verdict": verdict, "checks": audit.checks, "spent_nano_rho": spent, "not_checked": NOT_CHECKED}))
+        return int(verdict != "clean")
+    for name, seen, problems in audit.checks:
+        print(f"{'no' if problems else 'ok':4}{name:13}{seen or len(problems)}", *problems, sep=f"\n{'':17}")
+    for who, at, used, cap in spent:
+        print(f"    budget       {who} in {at}: ρ {used / 10**9:.9f} of {cap / 10**9:.9f} spent")
+    ends = [list(ledger.ended.values()).count(how) for how in ("forfeit", "refund")]
+    print(f"    rounds       {len(ledger.reserves)} reserved; {ends[0]} forfeited, {ends[1]} refunded by all it charged")
+    print(*(f"not checked here: {one}" for one in NOT_CHECKED), verdict, sep="\n")
+    return int(verdict != "clean")
+
+if __name__ == "__main__":
+    sys.exit(main())
