@@ -1,4 +1,4 @@
-"""What the auditor reads quickly is exactly what is read in full, and what is refused in full is refused quickly too."""
+"""What the auditor reads quickly is exactly what is read in full; what is refused in full is refused quickly too."""
 
 from __future__ import annotations
 
