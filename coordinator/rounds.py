@@ -77,10 +77,8 @@ def run(
        every party cosigns all that is not a reserve
     3. **reserve**     every party holds the charge and signs; one entry; every party cosigns it
     4. per step: **contribute** and **aggregate** (`steps.py`), **release** (commit and bytes, cosigned, sent)
-    A round that was left open starts at (4), with its first step that is not committed. Whoever calls decides which of
-    the two it is, before any waiting: going on costs nothing more, a new round costs once more.
-    Raises Refused when a party does not approve, cosign or hold (nothing spent), RoundEnded when the round ended early,
-    Stale when a party's copy of the ledger is ahead of this one.
+    A round that was left open starts at (4), with its first uncommitted step, and costs nothing more: the caller decides.
+    Raises Refused when a party does not approve, cosign or hold (nothing spent), RoundEnded when it ended early, Stale.
     An interrupt leaves the round open: whoever runs the plan again within its deadline goes on with it.
     """
     round_ = _begun(plan, ledger, ask, progress) if go_on_with is None else _opened(plan, go_on_with, ledger, ask)
