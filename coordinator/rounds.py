@@ -77,7 +77,7 @@ def run(
        every party cosigns all that is not a reserve
     3. **reserve**     every party holds the charge and signs; one entry; every party cosigns it
     4. per step: **contribute** and **aggregate** (`steps.py`), **release** (commit and bytes, cosigned, sent)
-    A round that was left open starts at (4), with its first uncommitted step, and costs nothing more: the caller decides.
+    A round that was left open starts at (4), with its first uncommitted step, and costs nothing more; the caller knows.
     Raises Refused when a party does not approve, cosign or hold (nothing spent), RoundEnded when it ended early, Stale.
     An interrupt leaves the round open: whoever runs the plan again within its deadline goes on with it.
     """
