@@ -70,7 +70,20 @@ def by_verifier(policy: TrustPolicy) -> Judge:
     return judge
 
 
-JUDGES: dict[str, Callable[[TrustPolicy], Judge]] = {"audit": by_audit, "verify": by_verifier}
+def by_both(policy: TrustPolicy) -> Judge:
+    """Two programs that must agree: where they do not, this judge falls over."""
+    first, second = by_audit(policy), by_verifier(policy)
+
+    def judge(data: bytes) -> int:
+        status, other = first(data), second(data)
+        if status != other:
+            raise AssertionError(f"one says {status}, the other {other}")
+        return status
+
+    return judge
+
+
+JUDGES: dict[str, Callable[[TrustPolicy], Judge]] = {"audit": by_audit, "verify": by_verifier, "both": by_both}
 
 
 @dataclass
