@@ -20,8 +20,8 @@ from protocols.masking import Occasion
 from protocols.plan import Plan
 from protocols.release import Release
 
-from . import afterwards, delivery, release
-from .conversation import Answer, Ask, Deadline
+from . import afterwards, delivery, noted, release
+from .conversation import Ask, Deadline, says, who_says
 from .ledger import RoomLedger
 from .steps import StepUnderWay
 from .store import plan_key
@@ -73,13 +73,12 @@ def run(
     """Run one round of a plan, or go on with an open one (`left_open`); its releases, delivered.
 
     1. **approve**     every party's signature over the plan, and its dataset; nothing is spent yet
-    2. rounds that were left open beyond their deadline are forfeited; every party cosigns all that is not a reserve
+    2. rounds that were left open beyond their deadline are forfeited; each party states once a day what it has sent;
+       every party cosigns all that is not a reserve
     3. **reserve**     every party holds the charge and signs; one entry; every party cosigns it
     4. per step: **contribute** and **aggregate** (`steps.py`), **release** (commit and bytes, cosigned, sent)
-    A round that was left open starts at (4), with its first step that is not committed. Whoever calls decides which of
-    the two it is, before any waiting: going on costs nothing more, a new round costs once more.
-    Raises Refused when a party does not approve, cosign or hold (nothing spent), RoundEnded when the round ended early,
-    Stale when a party's copy of the ledger is ahead of this one.
+    A round that was left open starts at (4), with its first uncommitted step, and costs nothing more: the caller decides.
+    Raises Refused when a party does not approve, cosign or hold (nothing spent), RoundEnded when it ended early, Stale.
     An interrupt leaves the round open: whoever runs the plan again within its deadline goes on with it.
     """
     round_ = _begun(plan, ledger, ask, progress) if go_on_with is None else _opened(plan, go_on_with, ledger, ask)
@@ -120,6 +119,7 @@ def _begun(plan: Plan, ledger: RoomLedger, ask: Ask, progress: Progress) -> _Rou
         for left in ledger.open_rounds():
             _check_over(left, ledger)
             ledger.forfeit(left, "coordinator-restart")
+        afterwards.state_egress(ledger, ask)
         _record_approvals(plan, ledger, approvals)
         delivery.finish(ledger, ask, APPROVAL_TIMEOUT_S)
     except RoundEnded as exc:
@@ -207,7 +207,7 @@ def propose(plan: Plan, ask: Ask) -> dict[str, str]:
     """Ask every party of the plan whether it approves: party → `approved`, or its reason. Nothing is written."""
     answers = ask(dict.fromkeys(plan.parties, messages.Propose(plan=plan.body())), APPROVAL_TIMEOUT_S)
     return {
-        party: "approved" if isinstance(answers[party].reply, messages.Approval) else _says(answers.get(party))
+        party: "approved" if isinstance(answers[party].reply, messages.Approval) else says(answers.get(party))
         for party in plan.parties
     }
 
@@ -220,9 +220,9 @@ def _approve(plan: Plan, ledger: RoomLedger, ask: Ask) -> dict[str, messages.App
     answers = ask(dict.fromkeys(plan.parties, request), APPROVAL_TIMEOUT_S)
     approvals = {p: a.reply for p, a in answers.items() if isinstance(a.reply, messages.Approval)}
     if len(approvals) < len(plan.parties):
-        afterwards.deny(ledger, ask, plan, "not-approved", answers)
+        noted.deny(ledger, ask, plan, "not-approved", answers)
         raise Refused(
-            "the plan is not approved: " + _who_says(plan, answers, approvals),
+            "the plan is not approved: " + who_says(plan.parties, answers, approvals),
             f"nothing is spent; where a person must decide: sumroom-party requests show {plan.digest[:16]}",
         )
     return approvals
@@ -252,14 +252,14 @@ def _reserve(plan: Plan, ledger: RoomLedger, ask: Ask) -> _Round:
     try:
         ledger.book.accounts.check_caps(draft["charge"], plan.charge_person)
     except Refused:
-        afterwards.deny(ledger, ask, plan, "over-cap", {})
+        noted.deny(ledger, ask, plan, "over-cap", {})
         raise
     answers = ask(dict.fromkeys(plan.parties, messages.Reserve(draft=draft)), APPROVAL_TIMEOUT_S)
     holds = {p: a.reply.signature for p, a in answers.items() if isinstance(a.reply, messages.Held)}
     if len(holds) < len(plan.parties):
         ask({p: messages.Cancel(round=draft["round"]) for p in holds}, CANCEL_TIMEOUT_S)
-        afterwards.deny(ledger, ask, plan, "not-held", answers)
-        raise Refused("the budget is not held: " + _who_says(plan, answers, holds), "nothing is spent")
+        noted.deny(ledger, ask, plan, "not-held", answers)
+        raise Refused("the budget is not held: " + who_says(plan.parties, answers, holds), "nothing is spent")
     ledger.append([{**draft, "holds": holds}])
     reserve = ledger.book.accounts.rounds[draft["round"]].reserve
     round_ = _Round(plan, reserve, deadline)
@@ -357,15 +357,25 @@ def _ended(round_: _Round, cause: SumroomError, ledger: RoomLedger, ask: Ask) ->
     """What the operator is told when a round ends early: forfeited, or all committed and only the rest is missing."""
     if isinstance(cause, Stale):  # nothing may be written to this copy, the end of a round least of all
         return cause
+    or_refund = _or_refund(round_, ledger)
     if _forfeit(round_, cause, ledger, ask):
         return RoundEnded(
             f"round {round_.id[:8]} is forfeited: {cause.message}",
-            "its budget stays spent; see to the cause, then run the plan again",
+            "its budget stays spent; see to the cause, then run the plan again" + or_refund,
         )
     return RoundEnded(
         f"round {round_.id[:8]} has committed all its releases, but they are not all out: {cause.message}",
         "nothing is lost: launch the plan again when the parties are back, and they go out at no further cost",
     )
+
+
+def _or_refund(round_: _Round, ledger: RoomLedger) -> str:
+    """Before a forfeit: where a reserve is not cosigned by all, nobody has begun, and its charge can be given back."""
+    try:
+        ledger.covering(round_.reserve.seq)
+    except PartyUnavailable:
+        return f"; or have its charge given back: sumroom-coordinator refund {round_.id[:16]}"
+    return ""
 
 
 def _forfeit(round_: _Round, cause: SumroomError | None, ledger: RoomLedger, ask: Ask) -> bool:
@@ -388,13 +398,3 @@ def _forfeit(round_: _Round, cause: SumroomError | None, ledger: RoomLedger, ask
     except (RoundEnded, IntegrityError) as exc:
         log.warning("the forfeit is in the ledger, not yet cosigned: %s", exc.message)
     return True
-
-
-def _who_says(plan: Plan, answers: Mapping[str, Answer], fine: Mapping[str, Any]) -> str:
-    return "; ".join(f"{party}: {_says(answers.get(party))}" for party in plan.parties if party not in fine)
-
-
-def _says(answer: Answer | None) -> str:
-    if answer is not None and isinstance(answer.reply, messages.Refusal):
-        return answer.reply.reason
-    return (answer.missing if answer else None) or "no answer"

@@ -2,10 +2,11 @@
 """Check a room's bundle, offline: python verify.py room.tar --policy policy.txt [--json]
 
 One file of at most 600 lines that needs the standard library and `cryptography` only, and nothing of the project that
-made the bundle: written from its pages `specs/*.md` alone, so that two programs must agree. "Ledger entry 11" is rule 11
-of that page. policy.txt (C2SP tlog-policy) names the keys that you trust: have them from the parties, not from whoever
-gave you the bundle. Exit status: 0 clean, 1 a violation, 2 cannot decide. What it does not check it says.
+made the bundle: written from its pages `specs/*.md` alone, so that two programs must agree ("ledger entry 11" is rule
+11 of that page). policy.txt (C2SP tlog-policy) names the keys that you trust: have them from the parties, not from
+whoever gave you the bundle. Exit status: 0 clean, 1 a violation, 2 cannot decide. What it does not check it says.
 """
+
 # fmt: off
 import argparse
 import base64
@@ -14,7 +15,6 @@ import json
 import re
 import sys
 import unicodedata
-from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Sequence
 from datetime import UTC, date, datetime
 from functools import partial
@@ -25,7 +25,9 @@ from typing import Any, NamedTuple
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-Entry, Shape, MOST = dict[str, Any], Callable[[Any], bool], 2**53 - 1
+Entry = dict[str, Any]
+Shape = Callable[[Any], bool]
+MOST = 2**53 - 1
 
 class Violation(Exception):
     """A rule is broken."""
@@ -69,12 +71,12 @@ def unbase64(text: str) -> bytes:
     return raw
 def check_signed(second: bool, key: bytes, signature: bytes, message: bytes, what: str) -> None:
     """By Ed25519 (RFC 8032) or, `second`, ML-DSA-44 (FIPS 204)."""
+    kind: Any = Ed25519PublicKey
     try:
         if second:
             from cryptography.hazmat.primitives.asymmetric.mldsa import MLDSA44PublicKey
-            MLDSA44PublicKey.from_public_bytes(key).verify(signature, message)
-        else:
-            Ed25519PublicKey.from_public_bytes(key).verify(signature, message)
+            kind = MLDSA44PublicKey
+        kind.from_public_bytes(key).verify(signature, message)
     except ImportError:
         raise Undecided("this room has ML-DSA-44 keys: install a newer cryptography") from None
     except (InvalidSignature, ValueError):
@@ -128,13 +130,10 @@ class Tree:
 def leads_to(entry: bytes, at: int, size: int, path: Sequence[bytes], root: bytes) -> bool:
     node, last, fits = sha256(b"\0" + entry), size - 1, at < size
     for other in path:
-        fits = fits and last > 0 and len(other) == 32
-        if at % 2 or at == last:
-            node = sha256(b"\1" + other + node)
-            while at and at % 2 == 0:
-                at, last = at // 2, last // 2
-        else:
-            node = sha256(b"\1" + node + other)
+        fits, right = fits and last > 0, at % 2 or at == last
+        node = sha256(b"\1" + other + node if right else b"\1" + node + other)
+        while right and at and at % 2 == 0:
+            at, last = at // 2, last // 2
         at, last = at // 2, last // 2
     return fits and last == 0 and node == root
 
@@ -182,13 +181,14 @@ NAME, COUNT, POSITIVE, BASE64 = text("[a-z][a-z0-9_-]{0,39}"), whole(0), whole(1
 HEX16, DIGEST, KEY = text("[0-9a-f]{32}"), text("[0-9a-f]{64}"), base64_of(32)
 POINTER = text(r"(?=[\s\S]{1,400}\Z)(/([^~/]|~[01])*)+")
 TYPES: dict[str, Shape] = {
-    "Name": NAME, "Hex16": HEX16, "Digest": DIGEST, "Count": COUNT, "Positive": POSITIVE, "Base64": BASE64, "Key32": KEY,
+    "Name": NAME, "Hex16": HEX16, "Digest": DIGEST, "Count": COUNT, "Positive": POSITIVE, "Base64": BASE64,
     "Decimal": text(r"(0|[1-9][0-9]{0,24})(\.[0-9]{0,5}[1-9])?"), "Object": lambda value: isinstance(value, dict),
     "Date": holds(lambda value: date.fromisoformat(value).isoformat() == value), "KeyName": key_name,
-    "Key1312": base64_of(1312), "Names": distinct(NAME, 1, MOST), "Parties": ascending(1), "NoParties": ascending(0),
-    "Hashes": listed(KEY, 0, MOST), "Pointers": distinct(POINTER, 0, 100_000), "Integers": listed(whole(-MOST), 1, MOST),
-    "Nano": mapped(COUNT), "Charge": mapped(mapped(COUNT)), "Raised": mapped(POSITIVE), "Versions": mapped(HEX16),
-    "Caps": mapped(mapped(POSITIVE, 1), 1), "Signed": mapped(BASE64), "Others": mapped(BASE64, 0, 65, name=key_name)}
+    "Key32": KEY, "Key1312": base64_of(1312), "Names": distinct(NAME, 1, MOST), "Parties": ascending(1),
+    "NoParties": ascending(0), "Hashes": listed(KEY, 0, MOST), "Pointers": distinct(POINTER, 0, 100_000),
+    "Integers": listed(whole(-MOST), 1, MOST), "Nano": mapped(COUNT), "Charge": mapped(mapped(COUNT)),
+    "Raised": mapped(POSITIVE), "Versions": mapped(HEX16), "Caps": mapped(mapped(POSITIVE, 1), 1),
+    "Signed": mapped(BASE64), "Others": mapped(BASE64, 0, 65, name=key_name)}
 TYPES |= {
     "Key1": record("key:Key32"), "Key2": record("key:Key32 ml_dsa_44:Key1312"), "Block": record("first:Date last:Date"),
     "Limits": record("record:Charge person:Nano lifetime_record:Nano lifetime_person:Count"),
@@ -196,7 +196,8 @@ TYPES |= {
     "Mechanism": record("name=discrete_gaussian sensitivity_sq:Positive variance:Decimal slots:Positive adders:Parties "
                         "quorum:Positive collusion:Count")}
 TYPES |= {
-    "Members1": mapped(TYPES["Key1"], 1, 64), "Members2": mapped(TYPES["Key2"], 1, 64), "Blocks": mapped(TYPES["Block"]),
+    "Members1": mapped(TYPES["Key1"], 1, 64), "Members2": mapped(TYPES["Key2"], 1, 64),
+    "Blocks": mapped(TYPES["Block"]),
     "Steps": distinct(record("step:Name nonce:Hex16 mechanism:Mechanism charge:Positive"), 1, 1000)}
 GENESIS = ("room:Name origin:KeyName unit=person×party×block accountant=zcdp blocks:Blocks caps:Limits "
            "cosign_quorum:Positive")
@@ -221,9 +222,9 @@ ENTRIES = {kind: record(f"seq:Count time:Count type={kind} {fields}") for kind, 
     "audit@v1": "auditor:Name key:Key32 size:Positive root:Digest bundle:Digest policy:Digest verdict=clean|violation "
                 "signature:Base64"}.items()}
 RELEASE = record("body:Object signature:Base64 entry:Count proof:Proof")
-BODY = record("type=release@v1 room:Name plan:Digest round:Hex16 step:Name nonce:Hex16 recipients:Names survivors:Names "
-              "mechanism:Mechanism charge_record:Positive charge_person:Positive noised:Integers answer:Object "
-              "state?:Object salt:Digest")
+BODY = record("type=release@v1 room:Name plan:Digest round:Hex16 step:Name nonce:Hex16 recipients:Names "
+              "survivors:Names mechanism:Mechanism charge_record:Positive charge_person:Positive noised:Integers "
+              "answer:Object state?:Object salt:Digest")
 def read_entry(data: bytes) -> Entry:
     value = parse(data)
     need(len(data) <= 1 << 20 and isinstance(value, dict), "too long, or no map")
@@ -252,7 +253,7 @@ class Members(NamedTuple):
     def vkeys(self) -> set[VKey]:
         """Of the log (kinds 1 and 6, under the origin) and of the cosigners (4 and 6)."""
         everybody = [(self.origin, 1, self.coordinator), *((party, 4, one) for party, one in self.parties.items())]
-        return {(who, kind if at == "key" else 6, unbase64(raw)) for who, kind, one in everybody for at, raw in one.items()}
+        return {(who, kind if at == "key" else 6, unbase64(raw)) for who, kind, m in everybody for at, raw in m.items()}
 
 class Note:
     """A checkpoint: its three lines, and who signed it. All is checked here but for the root, which needs entries."""
@@ -331,7 +332,7 @@ class Policy:
             return who[1:] in parties
         return sum(self.satisfied(parties, one) for one in self.groups[who][1]) >= self.groups[who][0]
 
-# == Cost (ledger entry 11 and 12), in nano-ρ ==========================================================================
+# == Cost (ledger entry 11 and 12), in nano-ρ =========================================================================
 
 def cost(noise: Entry, honest: int) -> int:
     """Of a record with h = max(1, quorum − collusion); of a person, at n parties, n times that with h = 1."""
@@ -356,10 +357,9 @@ class Ledger:
     """What the entries so far have made: they are taken in one by one, each checked against all before it."""
     def __init__(self) -> None:
         self.size, self.time, self.room, self.tree, self.roots = 0, 0, "", Tree(), [sha256(b"")]
-        self.entries, self.history = list[Entry](), list[tuple[int, Members]]()  # from so many entries on: these members
-        self.blocks, self.caps = dict[str, Entry](), dict[tuple[str, str], int]()
-        self.spent: dict[tuple[str, str], int] = defaultdict(int)
-        self.data, self.plans, self.egress, self.reserves = (dict[str, Entry]() for _ in range(4))
+        self.entries, self.history = list[Entry](), list[tuple[int, Members]]()  # from so many on: these
+        self.caps, self.spent = dict[tuple[str, str], int](), dict[tuple[str, str], int]()  # (who, block) → nano-ρ
+        self.blocks, self.data, self.plans, self.egress, self.reserves = (dict[str, Entry]() for _ in range(5))
         self.commits, self.ended, self.last_key = dict[str, list[Entry]](), dict[str, str](), dict[str, str]()
         self.came = set[tuple[str, ...]]()  # what may come once only
     def members_at(self, size: int) -> Members:
@@ -383,24 +383,28 @@ class Ledger:
         need(set(entry["own"]) == want and set(entry["others"]) == set(others), "not signed by exactly those who must")
         self.signed("change", entry, entry["own"], {"old": old, "new": new, "new_ml_dsa_44": new}, "new_ml_dsa_44")
         self.signed("change", entry, entry["others"], others)
-        for key in new.values() if "new" in own else [new["ml_dsa_44"]] if own and "ml_dsa_44" in new else []:
-            self.once("a key", key)
+        for at in new:
+            if at == "ml_dsa_44" or "new" in own.split():
+                self.once("a key", new[at])
     def spend(self, entry: Entry, sign: int) -> None:
         """Charge a reserve in every balance, or (sign −1) take it back; no cap may be passed."""
-        noise = [one["mechanism"] for one in entry["steps"]]
-        person = sum(len(one["adders"]) * cost(one, 1) for one in noise)
+        person = sum(len(one["mechanism"]["adders"]) * cost(one["mechanism"], 1) for one in entry["steps"])
         for who, row in {**entry["charge"], "person": dict.fromkeys(entry["blocks"], person)}.items():
             for at, nano in (*row.items(), ("lifetime", sum(row.values()))):
-                self.spent[who, at] += sign * nano
-                need(sign < 0 or self.spent[who, at] <= self.caps.get((who, at), -1), f"over the cap of {who} in {at}")
+                used = self.spent[who, at] = self.spent.get((who, at), 0) + sign * nano
+                need(sign < 0 or used <= self.caps.get((who, at), -1), f"over the cap of {who} in {at}")
+
     def take(self, entry: Entry, data: bytes) -> None:
         kind, now = entry["type"].split("@")[0], self.history[-1][1] if self.size else Members("", {"key": ""}, {}, 0)
-        blocks, name, steps = entry.get("blocks", {}), entry.get("round", ""), entry.get("steps", [])
+        blocks, name = entry.get("blocks", {}), entry.get("round", "")
+        who = str(entry.get("party") or entry.get("member"))
         reserve, force, after = self.reserves.get(name, {}), now.in_force(), now
-        add = (kind, entry.get("action"), entry.get("member")) == ("key", "add", now.origin)
+        new: Member = {at: entry[at] for at in ("key", "ml_dsa_44") if at in entry}
+        others = {member: keys for member, keys in force.items() if member != who}
         need(entry["seq"] == self.size and entry["time"] >= self.time, "not the next number, or from the past")
         need((kind == "genesis") == (self.size == 0), "the first entry, and no other, is a genesis")
-        need(add or bool(now.coordinator), "the coordinator's key is revoked, and this gives it no new one")
+        if not now.coordinator:
+            need(kind == "key" and who == now.origin, "the coordinator's key is revoked, and this gives it no new one")
         if kind in ("dataset", "reserve"):
             need(set(blocks) <= set(self.blocks), "a block that the room has not")
         if kind in ("commit", "forfeit"):
@@ -408,7 +412,7 @@ class Ledger:
         match kind:
             case "genesis":
                 parties, caps = entry["parties"], entry["caps"]
-                after = Members(entry["origin"], entry["coordinator"], dict(parties), entry["cosign_quorum"])
+                after = Members(entry["origin"], entry["coordinator"], parties, entry["cosign_quorum"])
                 for member in (entry["coordinator"], *parties.values()):
                     for key in member.values():
                         self.once("a key", key)
@@ -416,38 +420,26 @@ class Ledger:
                 need(after.quorum <= len(parties), "a quorum of more than all parties")
                 rows = {**caps["record"], "person": caps["person"]}
                 ever = {**caps["lifetime_record"], "person": caps["lifetime_person"]}
-                need(all(set(row) == set(blocks) for row in rows.values()), "caps that are not of exactly the blocks")
                 need(set(rows) == set(ever) == {*parties, "person"}, "caps that are not of exactly the parties")
-                self.caps = {(who, at): n for who, row in rows.items() for at, n in {**row, "lifetime": ever[who]}.items()}
+                need(all(set(row) == set(blocks) for row in rows.values()), "caps that are not of exactly the blocks")
+                self.caps = {(who, at): n for who in rows for at, n in {**rows[who], "lifetime": ever[who]}.items()}
                 self.room, self.blocks = entry["room"], dict(blocks)
                 check_days(blocks.values())
             case "key":  # ledger changes 1 to 4
-                who, action = entry["member"], entry["action"]
                 need(who == now.origin or who in now.parties, "not a member of this room")
-                old = now.coordinator if who == now.origin else now.parties[who]
-                new = {str(at): entry[at] for at in ("key", "ml_dsa_44") if at in entry}
-                everybody = {**force, **({now.origin: now.coordinator} if now.coordinator else {})}
-                others = {member: keys for member, keys in everybody.items() if member != who}
-                if action == "revoke":
-                    need(bool(old) and new == {"key": old["key"]}, "not the key in force, or not that alone")
-                    need(who == now.origin or len(force) > 1, "the key of the only party in force")
-                    self.consented(entry, old, new, "", others)
-                    new = {}
-                elif action == "rotate":
-                    need(bool(old) and set(old) <= set(new), "no keys to be succeeded, or one of two is not")
-                    self.consented(entry, old, new, "old new", {})
-                elif old:
-                    need("ml_dsa_44" not in old and len(new) == 2 and new["key"] == old["key"], "nothing that can be added")
-                    self.consented(entry, old, new, "old", {})
-                else:
-                    need(len(new) == 2, "both keys are needed")
-                    self.consented(entry, old, new, "new", others)
-                after = now._replace(coordinator=new) if who == now.origin else now._replace(
-                    parties={**now.parties, who: new})
+                old, action = now.coordinator if who == now.origin else now.parties[who], entry["action"]
+                others |= {now.origin: now.coordinator} if now.coordinator and who != now.origin else {}
+                good = {"revoke": bool(old) and new == {"key": old["key"]} and (who == now.origin or len(force) > 1),
+                        "rotate": bool(old) and set(old) <= set(new),
+                        "add": len(new) == 2 and (not old or old == {"key": new["key"]})}[action]
+                need(good, f"keys that nobody can {action} so")
+                own = {"revoke": "", "rotate": "old new", "add": "old" if old else "new"}[action]
+                self.consented(entry, old, new, own, others if action == "revoke" or not old else {})
+                new = {} if action == "revoke" else new
+                after = (now._replace(coordinator=new) if who == now.origin
+                         else now._replace(parties={**now.parties, who: new}))
             case "party":  # ledger changes 5
-                who, parties = entry["party"], dict(now.parties)
-                new = {str(at): entry[at] for at in ("key", "ml_dsa_44") if at in entry}
-                others = {member: keys for member, keys in force.items() if member != who}
+                parties = dict(now.parties)
                 if entry["action"] == "join":
                     need(who not in (*parties, now.origin, "person"), "a name that is taken")
                     need(len(new) == 2 or all(len(one) == 1 for one in force.values()), "others have two keys")
@@ -456,41 +448,41 @@ class Ledger:
                     self.caps.update({(who, at): cap for at, cap in entry["caps"].items()})
                     parties[who] = new
                 else:
-                    need(who in parties and new == {"key": self.last_key[who]}, "not a party, or not its last key alone")
+                    need(who in parties and new == {"key": self.last_key[who]}, "not a party, or not its last key")
                     need(entry["caps"] == {} and bool(others), "caps, or the last party in force")
                     still = [at for at, one in self.reserves.items() if who in one["charge"] and at not in self.ended]
                     need(not still, "a round that charges it is open")
                     alone = bool(entry["own"]) and who in force
-                    self.consented(entry, parties.pop(who), new, "old" if alone else "", {} if alone else others)
+                    self.consented(entry, parties.pop(who), {}, "old" if alone else "", {} if alone else others)
                 after = now._replace(parties=parties, quorum=entry["cosign_quorum"])
-                need(len(parties) <= 64 and len(parties) // 2 < after.quorum <= len(parties), "no majority, or too many")
+                need(len(parties) <= 64 and len(parties) // 2 < after.quorum <= len(parties), "no majority")
             case "grant":  # ledger changes 6
                 caps, room = entry["caps"], {*now.parties, "person"}
                 need(not set(blocks) & {*self.blocks, "lifetime"}, "a block of a name that is taken")
                 need(set(caps) <= room and (not blocks or set(caps) == room), "not of the room, or not of all of it")
-                for who, row in caps.items():
+                for one, row in caps.items():
                     need(set(blocks) <= set(row) <= {*self.blocks, *blocks, "lifetime"}, "not of exactly the blocks")
-                    need(all(cap > self.caps.get((who, at), 0) for at, cap in row.items()), "a cap that is not raised")
-                    need(who in force or who == "person" or set(row) <= set(blocks), "a revoked party's cap in an old block")
+                    need(all(cap > self.caps.get((one, at), 0) for at, cap in row.items()), "a cap that is not raised")
+                    need(one in force or one == "person" or set(row) <= set(blocks), "a cap that its party cannot raise")
                 want = set(force) if blocks or "person" in caps else set(caps)
                 need(set(entry["signatures"]) == want, "not signed by exactly those whose data it is")
                 self.signed("change", entry, entry["signatures"], force)
                 check_days([*self.blocks.values(), *blocks.values()])
                 self.blocks.update(blocks)
-                self.caps.update({(who, at): cap for who, row in caps.items() for at, cap in row.items()})
+                self.caps.update({(one, at): cap for one, row in caps.items() for at, cap in row.items()})
             case "dataset":
-                self.once("a version of data", entry["party"], entry["version"])
-                self.signed("dataset", entry, {entry["party"]: entry["signature"]}, force)
-                self.data[entry["party"]] = entry
+                self.once("a version of data", who, entry["version"])
+                self.signed("dataset", entry, {who: entry["signature"]}, force)
+                self.data[who] = entry
             case "plan":
                 need(set(entry["approvals"]) == set(entry["parties"]), "approvals are not of exactly the parties")
                 self.once("a plan", entry["plan"])
                 self.signed("approval", {"plan": entry["plan"]}, entry["approvals"], force)
                 self.plans[entry["plan"]] = entry
             case "reserve":
-                charged = entry["charge"]
-                need(set(charged) <= set(self.plans.get(entry["plan"], {"parties": []})["parties"]), "not of its plan")
-                need(entry["plan"] in self.plans and entry["expires"] > entry["time"], "no plan, or expired at once")
+                charged, steps, plan = entry["charge"], entry["steps"], self.plans.get(entry["plan"], {"parties": []})
+                need(bool(charged) and set(charged) <= set(plan["parties"]), "no plan of the ledger, or of others")
+                need(entry["expires"] > entry["time"], "it expires before it begins")
                 need(len({one["step"] for one in steps}) == len(steps), "two steps of one name")
                 self.once("a round", name)
                 for one in steps:
@@ -498,23 +490,22 @@ class Ledger:
                     check_noise(one["mechanism"], one["charge"])
                     need(set(one["mechanism"]["adders"]) == set(charged), "who adds noise is not who is charged")
                 row = dict.fromkeys(blocks, sum(one["charge"] for one in steps))
-                need(all(one == row for one in charged.values()), "the charge is not the steps' sum, in exactly the blocks")
+                need(all(one == row for one in charged.values()), "not the steps' sum in exactly the blocks")
                 need(set(entry["datasets"]) == set(charged) == set(entry["holds"]), "data or holds of others")
-                for who, version in entry["datasets"].items():
-                    data_of = self.data.get(who, {"version": "", "blocks": []})
-                    need(data_of["version"] == version and set(blocks) <= set(data_of["blocks"]), f"not {who}'s last data")
+                for one, version in entry["datasets"].items():
+                    last = self.data.get(one, {"version": "", "blocks": []})
+                    need(last["version"] == version and set(blocks) <= set(last["blocks"]), f"not {one}'s last data")
                 self.signed("hold", entry, entry["holds"], force)
                 self.spend(entry, 1)
                 self.reserves[name], self.commits[name] = entry, []
             case "commit":
-                one = reserve["steps"][len(self.commits[name])]
-                need(one["step"] == entry["step"] and entry["time"] <= reserve["expires"], "not the next step, or too late")
+                one, done = reserve["steps"][len(self.commits[name])], self.commits[name]
+                need(one["step"] == entry["step"] and entry["time"] <= reserve["expires"], "not its next step, or late")
                 need(set(entry["survivors"]) <= set(one["mechanism"]["adders"]), "survivors who add no noise")
                 need(len(entry["survivors"]) >= one["mechanism"]["quorum"], "fewer survivors than the quorum")
                 self.once("a release", entry["digest"])
-                self.commits[name].append(entry)
-                if len(self.commits[name]) == len(reserve["steps"]):
-                    self.ended[name] = kind
+                done.append(entry)
+                self.ended.update({name: kind} if len(done) == len(reserve["steps"]) else {})
             case "forfeit":
                 self.ended[name] = kind
             case "refund":  # ledger changes 7
@@ -529,15 +520,15 @@ class Ledger:
             case "deny":
                 need(set(entry["parties"]) <= set(force), "somebody who is not a party in force")
             case "egress":  # ledger changes 8
-                last = self.egress.get(entry["party"], {"day": "", "size": 0, "root": entry["root"]})
+                last = self.egress.get(who, {"day": "", "size": 0, "root": entry["root"]})
                 today = datetime.fromtimestamp(min(entry["time"], 10**11), UTC).date().isoformat()
-                need(last["day"] < entry["day"] < today, "not of a day after its last and before today")
-                need(entry["size"] > last["size"] or (entry["size"], entry["root"]) == (last["size"], last["root"]), "less")
-                self.signed("egress", entry, {entry["party"]: entry["signature"]}, force)
-                self.egress[entry["party"]] = entry
+                need(last["day"] < entry["day"] < today and entry["size"] >= last["size"], "not a later day, or less")
+                need(entry["size"] > last["size"] or entry["root"] == last["root"], "another root of the same size")
+                self.signed("egress", entry, {who: entry["signature"]}, force)
+                self.egress[who] = entry
             case "audit":  # ledger changes 8
                 need(("a key", entry["key"]) not in self.came, "an auditor with a member's key")
-                need(entry["size"] <= self.size and self.roots[entry["size"]].hex() == entry["root"], "of another ledger")
+                need(entry["size"] <= self.size and self.roots[entry["size"]].hex() == entry["root"], "another root")
                 self.once("a verdict", entry["key"], str(entry["size"]), entry["bundle"])
                 self.signed("audit", entry, {"its auditor": entry["signature"]}, {"its auditor": entry})
         self.roots.append(self.tree.add(data))
@@ -546,8 +537,9 @@ class Ledger:
         if after is not now:
             self.history.append((self.size, after))
             self.last_key.update({who: member["key"] for who, member in after.in_force().items()})
+
     def lacks(self, entry: Entry, signers: set[str]) -> str:
-        """Whose cosignature this entry still needs on a checkpoint that brings it (checkpoint 19, ledger changes 10)."""
+        """Whose cosignature this entry needs on a checkpoint that brings it (checkpoint 19, ledger changes 10)."""
         kind, members = entry["type"].split("@")[0], self.members_at(entry["seq"] + 1)
         if kind in ("genesis", "key", "party", "grant", "dataset", "plan", "reserve"):
             return ", ".join(sorted(set(members.in_force()) - signers))
@@ -565,21 +557,27 @@ def pointers(tree: Any, at: str = "") -> list[str]:
     if "value" not in tree:
         names = {name: name.replace("~", "~0").replace("/", "~1") for name in tree}
         return [found for name, path in names.items() for found in pointers(tree[name], f"{at}/{path}")]
-    whole_figure = set(tree) - {"consistent"} == {"value", "low", "high"} or tree == {"value": "too noisy"}
-    need(whole_figure and all(isinstance(one, str) for one in tree.values()), f"{at} is no figure with its interval")
+    figure = set(tree) - {"consistent"} == {"value", "low", "high"} or tree == {"value": "too noisy"}
+    need(figure and all(isinstance(one, str) for one in tree.values()), f"{at} is no figure with its interval")
     return [at]
+
 def check_plan(data: bytes, digest: str, ledger: Ledger) -> None:
     """The plan of this digest, and that every reserve of it is one: the rest of its rules are not asked here."""
-    need(sha256(data).hex() == digest, "not the plan of its name")
-    plan, reserves = parse(data), [one for one in ledger.reserves.values() if one["plan"] == digest]
-    need(plan["type"] == "plan@v1" and plan["room"] == ledger.room, "not a plan of this room")
-    need(plan["parties"] == ledger.plans[digest]["parties"], "other parties than have approved it")
-    for one in reserves:
+    plan = parse(data)
+    need(sha256(data).hex() == digest and plan["type"] == "plan@v1", "not the plan of its name")
+    need((plan["room"], plan["parties"]) == (ledger.room, ledger.plans[digest]["parties"]), "not of who approved it")
+    for one in [one for one in ledger.reserves.values() if one["plan"] == digest]:
         counts = {(step["mechanism"]["quorum"], step["mechanism"]["collusion"]) for step in one["steps"]}
+        asked = {at: ledger.blocks[at] for at in one["blocks"]}
         need(sorted(one["charge"]) == plan["parties"], f"entry {one['seq']} charges other parties")
-        need({at: ledger.blocks[at] for at in one["blocks"]} == plan["blocks"], f"entry {one['seq']} charges other blocks")
-        need(counts == {(plan["quorum"], plan["collusion"])}, f"entry {one['seq']} counts on other shares of noise")
+        same = asked == plan["blocks"] and counts == {(plan["quorum"], plan["collusion"])}
+        need(same, f"entry {one['seq']} charges other blocks, or counts on other shares of noise")
         need(sum(step["charge"] for step in one["steps"]) <= plan["rho"], f"entry {one['seq']} spends more")
+        for known in [entry for entry in ledger.entries if entry["type"] == "dataset@v1"]:
+            said = (known["schema_digest"], known["people_cap"])
+            same = said == (sha256(canonical(plan["table"])).hex(), plan["people_cap"])
+            need(same or one["datasets"].get(known["party"]) != known["version"], "data of another table")
+
 def check_release(data: bytes, commit: Entry, line: bytes, ledger: Ledger) -> None:
     """Release 1 to 9 and 11, but for the figures themselves."""
     release = parse(data)
@@ -600,78 +598,89 @@ def check_release(data: bytes, commit: Entry, line: bytes, ledger: Ledger) -> No
     key, message = ledger.members_at(size).coordinator["key"], b"sumroom/release/v1\0" + canonical(body)
     check_signed(False, unbase64(key), unbase64(release["signature"]), message, "the coordinator's signature")
 
+def check_proof(data: bytes, commit: Entry, line: bytes, ledger: Ledger) -> None:
+    """The page tlog-proof."""
+    head, _, note = data.decode("utf-8", "replace").partition("\n\n")
+    first, index, *path = head.split("\n")
+    need(first == "c2sp.org/tlog-proof@v1" and index == f"index {commit['seq']}" and len(path) <= 53, "no proof of it")
+    checkpoint, nodes = Note(note.encode(), ledger.members_at), [unbase64(node) for node in path]
+    need(all(len(node) == 32 for node in nodes) and checkpoint.root == ledger.roots[checkpoint.size], "another root")
+    need(leads_to(line, commit["seq"], checkpoint.size, nodes, checkpoint.root), "it leads elsewhere")
+    need(not ledger.lacks(commit, checkpoint.signers), "its checkpoint lacks cosignatures")
+
 # == The whole bundle ==================================================================================================
 
-KNOWN = r"ledger/(entries|checkpoints/\d{10})|plans/[0-9a-f]{64}\.json|releases/[0-9a-f]{32}-.{1,40}\.json|verify\.py"
+KNOWN = re.compile(r"ledger/(entries|checkpoints/\d{10})|plans/[0-9a-f]{64}\.json|verify\.py"
+                   r"|releases/[0-9a-f]{32}-[a-z][a-z0-9_-]{0,39}\.(json|tlog-proof)")
 NOT_CHECKED = (
     "whether figures and states follow from the noised sums, and a plan's mechanisms from its questions",
     "whether a node's data were real, and whether its noise was drawn as stated",
-    "what parties told each other outside, and whether the policy's keys are truly theirs",
-)
+    "what parties told each other outside, and whether the policy's keys are truly theirs")
 
 class Audit:
     """Runs all checks. checks: (name, what was seen, problems)."""
     def __init__(self, data: bytes, policy: bytes) -> None:
         self.policy, self.ledger, self.checks = Policy(policy), Ledger(), list[tuple[str, str, list[str]]]()
-        self.members, self.notes, self.problems = dict[str, bytes](), list[Note](), list[str]()
+        self.data, self.members, self.notes, self.problems = data, dict[str, bytes](), list[Note](), list[str]()
         for check in (self.archive, self.entries, self.checkpoints, self.plans, self.releases):
             if not any(name in ("archive", "entries") and problems for name, _, problems in self.checks):
-                self.problems = []
-                seen = self.hold("", lambda check=check: check(data))
-                self.checks.append((check.__name__, seen if not self.problems else "", self.problems))
-    def hold(self, what: str, check: Callable[[], str | None]) -> str:
+                self.problems, seen = [], list[str]()
+                self.hold("", partial(lambda one, to: to.append(one()), check, seen))
+                self.checks.append((check.__name__, "" if self.problems else seen[0], self.problems))
+    def hold(self, what: str, check: Callable[[], None]) -> None:
         """Do a part of a check, and note what is wrong."""
         try:
-            return check() or ""
+            check()
         except Violation as exc:
             self.problems.append(what + str(exc))
-        except (KeyError, TypeError, AttributeError):
+        except (KeyError, TypeError, ValueError, AttributeError):
             self.problems.append(what + "a field is missing, or of another kind")
-        return ""
-    def archive(self, data: bytes) -> str:
-        self.members = unpack(data)
-        odd = [name for name in self.members if not re.fullmatch(KNOWN, name)]
+    def archive(self) -> str:
+        self.members = unpack(self.data)
+        odd = [name for name in self.members if not KNOWN.fullmatch(name)]
         need(not odd, f"members that a bundle has not: {', '.join(odd)[:80]}")
         return f"{len(self.members)} members, spelled as the page says"
-    def entries(self, _: bytes) -> str:
+    def entries(self) -> str:
         *self.lines, last = self.members.get("ledger/entries", b"?").split(b"\n")
         need(bool(self.lines) and not last, "no entries, or the last has no newline")
         for number, line in enumerate(self.lines):
-            self.hold(f"entry {number}: ", lambda line=line: self.ledger.take(read_entry(line), line))
+            self.hold(f"entry {number}: ", partial(lambda line: self.ledger.take(read_entry(line), line), line))
             need(not self.problems, "what comes after it cannot be judged")
         return f"{len(self.lines)} keep every rule; root {self.ledger.roots[-1].hex()}"
-    def checkpoints(self, _: bytes) -> str:
+    def checkpoints(self) -> str:
+        ledger, trusted = self.ledger, set(self.policy.keys)
         for name in [name for name in self.members if name.startswith("ledger/checkpoints/")]:
-            self.hold(f"{name}: ", lambda name=name: self.note(name, self.members[name]))
-        need(bool(self.problems or self.notes) and self.notes[-1].size == self.ledger.size, "none covers the last entry")
-        for entry in self.ledger.entries:
-            lacks = [self.ledger.lacks(entry, note.signers) for note in self.notes if note.size > entry["seq"]]
-            need(not all(lacks), f"entry {entry['seq']} lacks the cosignature of {[*lacks, ''][0]}")
-        keys = [{vkey_text(key) for key in members.vkeys()} for _, members in self.ledger.history]
-        need(set(self.policy.keys) in keys, "the policy's keys were at no time the keys in force")
-        last = self.notes[-1].signers
-        need(self.policy.satisfied(last, self.policy.quorum), "the policy's quorum has not cosigned the last one")
-        return f"{len(self.notes)} by the keys in force, which follow from the policy's; the last by {', '.join(sorted(last))}"
-    def note(self, name: str, data: bytes) -> None:
-        note = Note(data, self.ledger.members_at)
+            self.hold(f"{name}: ", partial(self.note, name))
+        need(bool(self.notes) and self.notes[-1].size == ledger.size, "none covers the last entry")
+        by_them = [note for note in self.notes if {*map(vkey_text, ledger.members_at(note.size).vkeys())} == trusted]
+        need(bool(by_them), "the policy's keys are not those in force at any checkpoint")
+        need(self.policy.satisfied(by_them[-1].signers, self.policy.quorum), "the policy's quorum has not cosigned")
+        return f"{len(self.notes)}, cosigned by all whom their entries need, with keys that follow from the policy's"
+    def note(self, name: str) -> None:
+        note, before = Note(self.members[name], self.ledger.members_at), self.notes[-1].size if self.notes else 0
         need(name.endswith(f"/{note.size:010}"), "of another size than its name says")
         need(note.root == self.ledger.roots[note.size], "its root is not that of the entries: history was rewritten")
         self.notes.append(note)
-    def plans(self, _: bytes) -> str:
+        for entry in self.ledger.entries[before : note.size]:
+            lacks = self.ledger.lacks(entry, note.signers)
+            need(not lacks, f"entry {entry['seq']} lacks the cosignature of {lacks}")
+    def plans(self) -> str:
         found = {name[6:70]: data for name, data in self.members.items() if name.startswith("plans/")}
         need(set(found) == set(self.ledger.plans), "plans without an entry, or entries without their plan")
         for at, data in found.items():
-            self.hold(f"plan {at[:8]}: ", lambda at=at, data=data: check_plan(data, at, self.ledger))
-        return f"{len(found)} approved by their parties; parties, blocks and shares of each reserve are its plan's"
-    def releases(self, _: bytes) -> str:
+            self.hold(f"plan {at[:8]}: ", partial(check_plan, data, at, self.ledger))
+        return f"{len(found)} approved by their parties; parties, blocks and data of each reserve are its plan's"
+    def releases(self) -> str:
         commits = [entry for done in self.ledger.commits.values() for entry in done]
-        names = {f"releases/{entry['round']}-{entry['step']}.json": entry for entry in commits}
-        for name in sorted({name for name in self.members if name.startswith("releases/")} ^ set(names)):
-            self.problems.append(f"{name}: {'missing' if name in names else 'no entry commits it'}")
-        for name, entry in names.items():
-            data, line = self.members.get(name, b""), self.lines[entry["seq"]]
-            self.hold(f"{name}: ", lambda d=data, e=entry, line=line: check_release(d, e, line, self.ledger) if d else None)
-        return f"{len(names)} with {sum(len(one['numbers']) for one in commits)} published numbers, each found in its entry"
+        names = {f"releases/{entry['round']}-{entry['step']}": entry for entry in commits}
+        found = {name for name in self.members if name.startswith("releases/")}
+        for name in sorted({name for name in found if name.endswith(".json")} ^ {f"{name}.json" for name in names}):
+            self.problems.append(f"{name}: {'no entry commits it' if name in found else 'missing'}")
+        for name in sorted(found & {name + tail for name in names for tail in (".json", ".tlog-proof")}):
+            entry, check = names[name.rpartition(".")[0]], check_release if name.endswith(".json") else check_proof
+            self.hold(f"{name}: ", partial(check, self.members[name], entry, self.lines[entry["seq"]], self.ledger))
+        return f"{len(names)} with {sum(len(one['numbers']) for one in commits)} numbers, each found in its entry"
+
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Check a room's bundle: entries, cosignatures, budgets, releases.")
     parser.add_argument("bundle", type=Path, help="room.tar")
@@ -684,16 +693,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(json.dumps({"verdict": "undecided", "why": str(exc)}) if asked.json else f"cannot decide: {exc}")
         return 2
     ledger, verdict = audit.ledger, "violation" if any(problems for _, _, problems in audit.checks) else "clean"
-    spent = [(who, at, ledger.spent[who, at], cap) for (who, at), cap in ledger.caps.items()]
+    spent = [(who, at, ledger.spent.get((who, at), 0), cap) for (who, at), cap in ledger.caps.items()]
     if asked.json:
-        print(json.dumps({"verdict": verdict, "checks": audit.checks, "spent_nano_rho": spent, "not_checked": NOT_CHECKED}))
+        told = {"verdict": verdict, "checks": audit.checks, "spent_nano_rho": spent, "not_checked": NOT_CHECKED}
+        print(json.dumps(told))
         return int(verdict != "clean")
     for name, seen, problems in audit.checks:
         print(f"{'no' if problems else 'ok':4}{name:13}{seen or len(problems)}", *problems, sep=f"\n{'':17}")
     for who, at, used, cap in spent:
         print(f"    budget       {who} in {at}: ρ {used / 10**9:.9f} of {cap / 10**9:.9f} spent")
     ends = [list(ledger.ended.values()).count(how) for how in ("forfeit", "refund")]
-    print(f"    rounds       {len(ledger.reserves)} reserved; {ends[0]} forfeited, {ends[1]} refunded by all it charged")
+    print(f"    rounds       {len(ledger.reserves)} reserved; {ends[0]} forfeited, {ends[1]} refunded")
     print(*(f"not checked here: {one}" for one in NOT_CHECKED), verdict, sep="\n")
     return int(verdict != "clean")
 

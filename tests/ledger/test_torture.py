@@ -163,3 +163,12 @@ def test_tampered_bundles_are_of_every_kind(tmp_path: Path) -> None:
         "truncation": 10,
         "swap": 45,
     }
+
+
+def test_both_judges_agree_on_a_bundle_whose_checkpoints_are_all_spoiled(tmp_path: Path) -> None:
+    data, policy = tamper.small(tmp_path)
+    members = bundle.unpack(data)
+    for name in members:
+        if name.startswith(bundle.CHECKPOINTS):
+            members[name] = b"no note\n"
+    assert tamper.by_both(policy)(bundle.pack(members)) == cli.VIOLATION

@@ -27,8 +27,9 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from protocols import accuracy, audit, bundle, cli
+from protocols import accuracy, audit, bundle, cli, verify
 from protocols.errors import CannotDecide
+from protocols.ledger import trust
 from protocols.ledger.trust import TrustPolicy
 from protocols.logbook import Logbook
 from tests.ledger import builder
@@ -55,7 +56,34 @@ def by_audit(policy: TrustPolicy) -> Judge:
     return judge
 
 
-JUDGES: dict[str, Callable[[TrustPolicy], Judge]] = {"audit": by_audit}
+def by_verifier(policy: TrustPolicy) -> Judge:
+    """The one file that is in every bundle, written apart from the rest."""
+    words = trust.render(policy).encode()
+
+    def judge(data: bytes) -> int:
+        try:
+            checks = verify.Audit(data, words).checks
+        except verify.Undecided:
+            return cli.CANNOT_DECIDE
+        return cli.VIOLATION if any(problems for _, _, problems in checks) else cli.CLEAN
+
+    return judge
+
+
+def by_both(policy: TrustPolicy) -> Judge:
+    """Two programs that must agree: where they do not, this judge falls over."""
+    first, second = by_audit(policy), by_verifier(policy)
+
+    def judge(data: bytes) -> int:
+        status, other = first(data), second(data)
+        if status != other:
+            raise AssertionError(f"one says {status}, the other {other}")
+        return status
+
+    return judge
+
+
+JUDGES: dict[str, Callable[[TrustPolicy], Judge]] = {"audit": by_audit, "verify": by_verifier, "both": by_both}
 
 
 @dataclass
