@@ -463,7 +463,7 @@ class Ledger:
                 for one, row in caps.items():
                     need(set(blocks) <= set(row) <= {*self.blocks, *blocks, "lifetime"}, "not of exactly the blocks")
                     need(all(cap > self.caps.get((one, at), 0) for at, cap in row.items()), "a cap that is not raised")
-                    need(one in force or one == "person" or set(row) <= set(blocks), "a cap that its party cannot raise")
+                    need(one in force or one == "person" or set(row) <= set(blocks), "a cap its party cannot raise")
                 want = set(force) if blocks or "person" in caps else set(caps)
                 need(set(entry["signatures"]) == want, "not signed by exactly those whose data it is")
                 self.signed("change", entry, entry["signatures"], force)
