@@ -11,7 +11,7 @@ import logging
 import math
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ from protocols.errors import IntegrityError, Refused, UsageError
 from protocols.ledger.state import Round
 from protocols.plan import Plan
 
-from . import afterwards, delivery, entering, rounds
+from . import afterwards, delivery, entering, noted, rounds
 from .config import Config
 from .conversation import Answer, Ask
 from .ledger import RoomLedger, ledger_of
@@ -69,6 +69,19 @@ def end(grid: Grid, config: Config, plan: Plan, round_id: str) -> None:
     rounds.end(plan, round_id, ledger, _asker(grid, _here(grid, sorted(ledger.room.parties), 0.0)))
 
 
+def refund(grid: Grid, config: Config, round_id: str, wait_s: float) -> bool:
+    """Have a forfeited round refunded by those that come within `wait_s`; whether it was not before."""
+    return afterwards.refund(
+        held_ledger(config), _asker(grid, _here(grid, sorted(held_ledger(config).room.parties), wait_s)), round_id
+    )
+
+
+def tend(grid: Grid, config: Config, only: Collection[str]) -> None:
+    """Have these parties state what they had sent by yesterday's end; cosigned by those who are here."""
+    ask = _asker(grid, _here(grid, sorted(held_ledger(config).room.parties), 0.0))
+    afterwards.tend(held_ledger(config), ask, only)
+
+
 def finish(grid: Grid, config: Config, wait_s: float) -> None:
     """Have cosigned, signed and handed out what an earlier process, or a party that was away, left undone."""
     ledger = held_ledger(config)
@@ -95,7 +108,7 @@ def enter(
 def reuse(grid: Grid, config: Config, round_: Round) -> None:
     """Write down that a released plan was asked for again; cosigned by those who are here."""
     ledger = held_ledger(config)
-    afterwards.reuse(ledger, _asker(grid, _here(grid, sorted(ledger.room.parties), 0.0)), round_)
+    noted.reuse(ledger, _asker(grid, _here(grid, sorted(ledger.room.parties), 0.0)), round_)
 
 
 def held_ledger(config: Config) -> RoomLedger:

@@ -91,7 +91,7 @@ def grant(
         for party in parties:
             cap(party, name, str(record), "--record")
         cap(PERSON, name, str(person), "--person")
-    for party in parties if lifetime_record is not None else ():
+    for party in sorted(accounts.members.parties) if lifetime_record is not None else ():
         cap(party, LIFETIME, str(lifetime_record), "--lifetime-record")
     if lifetime_person is not None:
         cap(PERSON, LIFETIME, lifetime_person, "--lifetime-person")

@@ -21,16 +21,18 @@ from protocols.ledger.reducer import Accounts
 from protocols.ledger.state import Round
 from protocols.plan import Plan
 
+from . import afterwards, delivery, rounds
 from . import app as flower
-from . import delivery, rounds
 from .config import Config
 from .entering import Entered
 from .grid import RoomGrid, run_server_app
 from .hub import Hub
+from .ledger import RoomLedger
 from .store import plan_key
 
 Progress = Callable[[str], None]
 TEND_EVERY_S = 2.0
+STATE_EVERY_S = 600.0  # how soon a party is asked again that has not stated what it sent
 GATHER_S = 5.0  # how long a round that is gone on with waits for those it could do without
 log = logging.getLogger("sumroom.coordinator")
 
@@ -52,7 +54,7 @@ class Listening:
     def __init__(self, settings: Config) -> None:
         self.settings = settings
         self._unsure = True  # whether something may be left to cosign or to hand out
-        self._rest = 0.0
+        self._rest = self._state_from = 0.0
 
     def __enter__(self) -> Self:
         settings = self.settings
@@ -149,9 +151,20 @@ class Listening:
             grid.close()
             self._journal.forget(run_id)
 
+    def refund(self, name: str, wait_s: float) -> dict[str, Any]:
+        """Have a forfeited round, named by the beginning of its id, refunded. Idempotent."""
+        rounds_ = flower.held_ledger(self.settings).book.accounts.rounds
+        round_id, fresh = afterwards.find_round(rounds_, name), list[bool]()
+        if rounds_[round_id].state != "refunded":
+            afterwards.check_refundable(rounds_[round_id])  # before anybody is waited for
+        self._unsure = True
+        self._with_grid(None, lambda grid: fresh.append(flower.refund(grid, self.settings, round_id, wait_s)))
+        return {"round": round_id, "fresh": fresh[0]}
+
     def tend(self, progress: Progress) -> None:
         """What nobody asks for: go on with a round that was left open, once enough parties are here; forfeit one whose
-        deadline has passed; and hand out what could not be handed out before."""
+        deadline has passed; hand out what could not be handed out before; and once a day have each party state what it
+        has sent."""
         if time.monotonic() < self._rest:
             return
         self._rest = time.monotonic() + TEND_EVERY_S
@@ -171,6 +184,17 @@ class Listening:
             if delivery.unfinished(ledger):
                 self._with_grid(None, lambda grid: flower.finish(grid, self.settings, 5.0))
             self._unsure = False
+        self._state_egress(ledger)
+
+    def _state_egress(self, ledger: RoomLedger) -> None:
+        if time.monotonic() < self._state_from or ledger.open_rounds():
+            return
+        here = set(self.online()) & set(afterwards.unstated(ledger)[1])
+        if len(self.online()) < ledger.room.cosign_quorum or not here:
+            return
+        self._state_from = time.monotonic() + STATE_EVERY_S
+        self._with_grid(None, lambda grid: flower.tend(grid, self.settings, here))
+        self._unsure = True
 
     def _with_grid(self, plan: Plan | None, do: Callable[[RoomGrid], None]) -> None:
         run_id = _new_run()

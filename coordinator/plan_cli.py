@@ -83,7 +83,7 @@ def propose(plan: PlanArgument, config: ConfigOption, wait_s: WaitOption = 60.0,
     checked, settings = read(plan), Config.load(config)
     check_room(checked, settings)
     request = {"do": "propose", "plan": checked.body(), "wait_s": wait_s}
-    said: dict[str, str] = _done(settings, request, quiet=True)["said"]
+    said: dict[str, str] = done(settings, request, quiet=True)["said"]
     if as_json:
         print(json.dumps({"plan": checked.digest, "parties": said}, indent=2))
     else:
@@ -114,9 +114,9 @@ def launch(
     check_room(checked, settings)
     exports.check_folder(out)
     request = {"do": "launch", "plan": checked.body(), "again": again, "wait_s": wait_s}
-    done = _done(settings, request, quiet=quiet, hint=f"sumroom-coordinator export --config {config} --out {out}")
-    if not done["fresh"]:
-        print(f"round {done['round'][:8]} has released this plan before; nothing is run, nothing is spent")
+    launched = done(settings, request, quiet=quiet, hint=f"sumroom-coordinator export --config {config} --out {out}")
+    if not launched["fresh"]:
+        print(f"round {launched['round'][:8]} has released this plan before; nothing is run, nothing is spent")
     exports.write(settings, out)
 
 
@@ -199,7 +199,7 @@ def _warnings(plan: Plan) -> Iterator[str]:
 # -- a coordinator that listens, or this process ----------------------------------------------------------------------
 
 
-def _done(settings: Config, request: dict[str, Any], *, quiet: bool, hint: str | None = None) -> dict[str, Any]:
+def done(settings: Config, request: dict[str, Any], *, quiet: bool, hint: str | None = None) -> dict[str, Any]:
     """Have the listening coordinator do it, or listen and do it here."""
     here = False
     with _progress(request, quiet) as progress:
@@ -222,7 +222,7 @@ def _done(settings: Config, request: dict[str, Any], *, quiet: bool, hint: str |
 def _interrupted(request: dict[str, Any], here: bool, hint: str | None) -> SumroomError:
     if not here:
         return Refused("interrupted; the coordinator goes on with it", "sumroom-coordinator plan status tells how far")
-    if request["do"] == "propose":
+    if request["do"] in ("propose", "refund"):
         return Refused("interrupted; nothing is spent")
     told = "launch the plan again to go on with it" + (f"; what was released so far: {hint}" if hint else "")
     return RoundEnded("interrupted: a round under way stays open until its deadline, and its budget is spent", told)
@@ -245,7 +245,8 @@ def _interruptible() -> Iterator[None]:
 @contextmanager
 def _progress(request: dict[str, Any], quiet: bool) -> Iterator[Any]:
     columns = (TextColumn("{task.description:<32}"), BarColumn(), TimeElapsedColumn())
-    stages = 3 + 2 * len(Plan.from_bytes(canonical(request["plan"])).mechanisms())
+    steps = Plan.from_bytes(canonical(request["plan"])).mechanisms() if "plan" in request else ()
+    stages = 3 + 2 * len(steps)
     with Progress(*columns, console=terminal.console(error=True), disable=quiet) as bar:
         task = bar.add_task("opening the room", total=stages)
         yield lambda text: bar.update(task, advance=1, description=text)
@@ -287,7 +288,7 @@ def _status(plan: Plan, settings: Config) -> dict[str, Any]:
         "plan": plan.digest,
         "approved_by": sorted(entry.approvals) if entry else [],
         "rounds": [_round(round_) for round_ in rounds],
-        "rho_spent": decimal(sum(plan.charge for _ in rounds)),
+        "rho_spent": decimal(sum(plan.charge for round_ in rounds if round_.state != "refunded")),
         "rounds_left": _left(plan, accounts, settings),
     }
 
@@ -320,6 +321,12 @@ def _show_status(plan: Plan, found: dict[str, Any]) -> None:
         for round_ in found["rounds"]:
             table.add_row(round_["round"][:8], round_["reserved_at"], round_["state"], round_["released"])
         console.print(table)
+    for round_ in found["rounds"]:
+        if round_["state"] == "forfeited" and round_["released"].startswith("0 "):
+            print(
+                f"round {round_['round'][:8]} released nothing; where nothing left a party either, its charge is given "
+                f"back by: sumroom-coordinator refund {round_['round'][:SHORT]} --config COORDINATOR.TOML"
+            )
     more = found["rounds_left"]
     fit = "round fits" if more == 1 else "rounds fit"
     print(f"spent ρ {found['rho_spent']} per record; {more} more {fit} the room's caps")

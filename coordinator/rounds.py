@@ -20,7 +20,7 @@ from protocols.masking import Occasion
 from protocols.plan import Plan
 from protocols.release import Release
 
-from . import afterwards, delivery, release
+from . import afterwards, delivery, noted, release
 from .conversation import Answer, Ask, Deadline
 from .ledger import RoomLedger
 from .steps import StepUnderWay
@@ -73,7 +73,8 @@ def run(
     """Run one round of a plan, or go on with an open one (`left_open`); its releases, delivered.
 
     1. **approve**     every party's signature over the plan, and its dataset; nothing is spent yet
-    2. rounds that were left open beyond their deadline are forfeited; every party cosigns all that is not a reserve
+    2. rounds that were left open beyond their deadline are forfeited; each party states once a day what it has sent;
+       every party cosigns all that is not a reserve
     3. **reserve**     every party holds the charge and signs; one entry; every party cosigns it
     4. per step: **contribute** and **aggregate** (`steps.py`), **release** (commit and bytes, cosigned, sent)
     A round that was left open starts at (4), with its first step that is not committed. Whoever calls decides which of
@@ -120,6 +121,7 @@ def _begun(plan: Plan, ledger: RoomLedger, ask: Ask, progress: Progress) -> _Rou
         for left in ledger.open_rounds():
             _check_over(left, ledger)
             ledger.forfeit(left, "coordinator-restart")
+        afterwards.state_egress(ledger, ask)
         _record_approvals(plan, ledger, approvals)
         delivery.finish(ledger, ask, APPROVAL_TIMEOUT_S)
     except RoundEnded as exc:
@@ -220,7 +222,7 @@ def _approve(plan: Plan, ledger: RoomLedger, ask: Ask) -> dict[str, messages.App
     answers = ask(dict.fromkeys(plan.parties, request), APPROVAL_TIMEOUT_S)
     approvals = {p: a.reply for p, a in answers.items() if isinstance(a.reply, messages.Approval)}
     if len(approvals) < len(plan.parties):
-        afterwards.deny(ledger, ask, plan, "not-approved", answers)
+        noted.deny(ledger, ask, plan, "not-approved", answers)
         raise Refused(
             "the plan is not approved: " + _who_says(plan, answers, approvals),
             f"nothing is spent; where a person must decide: sumroom-party requests show {plan.digest[:16]}",
@@ -252,13 +254,13 @@ def _reserve(plan: Plan, ledger: RoomLedger, ask: Ask) -> _Round:
     try:
         ledger.book.accounts.check_caps(draft["charge"], plan.charge_person)
     except Refused:
-        afterwards.deny(ledger, ask, plan, "over-cap", {})
+        noted.deny(ledger, ask, plan, "over-cap", {})
         raise
     answers = ask(dict.fromkeys(plan.parties, messages.Reserve(draft=draft)), APPROVAL_TIMEOUT_S)
     holds = {p: a.reply.signature for p, a in answers.items() if isinstance(a.reply, messages.Held)}
     if len(holds) < len(plan.parties):
         ask({p: messages.Cancel(round=draft["round"]) for p in holds}, CANCEL_TIMEOUT_S)
-        afterwards.deny(ledger, ask, plan, "not-held", answers)
+        noted.deny(ledger, ask, plan, "not-held", answers)
         raise Refused("the budget is not held: " + _who_says(plan, answers, holds), "nothing is spent")
     ledger.append([{**draft, "holds": holds}])
     reserve = ledger.book.accounts.rounds[draft["round"]].reserve
@@ -357,15 +359,25 @@ def _ended(round_: _Round, cause: SumroomError, ledger: RoomLedger, ask: Ask) ->
     """What the operator is told when a round ends early: forfeited, or all committed and only the rest is missing."""
     if isinstance(cause, Stale):  # nothing may be written to this copy, the end of a round least of all
         return cause
+    or_refund = _or_refund(round_, ledger)
     if _forfeit(round_, cause, ledger, ask):
         return RoundEnded(
             f"round {round_.id[:8]} is forfeited: {cause.message}",
-            "its budget stays spent; see to the cause, then run the plan again",
+            "its budget stays spent; see to the cause, then run the plan again" + or_refund,
         )
     return RoundEnded(
         f"round {round_.id[:8]} has committed all its releases, but they are not all out: {cause.message}",
         "nothing is lost: launch the plan again when the parties are back, and they go out at no further cost",
     )
+
+
+def _or_refund(round_: _Round, ledger: RoomLedger) -> str:
+    """Before a forfeit: where a reserve is not cosigned by all, nobody has begun, and its charge can be given back."""
+    try:
+        ledger.covering(round_.reserve.seq)
+    except PartyUnavailable:
+        return f"; or have its charge given back: sumroom-coordinator refund {round_.id[:16]}"
+    return ""
 
 
 def _forfeit(round_: _Round, cause: SumroomError | None, ledger: RoomLedger, ask: Ask) -> bool:

@@ -66,8 +66,10 @@ def carry_out(listening: Listening, asked: Answer, progress: Callable[[str], Non
     if asked["do"] == "enter":
         entered = listening.enter([Proposal.of(body) for body in asked["changes"]], _wait_of(asked))
         return {"numbers": list(entered.numbers), "fresh": list(entered.fresh)}
-    if asked["do"] not in ("propose", "launch"):
+    if asked["do"] not in ("propose", "launch", "refund"):
         raise UsageError("the coordinator knows no such command")
+    if asked["do"] == "refund":
+        return listening.refund(str(asked["round"]), _wait_of(asked))
     plan, wait_s = Plan.from_bytes(canonical(asked["plan"])), _wait_of(asked)
     if asked["do"] == "propose":
         return {"said": listening.propose(plan, wait_s)}

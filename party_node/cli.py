@@ -1,4 +1,4 @@
-"""The data engineer's tool: `sumroom-party register | start | health | status | requests | change | keys | …`."""
+"""The data engineer's tool: `sumroom-party register | start | health | status | requests | change | export | …`."""
 
 from __future__ import annotations
 
@@ -20,11 +20,12 @@ from rich.table import Table
 from protocols import ledger_copy, terminal
 from protocols.accuracy import epsilon
 from protocols.budget import decimal
-from protocols.errors import UsageError
+from protocols.errors import IntegrityError, UsageError
 from protocols.plan import Plan
 
-from . import change_cli, registration, requests_cli
+from . import change_cli, exports, registration, requests_cli
 from .config import Config
+from .egress import logged, record
 from .filter import Filter
 from .health import Pulse, check_pulse
 from .policy import consent_of
@@ -124,6 +125,19 @@ def health(config: ConfigOption) -> None:
 
 
 @app.command()
+def export(
+    config: ConfigOption,
+    out: Annotated[Path, typer.Option(help="A folder for room.tar and policy.txt.")],
+) -> None:
+    """Write the bundle for an auditor from this party's own copy of the ledger, with the releases that it got."""
+    findings = exports.write(Config.load(config), out)
+    verdict = f"{len(findings.violations)} violations" if findings.violations else "clean"
+    print(f"{findings.entries} entries, {findings.releases} releases; ledger {verdict}; written to {out}")
+    if findings.violations:
+        raise IntegrityError("the ledger does not audit clean", f"sumroom-audit verify {out / 'room.tar'} names where")
+
+
+@app.command()
 def status(config: ConfigOption, as_json: JsonOption = False) -> None:
     """What this party's data has lost so far and may still lose, over all its rooms."""
     settings = Config.load(config)
@@ -167,6 +181,26 @@ def segments(
     finally:
         node.close()
     print(f"{done.customers:,} customers in {done.parquet} and {done.csv}")
+
+
+@app.command()
+def egress(
+    config: ConfigOption,
+    out: Annotated[Path | None, typer.Option(metavar="FILE", help="Where it goes; the terminal if left out.")] = None,
+) -> None:
+    """Write the log of all that this node has sent, as lines of JSON for an auditor. Works while the node runs.
+
+    The ledger has its length and Merkle root of each day: what is in it up to there cannot have been changed since.
+    """
+    lines = b"".join(record(row) + b"\n" for row in logged(Config.load(config).path("state")))
+    if out is None:
+        sys.stdout.write(lines.decode())
+        return
+    try:
+        out.write_bytes(lines)
+    except OSError as exc:
+        raise UsageError(f"cannot write {out}: {exc.strerror}") from None
+    print(f"{len(lines.splitlines()):,} records in {out}")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -3,13 +3,14 @@
 One file per party, shared by its nodes. A charge covers days, not a room's names for them, so that the same rows asked
 for in two rooms, or under two names, add up. Holds are taken before a reserve exists and turn into spends when the
 node takes it into its copy of the ledger; a hold that never became one lapses after its expiry, which is safe because a
-node answers nothing without a spend. A spend is never removed.
+node answers nothing without a spend. A spend is never removed; where the ledger refunds it, that
+stands beside it, and it no longer counts.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,12 +35,22 @@ CREATE TABLE IF NOT EXISTS drawn(
 CREATE TABLE IF NOT EXISTS settled(
   room TEXT NOT NULL, round TEXT NOT NULL, step TEXT NOT NULL, survivors TEXT NOT NULL,
   PRIMARY KEY(room, round, step)) STRICT;
+CREATE TABLE IF NOT EXISTS noted(
+  room TEXT NOT NULL, round TEXT NOT NULL, what TEXT NOT NULL CHECK(what IN ('held', 'taken-over', 'closed')),
+  PRIMARY KEY(room, round, what)) STRICT;
+CREATE TABLE IF NOT EXISTS refund(room TEXT NOT NULL, round TEXT NOT NULL, PRIMARY KEY(room, round)) STRICT;
 CREATE TRIGGER IF NOT EXISTS charge_stays BEFORE DELETE ON charge WHEN OLD.state = 'spent'
   BEGIN SELECT RAISE(ABORT, 'a spend is never removed'); END;
 CREATE TRIGGER IF NOT EXISTS charge_fixed BEFORE UPDATE ON charge
   WHEN OLD.state = 'spent' OR NEW.nano <> OLD.nano OR NEW.first <> OLD.first OR NEW.last <> OLD.last
   BEGIN SELECT RAISE(ABORT, 'a charge never changes'); END;
-"""
+""" + "".join(
+    f"CREATE TRIGGER IF NOT EXISTS {table}_no_{verb} BEFORE {verb} ON {table} "
+    f"BEGIN SELECT RAISE(ABORT, 'append-only'); END;\n"
+    for table in ("noted", "refund")
+    for verb in ("UPDATE", "DELETE")
+)
+_COUNTS = "(room, round) NOT IN (SELECT room, round FROM refund)"  # a charge that was not refunded
 
 
 @dataclass(frozen=True)
@@ -82,9 +93,9 @@ class Filter:
                 self._take(charge, "spent", now)
 
     def spent_rounds(self, room: str) -> set[str]:
-        """The rounds of a room whose whole charge is final."""
+        """The rounds of a room whose whole charge is final, and was not refunded."""
         rows = self._db.execute(
-            "SELECT round FROM charge WHERE room=? GROUP BY round HAVING MIN(state)='spent'", (room,)
+            f"SELECT round FROM charge WHERE room=? AND {_COUNTS} GROUP BY round HAVING MIN(state)='spent'", (room,)
         ).fetchall()
         return {round_id for (round_id,) in rows}
 
@@ -122,6 +133,37 @@ class Filter:
         if kept != value:
             raise Refused(f"step {key[2]} of round {key[1][:8]}: {otherwise}")
 
+    def close_round(self, room: str, round_id: str) -> None:
+        """Note that nothing of a round ever leaves this party: it is never held again."""
+        self._db.execute("INSERT OR IGNORE INTO noted VALUES(?,?,'closed')", (room, round_id))
+
+    def noted(self, room: str, round_id: str) -> set[str]:
+        """What was noted of a round, for ever.
+
+        held         a hold of it was taken here
+        taken-over   it was spent without one: this file had been put back to an older copy
+        closed       nothing of it ever leaves
+        """
+        rows = self._db.execute("SELECT what FROM noted WHERE room=? AND round=?", (room, round_id))
+        return {what for (what,) in rows}
+
+    def drawn(self, room: str, round_id: str) -> bool:
+        """Whether noise was drawn, or survivors settled, for any step of a round."""
+        tables = ("drawn", "settled")
+        found = [self._db.execute(f"SELECT 1 FROM {t} WHERE room=? AND round=?", (room, round_id)) for t in tables]
+        return any(row.fetchone() for row in found)
+
+    def refund(self, room: str, rounds: Iterable[str]) -> None:
+        """Give the charges of rounds back, spent or held: they are in the ledger as refunded. Idempotent."""
+        with self._transaction():
+            for round_id in rounds:
+                self._db.execute("INSERT OR IGNORE INTO refund VALUES(?,?)", (room, round_id))
+                self._db.execute("DELETE FROM charge WHERE room=? AND round=? AND state='held'", (room, round_id))
+
+    def refunded_rounds(self, room: str) -> set[str]:
+        rows = self._db.execute("SELECT round FROM refund WHERE room=?", (room,))
+        return {round_id for (round_id,) in rows}
+
     def known_rounds(self, room: str, now: int) -> set[str]:
         """The rounds of a room that are charged here: spent, or held and not lapsed."""
         rows = self._db.execute(
@@ -135,7 +177,7 @@ class Filter:
     def worst_day(self, blocks: Sequence[Block], now: int) -> int:
         """The largest sum of charges, spent or held, on any day of these blocks, nano-ρ."""
         rows = self._db.execute(
-            "SELECT first, last, nano FROM charge WHERE state='spent' OR expires >= ?", (now,)
+            f"SELECT first, last, nano FROM charge WHERE (state='spent' OR expires >= ?) AND {_COUNTS}", (now,)
         ).fetchall()
         charges = [(Block(first=f, last=la), n) for f, la, n in rows]
         # The sum only rises on a charge's first day, so the worst day is a block's first or a charge's first day.
@@ -153,7 +195,7 @@ class Filter:
         but: str = "",
         spent_only: bool = False,
     ) -> int:
-        """Nano-ρ per record that a room's rounds, `but` one, have spent or hold now.
+        """Nano-ρ per record that a room's rounds, `but` one, have spent or hold now; without what was refunded.
 
         plan         of this plan only, or of all
         days         of so many days up to now, or ever
@@ -162,7 +204,8 @@ class Filter:
         since = -1 if days is None else now - days * DAY_S
         row = self._db.execute(
             "SELECT COALESCE(SUM(nano), 0) FROM (SELECT MAX(nano) AS nano FROM charge WHERE room=? AND at > ? "
-            "AND (? IS NULL OR plan=?) AND round<>? AND (state='spent' OR (expires >= ? AND NOT ?)) GROUP BY round)",
+            "AND (? IS NULL OR plan=?) AND round<>? AND (state='spent' OR (expires >= ? AND NOT ?)) "
+            f"AND {_COUNTS} GROUP BY round)",
             (room, since, plan, plan, but, now, spent_only),
         ).fetchone()
         return int(row[0])
@@ -171,6 +214,11 @@ class Filter:
         self._db.execute("DELETE FROM charge WHERE state='held' AND expires < ?", (now,))
 
     def _take(self, charge: Charge, state: str, now: int) -> None:
+        refunded = charge.round in self.refunded_rounds(charge.room)
+        if state == "held" and (refunded or "closed" in self.noted(charge.room, charge.round)):
+            raise Refused("this round is closed here: this party has signed that nothing of it ever leaves")
+        if refunded:  # by a copy of the ledger that was put back to before its refund
+            return
         for block in charge.blocks:
             key = (charge.room, charge.round, block.first, block.last)
             row = self._db.execute(
@@ -189,6 +237,8 @@ class Filter:
                     "INSERT INTO charge VALUES(?,?,?,?,?,?,?,?,?)",
                     (*key[:2], charge.plan, *key[2:], charge.nano, state, now, charge.expires),
                 )
+                what = "held" if state == "held" else "taken-over"
+                self._db.execute("INSERT OR IGNORE INTO noted VALUES(?,?,?)", (*key[:2], what))
             elif row[:2] != (charge.plan, charge.nano):
                 raise Refused("this round was held for another plan or with another charge")
             elif state == "held" and row[3] != charge.expires:

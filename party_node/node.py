@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 import logging
+import sqlite3
 from collections.abc import Callable
 from contextlib import ExitStack, closing
 from typing import Any
@@ -16,7 +17,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from protocols import keys, messages
 from protocols import release as releases
-from protocols.encoding import canonical
+from protocols.encoding import canonical, digest
 from protocols.errors import IntegrityError, Refused, SumroomError, UsageError
 from protocols.ledger import notes, proofs
 from protocols.ledger.entries import Reserve, approval_body, build, signed_body
@@ -26,7 +27,7 @@ from protocols.logbook import Logbook
 from protocols.plan import Plan
 from protocols.room import Room
 
-from . import supply, witness
+from . import egress, refunds, supply, witness
 from .config import Config
 from .filter import Filter
 from .participation import Answered, Participation
@@ -59,6 +60,7 @@ class Node:
             self.standing = Standing(config, self.book)
             witness.check_genesis(self.book, self.standing.founded)
             witness.settle(self.book, self.room, self.party, self.filter, self.now)
+            refunds.give_back(self.book.accounts, room=self.room.room, party=self.party, filter_=self.filter)
             self.steps = Participation(
                 standing=self.standing,
                 party=self.party,
@@ -88,7 +90,27 @@ class Node:
         return int(self.clock())
 
     def answer(self, request: messages.Request) -> Answered:
-        """Do what is asked, or say why not in public words. Never raises a SumroomError."""
+        """Do what is asked, or say why not in public words, and log what is about to be sent. Never raises a
+        SumroomError; where the log cannot be written, there is no answer.
+
+        The log's time is when the reply is due, and not when it was ready: that would tell how long computing took.
+        """
+        asked = self.now
+        answered = self._answered(request)
+        if answered.logged:
+            return answered
+        try:
+            kind, sha256 = answered.reply.type, digest(messages.encode(answered.reply))
+            self.store.add_egress(kind, sha256, asked + answered.after_s, durable=kind in _DURABLE)
+        except sqlite3.Error as exc:
+            if not answered.after_s:
+                raise
+            log.error("what is sent could not be logged: %s", type(exc).__name__)
+            refusal = messages.Refusal(code=_CODES[request.type], reason=messages.FAILED)
+            return Answered(refusal, after_s=answered.after_s)
+        return answered
+
+    def _answered(self, request: messages.Request) -> Answered:
         try:
             match request:
                 case messages.Propose():
@@ -98,6 +120,10 @@ class Node:
                 case messages.Cancel():
                     self.filter.let_go(self.room.room, request.round)
                     return Answered(messages.Cancelled(party=self.party, round=request.round))
+                case messages.Refund():
+                    return Answered(self._refund(request))
+                case messages.Egress():
+                    return Answered(self._state_egress(request))
                 case messages.Witness():
                     return Answered(self._cosign(request))
                 case messages.Prepare():
@@ -136,7 +162,24 @@ class Node:
             check_commit=self.steps.check_settled,
         )
         self.steps.forget_ended()
+        refunds.give_back(self.book.accounts, room=self.room.room, party=self.party, filter_=self.filter)
         return reply
+
+    def _refund(self, request: messages.Refund) -> messages.Refunded:
+        return refunds.sign(
+            request,
+            room=self.room.room,
+            party=self.party,
+            signing=self.signing,
+            book=self.book,
+            store=self.store,
+            filter_=self.filter,
+        )
+
+    def _state_egress(self, request: messages.Egress) -> messages.EgressStated:
+        return egress.state(
+            request.day, room=self.room.room, party=self.party, signing=self.signing, store=self.store, now=self.now
+        )
 
     # -- before a round ------------------------------------------------------------------------------------------------
 
@@ -320,10 +363,14 @@ class Node:
         return dt.datetime.fromtimestamp(self.now, dt.UTC).date()
 
 
+# Replies before which the log of what was sent must be safe: those that depend on data, and what is stated of the log.
+_DURABLE = ("share", "unmasked", "egress-stated")
 _CODES: dict[str, messages.Code] = {
     "propose": "consent",
     "reserve": "budget",
     "cancel": "budget",
+    "refund": "budget",
+    "egress": "ledger",
     "witness": "ledger",
     "prepare": "round",
     "agree": "round",

@@ -35,7 +35,7 @@ from protocols.masking import (
 from protocols.plan import Plan
 from protocols.room import Room
 
-from . import share, witness
+from . import refunds, share, witness
 from .contribution import contribute
 from .filter import Filter
 from .standing import Standing
@@ -46,11 +46,15 @@ log = logging.getLogger("sumroom.party")
 
 @dataclass(frozen=True)
 class Answered:
-    """A reply, beside it the words of a share, and how many seconds after the request it is to be sent."""
+    """A reply, beside it the words of a share, and how many seconds after the request it is to be sent.
+
+    logged   whether the log of what was sent has it already
+    """
 
     reply: messages.Reply
     payload: bytes = b""
     after_s: int = 0
+    logged: bool = False
 
 
 class Participation:
@@ -170,7 +174,7 @@ class Participation:
         except Exception as exc:  # noqa: BLE001 - a full disk, a fault of ours: outside, all of them look alike
             log.error("step %s: no share could be kept: %s", o.step, type(exc).__name__)
             return Answered(messages.Refusal(code="round", reason=messages.FAILED))
-        return Answered(built.share, built.payload)
+        return Answered(built.share, built.payload, logged=sent is None)
 
     def settle(self, request: messages.Settle) -> messages.Settled:
         """
@@ -322,6 +326,7 @@ class Participation:
         round_ = self.book.accounts.rounds.get(occasion.round)
         if round_ is None or round_.state != "open":
             raise Refused(f"round {occasion.round[:8]} is not open in this party's copy of the ledger")
+        refunds.check_open(occasion.round, room=self.room.room, store=self.store, filter_=self.filter)
         if occasion.room != self.room.room:
             raise Refused(f"round {occasion.round[:8]} is asked for in another room")
         step = round_.reserve.steps[len(round_.commits)]

@@ -41,9 +41,10 @@ CREATE TABLE IF NOT EXISTS egress(
   number INTEGER PRIMARY KEY, at INTEGER NOT NULL, kind TEXT NOT NULL, sha256 TEXT NOT NULL) STRICT;
 CREATE TABLE IF NOT EXISTS release(
   round TEXT NOT NULL, step TEXT NOT NULL, document BLOB NOT NULL, PRIMARY KEY(round, step)) STRICT;
+CREATE TABLE IF NOT EXISTS closed(round TEXT PRIMARY KEY) STRICT;
 """
 MOST_PLANS = 1000
-_APPEND_ONLY = ("plan", "dataset", "agreement", "sent_share", "settled", "egress", "release")
+_APPEND_ONLY = ("plan", "dataset", "agreement", "sent_share", "settled", "egress", "release", "closed")
 
 
 @dataclass(frozen=True)
@@ -199,6 +200,47 @@ class Store:
         """The survivors of a step that this party signed for, ascending."""
         row = self._db.execute("SELECT survivors FROM settled WHERE round=? AND step=?", (round_id, step)).fetchone()
         return None if row is None else list(json.loads(row[0]))
+
+    # -- rounds of which nothing left ----------------------------------------------------------------------------------
+
+    def began(self, round_id: str) -> bool:
+        """Whether this party drew noise, agreed to a roster, sent a share or settled survivors in any step of a round.
+
+        What was drawn is forgotten when its round has ended; that it was, the accounts still know (`Filter.drawn`).
+        """
+        tables = ("drawing", "agreement", "sent_share", "settled")
+        return any(self._db.execute(f"SELECT 1 FROM {t} WHERE round=?", (round_id,)).fetchone() for t in tables)
+
+    def close_round(self, round_id: str) -> None:
+        """Keep that nothing of a round ever leaves this party."""
+        self._db.execute("INSERT OR IGNORE INTO closed VALUES(?)", (round_id,))
+
+    def is_closed(self, round_id: str) -> bool:
+        return self._db.execute("SELECT 1 FROM closed WHERE round=?", (round_id,)).fetchone() is not None
+
+    # -- what has left -------------------------------------------------------------------------------------------------
+
+    def add_egress(self, kind: str, sha256: str, at: int, *, durable: bool) -> None:
+        """Append what is about to be sent to the log of all that ever was. at: unix seconds.
+
+        durable   when this returns, with everything before it. Otherwise it is in the file, where a killed process
+                  leaves it, and withstands a loss of power from this store's next durable write on (SQLite, WAL mode:
+                  a commit syncs the whole log of writes)
+        """
+        if not durable:
+            self._db.execute("PRAGMA synchronous = NORMAL")
+        try:
+            self._db.execute("INSERT INTO egress(at, kind, sha256) VALUES(?,?,?)", (at, kind, sha256))
+        finally:
+            self._db.execute("PRAGMA synchronous = FULL")
+
+    def egress(self, before: int) -> list[tuple[int, int, str, str]]:
+        """(number, at, kind, sha256) of every record up to the last one from before this second, oldest first."""
+        return self._db.execute(
+            "SELECT number, at, kind, sha256 FROM egress WHERE number <= "
+            "(SELECT COALESCE(MAX(number), 0) FROM egress WHERE at < ?) ORDER BY number",
+            (before,),
+        ).fetchall()
 
     # -- releases ------------------------------------------------------------------------------------------------------
 

@@ -134,7 +134,7 @@ def _spend_held(accounts: Accounts, room: Room, party: str, filter_: Filter, now
     """
     known = filter_.known_rounds(room.room, now)
     for round_id, round_ in accounts.rounds.items():
-        charged = party in round_.reserve.charge and round_.state != "forfeited"
+        charged = party in round_.reserve.charge and round_.state in ("open", "done")
         if charged and round_id not in known and not restored:
             raise Refused(
                 f"entry {round_.reserve.seq} charges {party} for round {round_id[:8]}, which it does not hold",
@@ -150,7 +150,9 @@ def _spend(accounts: Accounts, room: Room, party: str, filter_: Filter, now: int
         round_.reserve
         for round_id, round_ in accounts.rounds.items()
         # A round that ended before this party ever charged for it got nothing from this party, and gets nothing more.
-        if round_id not in spent and (round_.state != "forfeited" or round_id in known)
+        # One that was refunded is not charged again.
+        if round_id not in spent
+        and (round_.state in ("open", "done") or (round_.state == "forfeited" and round_id in known))
     ]
     charges = [charge_of(reserve, standing(room, accounts), party) for reserve in reserves if party in reserve.charge]
     if charges:

@@ -5,6 +5,8 @@
     Propose  a plan           Approval or Refusal            asks its consent policy
     Reserve  a draft entry    Held or Refusal                checks its own budget over all rooms; holds the charge
     Cancel   a round          Cancelled                      drops the hold of a draft that will not be entered
+    Refund   a round          Refunded or Refusal            notes that nothing of it has left or ever will, then signs
+    Egress   a day            EgressStated or Refusal        signs the length and the root of its log of what it sent
     Witness  new entries      Cosigned, Behind or Refusal    consistency proof, reducer, own rules; persists; cosigns
     Prepare  a step           MaskOffer or Refusal           computes, bounds, adds noise, keeps it with fresh mask keys
     Agree    a roster         Agreed or Refusal              keeps it as the only one of this occasion, then signs it
@@ -30,7 +32,7 @@ from . import schema
 from .encoding import canonical, parse
 from .errors import IntegrityError
 from .masking import MaskKey, Occasion
-from .schema import Base64, Count, Digest, Frozen, Hex16, Name, Positive
+from .schema import Base64, Count, Date, Digest, Frozen, Hex16, Name, Positive
 
 Code = Literal["consent", "budget", "ledger", "round"]
 FAILED = "failed"  # the reason of whatever goes wrong inside a node: outside, all of it looks alike
@@ -99,6 +101,40 @@ class Cancelled(Frozen):
     type: Literal["cancelled"] = "cancelled"
     party: Name
     round: Hex16
+
+
+class Refund(Frozen):
+    """Has anything of this forfeited round left the party? If not, may what it reserved be given back?"""
+
+    type: Literal["refund"] = "refund"
+    round: Hex16
+
+
+class Refunded(Frozen):
+    """`signature`: over `statements.refund_body`: nothing of this round has left, and nothing ever will."""
+
+    type: Literal["refunded"] = "refunded"
+    party: Name
+    round: Hex16
+    signature: Base64
+
+
+class Egress(Frozen):
+    """What had the party's node sent by the end of this day (UTC)?"""
+
+    type: Literal["egress"] = "egress"
+    day: Date
+
+
+class EgressStated(Frozen):
+    """The fields of an `egress@v1` entry: records in the log, and the Merkle root over them."""
+
+    type: Literal["egress-stated"] = "egress-stated"
+    party: Name
+    day: Date
+    size: Count
+    root: Digest
+    signature: Base64
 
 
 class Witness(Frozen):
@@ -260,12 +296,28 @@ class Received(Frozen):
     digest: Digest
 
 
-Request = Propose | Reserve | Cancel | Witness | Prepare | Agree | Contribute | Settle | Unmask | Deliver | Supply
+Request = (
+    Propose
+    | Reserve
+    | Cancel
+    | Refund
+    | Egress
+    | Witness
+    | Prepare
+    | Agree
+    | Contribute
+    | Settle
+    | Unmask
+    | Deliver
+    | Supply
+)
 Reply = (
     Approval
     | Refusal
     | Held
     | Cancelled
+    | Refunded
+    | EgressStated
     | Cosigned
     | Behind
     | MaskOffer

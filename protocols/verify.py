@@ -6,6 +6,7 @@ made the bundle: written from its pages `specs/*.md` alone, so that two programs
 11 of that page). policy.txt (C2SP tlog-policy) names the keys that you trust: have them from the parties, not from
 whoever gave you the bundle. Exit status: 0 clean, 1 a violation, 2 cannot decide. What it does not check it says.
 """
+
 # fmt: off
 import argparse
 import base64

@@ -42,7 +42,7 @@ from .history import Checkpoints, Entries, Identity, Since, check_verdict
 from .releases import Releases
 from .verifiers import check_verifier
 
-__all__ = ["MEANINGS", "Accounts", "audit", "verify"]
+__all__ = ["MEANINGS", "NEEDS", "Accounts", "audit", "verify"]
 
 # check → what it says to a person whose data were used
 MEANINGS: dict[str, str] = {

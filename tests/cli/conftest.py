@@ -9,6 +9,7 @@ import pytest
 
 from party_node import cli
 from protocols import messages
+from tests.cli.hands import Hands
 
 
 @pytest.fixture
@@ -45,3 +46,9 @@ def document(requests: Any) -> Any:
         return json.loads(out)
 
     return run
+
+
+@pytest.fixture
+def hands(room: Any, capsys: pytest.CaptureFixture[str]) -> Hands:
+    """The lab's room, its ledger begun, and the people who change it."""
+    return Hands(room, capsys)

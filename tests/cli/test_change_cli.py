@@ -10,67 +10,11 @@ from typing import Any
 import pytest
 
 from coordinator import cli as coordinator_cli
-from coordinator import delivery
-from party_node import cli as party_cli
 from protocols import keys
+from tests.cli.hands import Hands
 
 ALL = ("alpha", "beta", "gamma")
 Q1 = "q1=2018-01-01/2018-03-31"
-
-
-class Hands:
-    """The people of a room at work, and their commands: (status, stdout, stderr)."""
-
-    def __init__(self, room: Any, capsys: pytest.CaptureFixture[str]) -> None:
-        self.room, self.base, self._capsys = room, room.base, capsys
-        room.ledger.open_room()
-        room.ledger.countersign(room.ask, delivery.everybody(room.ledger), 5.0)
-        self.file = room.base / "change.json"
-
-    def _run(self, tool: Any, words: tuple[object, ...]) -> tuple[int, str, str]:
-        self._capsys.readouterr()
-        status = tool.main([str(word) for word in words])
-        out, err = self._capsys.readouterr()
-        assert "Traceback" not in out + err
-        assert "internal fault" not in err
-        return status, out, err
-
-    def party(self, name: str, *words: object) -> tuple[int, str, str]:
-        return self._run(party_cli, ("change", *words, "--config", self.base / name / "node.toml"))
-
-    def bare(self, *words: object) -> tuple[int, str, str]:
-        return self._run(party_cli, words)
-
-    def operator(self, *words: object) -> tuple[int, str, str]:
-        return self._run(
-            coordinator_cli, ("change", *words, "--config", self.base / "coordinator" / "coordinator.toml")
-        )
-
-    def drafted(self, *words: object) -> Path:
-        status, _, err = self.operator("new", *words, "--out", self.file)
-        assert (status, err) == (0, "")
-        return Path(self.file)
-
-    def signed(self, *names: str, after: tuple[object, ...] = ()) -> None:
-        for name in names:
-            status, out, err = self.party(name, "sign", self.file, "--yes", *after)
-            assert (status, err) == (0, ""), err
-            assert "signed: " in out
-
-    def body(self) -> Any:
-        return json.loads(self.file.read_text())
-
-    def enter(self) -> Any:
-        """What `enter` does once it has the door open."""
-        from coordinator import entering
-        from protocols.change import Proposal
-
-        return entering.enter([Proposal.of(self.body())], self.room.ledger, self.room.ask, 5.0, lambda: None)
-
-
-@pytest.fixture
-def hands(room: Any, capsys: pytest.CaptureFixture[str]) -> Hands:
-    return Hands(room, capsys)
 
 
 @pytest.fixture
@@ -405,3 +349,15 @@ def test_what_the_auditors_tool_signs_is_shown_and_entered_as_it_is(hands: Hands
     assert (status, "the audit signature of kirchner does not verify" in err) == (3, True)
     hands.file.write_text(json.dumps(paper))
     assert hands.enter().numbers == (1,)
+
+
+def test_a_lifetime_cap_for_all_leaves_out_who_has_no_key_to_sign_by(hands: Hands) -> None:
+    hands.drafted("revoke", "--member", "gamma")
+    hands.signed("alpha", "beta")
+    assert hands.operator("sign", hands.file, "--yes")[0] == 0
+    hands.enter()
+    hands.file = hands.base / "caps.json"
+    hands.drafted("grant", "--lifetime-record", "3", "--block", Q1, "--record", "0.5", "--person", "1.5")
+    caps = hands.body()["caps"]
+    assert [who for who in caps if "lifetime" in caps[who]] == ["alpha", "beta"]
+    assert [who for who in caps if "q1" in caps[who]] == ["alpha", "beta", "gamma", "person"]

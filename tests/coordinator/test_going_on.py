@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -10,6 +11,8 @@ from typing import Any
 import pytest
 
 from coordinator import delivery, rounds
+from coordinator.conversation import Answer
+from coordinator.store import release_key
 from party_node import share
 from protocols import messages
 from protocols.errors import Refused, RoundEnded, Stale
@@ -145,6 +148,28 @@ def test_an_older_copy_that_was_written_to_is_never_gone_on_with(room: Any, tmp_
         with pytest.raises(Stale, match="does not continue this ledger|restored from an older copy"):
             rounds.run(room.plan, room.ledger, room.ask, go_on_with=go_on)
     assert room.book.entries() == before
+
+
+@pytest.mark.parametrize("field", ["body", "signature"])
+def test_a_release_that_a_party_gives_back_is_the_one_that_was_signed(room: Any, tmp_path: Path, field: str) -> None:
+    open_, _ = put_back(room, tmp_path)
+
+    def bend(document: dict[str, Any]) -> dict[str, Any]:
+        other = {"body": {**document["body"], "salt": "ab" * 32}, "signature": "A" * 86 + "=="}
+        return {**document, field: other[field]}
+
+    def ask(requests: Mapping[str, messages.Request], timeout: float) -> dict[str, Answer]:
+        answers = dict(room.ask(requests, timeout))
+        for party, answer in answers.items():
+            if isinstance(answer.reply, messages.Supplied):
+                bent = [bend(document) for document in answer.reply.releases]
+                answers[party] = Answer(answer.reply.model_copy(update={"releases": bent}))
+        return answers
+
+    with pytest.raises(Stale, match="does not continue this ledger"):
+        rounds.run(room.plan, room.ledger, ask, go_on_with=open_)
+    steps = [step.step for step in room.book.accounts.rounds[open_].reserve.steps]
+    assert [room.book.blob(release_key(open_, step)) for step in steps] == [None, None]
 
 
 def test_a_reserve_that_nobody_cosigned_before_its_holds_lapsed_does_not_block_the_room(

@@ -8,11 +8,12 @@ from typing import Any
 
 import pytest
 
+from coordinator import afterwards, delivery, listening, rounds, service
 from coordinator import app as flower
-from coordinator import delivery, listening, rounds
 from coordinator.config import Config
 from coordinator.conversation import Answer
 from protocols import messages
+from protocols.errors import Refused
 
 
 class _Listening(listening.Listening):
@@ -67,3 +68,40 @@ def test_a_party_that_was_away_at_the_end_of_a_round_gets_its_last_release_when_
     at_work._rest = 0.0
     at_work.tend(lambda _: None)
     assert deliveries == before
+
+
+def test_a_forfeited_round_is_refunded_by_the_operators_word(
+    room: Any, at_work: _Listening, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As the socket brings it; the round is named by the beginning of its id."""
+    room.stopped_at(messages.Prepare)
+    monkeypatch.setattr(flower, "held_ledger", lambda _: room.ledger)
+    monkeypatch.setattr(flower, "refund", lambda _, __, name, ___: afterwards.refund(room.ledger, room.ask, name))
+    (round_id,) = room.book.accounts.rounds
+    asked = {"do": "refund", "round": round_id[:8], "wait_s": 1.0}
+    for name, why in ((round_id[:8], "is open"), ("0" * 8, "no round of the ledger"), ("", "begins with nothing")):
+        with pytest.raises(Refused, match=why):
+            service.carry_out(at_work, {**asked, "round": name}, lambda _: None)
+    room.ledger.forfeit(round_id, "coordinator-restart")
+    assert service.carry_out(at_work, asked, lambda _: None) == {"round": round_id, "fresh": True}
+    assert service.carry_out(at_work, asked, lambda _: None) == {"round": round_id, "fresh": False}
+    assert room.book.accounts.rounds[round_id].state == "refunded"
+
+
+def test_while_it_listens_each_party_states_once_a_day_what_it_sent(
+    room: Any, at_work: _Listening, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def tend(_: Any, __: Any, only: Any) -> None:
+        afterwards.tend(room.ledger, room.ask, only)
+
+    monkeypatch.setattr(flower, "tend", tend)
+    at_work.launch(room.plan, again=False, wait_s=1.0, progress=lambda _: None)
+    at_work.tend(lambda _: None)
+    assert room.sent(messages.Egress) == []  # the room was not there yesterday
+    for days in (1, 2):
+        room.clock.now += 86_400
+        for _ in range(2):
+            at_work._rest = at_work._state_from = 0.0
+            at_work.tend(lambda _: None)
+        assert len(room.sent(messages.Egress)) == 3 * days
+    assert set(room.book.accounts.egress) == set(room.nodes)

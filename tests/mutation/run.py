@@ -4,7 +4,8 @@
 
 For every mutant of a module (`mutate.py`) the module's tests run until one fails. None failed: the mutant survived, and
 something about the rules is said by no test. Two workers, each of which forks a child for a mutant: pytest and all that
-is not ours is loaded once, ours anew with the one module changed. One that takes longer than 20 s counts as killed.
+is not ours is loaded once, ours anew with the one module changed. One that takes five times as long as the tests do
+without it counts as killed.
 
 Why not mutmut or cosmic-ray: mutmut 3.8 changes no decorated function, and many of the rules are pydantic's validators;
 cosmic-ray 8.7 starts a new process for each mutant, which alone takes longer than most of them need to die.
@@ -36,7 +37,7 @@ from .mutate import Mutant, mutants, tree_of
 from .suites import modules, tests_of
 
 ROOT = Path(__file__).resolve().parents[2]
-LIMIT_S = 20
+LEAST_LIMIT_S, TIMES = 20, 5
 MEMORY = 4 << 30
 REQUIRED = 0.9
 KILLED, SURVIVED, BROKEN = 0, 1, 2
@@ -88,13 +89,13 @@ def run_tests(tests: Sequence[str]) -> int:
         return int(pytest.main([*options, *tests], plugins=[Brief()]))
 
 
-def attempt(mutant: Mutant | None, tests: Sequence[str]) -> int:
+def attempt(mutant: Mutant | None, tests: Sequence[str], limit: int = 300) -> int:
     """In a child of its own: KILLED, SURVIVED, or BROKEN where the tests could not be run at all."""
     child = os.fork()
     if child == 0:
         status = BROKEN
         try:
-            signal.alarm(LIMIT_S if mutant else 300)  # ends the child: a mutant that never ends is seen
+            signal.alarm(limit)  # ends the child: a mutant that never ends is seen
             resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
             if mutant is not None:
                 name = ".".join(mutant.path.with_suffix("").parts)
@@ -113,14 +114,15 @@ def attempt(mutant: Mutant | None, tests: Sequence[str]) -> int:
     return os.WEXITSTATUS(ended) if os.WIFEXITED(ended) else KILLED
 
 
-def work(mutant: Mutant) -> tuple[Mutant, int, float]:
-    began = time.monotonic()
-    return mutant, attempt(mutant, tests_of(mutant.path)), time.monotonic() - began
+def work(job: tuple[Mutant, int]) -> tuple[Mutant, int, float]:
+    (mutant, limit), began = job, time.monotonic()
+    return mutant, attempt(mutant, tests_of(mutant.path), limit), time.monotonic() - began
 
 
-def judged(todo: list[Mutant]) -> Iterator[tuple[Mutant, int, float]]:
+def judged(todo: list[Mutant], limits: dict[tuple[str, ...], int]) -> Iterator[tuple[Mutant, int, float]]:
+    jobs = [(mutant, limits[tuple(tests_of(mutant.path))]) for mutant in todo]
     with multiprocessing.get_context("fork").Pool(min(2, os.cpu_count() or 1)) as pool:
-        yield from pool.imap_unordered(work, todo)
+        yield from pool.imap_unordered(work, jobs)
 
 
 def main() -> int:
@@ -131,7 +133,6 @@ def main() -> int:
     parser.add_argument("paths", nargs="*", type=Path, help="modules; all of them where none is named")
     asked = parser.parse_args()
     os.chdir(ROOT)
-    os.environ["STATE_MACHINE_EXAMPLES"] = "15"
     paths = asked.paths or modules()
     todo = [mutant for path in paths for mutant in mutants(path)][:: asked.every]
     if asked.list:
@@ -139,14 +140,17 @@ def main() -> int:
         return 0
     load_what_is_not_ours()
     began = time.monotonic()
+    limits: dict[tuple[str, ...], int] = {}
     for tests in dict.fromkeys(tuple(tests_of(path)) for path in paths):
         start = time.monotonic()
         if attempt(None, tests) != SURVIVED:
             print(f"error: not green as it is: {' '.join(tests)}")
             return 1
-        print(f"green as it is, {time.monotonic() - start:.1f} s: {' '.join(tests)}", flush=True)
+        took = time.monotonic() - start
+        limits[tests] = max(LEAST_LIMIT_S, round(TIMES * took))
+        print(f"green as it is, {took:.1f} s: {' '.join(tests)}", flush=True)
     survivors, counts, slow = list[str](), dict[Path, list[int]](), 0.0
-    for mutant, status, seconds in judged(todo):
+    for mutant, status, seconds in judged(todo, limits):
         count = counts.setdefault(mutant.path, [0, 0])
         count[0] += 1
         count[1] += status == KILLED

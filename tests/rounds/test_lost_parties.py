@@ -252,14 +252,17 @@ def test_a_release_that_too_many_refuse_ends_the_round_at_once(room: rooms.Room)
     assert room.waited < room.plan.deadline_s
 
 
-def test_a_party_that_says_it_holds_more_entries_and_shows_none_is_left_out(room: rooms.Room) -> None:
+@pytest.mark.parametrize("shown", ["too-few", "unsigned"])
+def test_a_party_that_says_it_holds_more_entries_and_shows_none_is_left_out(room: rooms.Room, shown: str) -> None:
     """A word of one party must not stop the room."""
 
     def ask(requests: Mapping[str, messages.Request], timeout: float) -> dict[str, Answer]:
         answers = dict(room.ask(requests, timeout))
         committed = any(round_.commits for round_ in room.book.accounts.rounds.values())
         if committed and "delta" in answers and isinstance(requests["delta"], messages.Witness):
-            answers["delta"] = Answer(messages.Behind(size=10**6, checkpoint=room.book.checkpoint()))
+            origin, size, rest = room.book.checkpoint().split("\n", 2)
+            note = "\n".join([origin, str(10**6) if shown == "unsigned" else size, rest])
+            answers["delta"] = Answer(messages.Behind(size=10**6, checkpoint=note))
         return answers
 
     assert len(rounds.run(room.plan, room.ledger, ask)) == 2
