@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: install demo compose-demo test check proto lock bench-round bench-recovery bench-segments bench-ledger torture-round torture-ledger mutants guards long-ledger fuzz mutation-ledger bench-checkpoints other-readers clean
+.PHONY: install demo compose-demo test check proto lock bench-round bench-recovery bench-segments bench-ledger torture-round torture-ledger mutants guards long-ledger fuzz fuzz-atheris mutation-ledger bench-checkpoints other-readers clean
 
 install: .venv/installed
 
@@ -72,6 +72,11 @@ long-ledger: install
 fuzz: install
 	$(BIN)/python -m tests.fuzz.long
 
+# One reader (NAME=entry) under a fuzzer that sees which branches it reaches; in an environment of its own.
+fuzz-atheris: install
+	test -d .atheris || $(BIN)/python -m pip install --quiet --no-deps --target .atheris atheris
+	PYTHONPATH=.atheris:. $(BIN)/python -m tests.fuzz.with_atheris
+
 # What the second key of every member costs on a checkpoint: bytes and time.
 bench-checkpoints: install
 	$(BIN)/python tests/benchmarks/bench_checkpoints.py
@@ -98,4 +103,4 @@ guards: install
 	$(BIN)/python tests/mutants/run.py --in tests/guards
 
 clean:
-	rm -rf .venv .room .compose demo-output build .grpc-tools
+	rm -rf .venv .atheris .room .compose demo-output build .grpc-tools

@@ -47,7 +47,8 @@ def refund(ledger: RoomLedger, ask: Ask, round_id: str) -> bool:
     if fresh:
         check_refundable(round_)
     # (2)
-    ledger.check_newest(ask, delivery.everybody(ledger), ASK_S, ledger.room.cosign_quorum)
+    if ledger.check_newest(ask, delivery.everybody(ledger), ASK_S, ledger.room.cosign_quorum):
+        raise Refused("this ledger was an older copy, and has taken back what it lacked", "nothing is done; ask again")
     # (3)
     if fresh:
         charged = sorted(round_.reserve.charge)

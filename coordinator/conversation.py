@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from time import monotonic, sleep
 from typing import TypeVar
@@ -100,3 +100,15 @@ def enough(
         deadline.pause(tries)
         tries += 1
     raise PartyUnavailable(said if tries else "the deadline has passed")
+
+
+def who_says(parties: Sequence[str], answers: Mapping[str, Answer], fine: Collection[str]) -> str:
+    """What each of the parties that are not among `fine` says, for people."""
+    return "; ".join(f"{party}: {says(answers.get(party))}" for party in parties if party not in fine)
+
+
+def says(answer: Answer | None) -> str:
+    """Its reason where it refused, else why there is no answer."""
+    if answer is not None and isinstance(answer.reply, Refusal):
+        return answer.reply.reason
+    return (answer.missing if answer else None) or "no answer"

@@ -21,7 +21,7 @@ from protocols.plan import Plan
 from protocols.release import Release
 
 from . import afterwards, delivery, noted, release
-from .conversation import Answer, Ask, Deadline
+from .conversation import Ask, Deadline, says, who_says
 from .ledger import RoomLedger
 from .steps import StepUnderWay
 from .store import plan_key
@@ -77,10 +77,8 @@ def run(
        every party cosigns all that is not a reserve
     3. **reserve**     every party holds the charge and signs; one entry; every party cosigns it
     4. per step: **contribute** and **aggregate** (`steps.py`), **release** (commit and bytes, cosigned, sent)
-    A round that was left open starts at (4), with its first step that is not committed. Whoever calls decides which of
-    the two it is, before any waiting: going on costs nothing more, a new round costs once more.
-    Raises Refused when a party does not approve, cosign or hold (nothing spent), RoundEnded when the round ended early,
-    Stale when a party's copy of the ledger is ahead of this one.
+    A round that was left open starts at (4), with its first uncommitted step, and costs nothing more; the caller knows.
+    Raises Refused when a party does not approve, cosign or hold (nothing spent), RoundEnded when it ended early, Stale.
     An interrupt leaves the round open: whoever runs the plan again within its deadline goes on with it.
     """
     round_ = _begun(plan, ledger, ask, progress) if go_on_with is None else _opened(plan, go_on_with, ledger, ask)
@@ -209,7 +207,7 @@ def propose(plan: Plan, ask: Ask) -> dict[str, str]:
     """Ask every party of the plan whether it approves: party → `approved`, or its reason. Nothing is written."""
     answers = ask(dict.fromkeys(plan.parties, messages.Propose(plan=plan.body())), APPROVAL_TIMEOUT_S)
     return {
-        party: "approved" if isinstance(answers[party].reply, messages.Approval) else _says(answers.get(party))
+        party: "approved" if isinstance(answers[party].reply, messages.Approval) else says(answers.get(party))
         for party in plan.parties
     }
 
@@ -224,7 +222,7 @@ def _approve(plan: Plan, ledger: RoomLedger, ask: Ask) -> dict[str, messages.App
     if len(approvals) < len(plan.parties):
         noted.deny(ledger, ask, plan, "not-approved", answers)
         raise Refused(
-            "the plan is not approved: " + _who_says(plan, answers, approvals),
+            "the plan is not approved: " + who_says(plan.parties, answers, approvals),
             f"nothing is spent; where a person must decide: sumroom-party requests show {plan.digest[:16]}",
         )
     return approvals
@@ -261,7 +259,7 @@ def _reserve(plan: Plan, ledger: RoomLedger, ask: Ask) -> _Round:
     if len(holds) < len(plan.parties):
         ask({p: messages.Cancel(round=draft["round"]) for p in holds}, CANCEL_TIMEOUT_S)
         noted.deny(ledger, ask, plan, "not-held", answers)
-        raise Refused("the budget is not held: " + _who_says(plan, answers, holds), "nothing is spent")
+        raise Refused("the budget is not held: " + who_says(plan.parties, answers, holds), "nothing is spent")
     ledger.append([{**draft, "holds": holds}])
     reserve = ledger.book.accounts.rounds[draft["round"]].reserve
     round_ = _Round(plan, reserve, deadline)
@@ -400,13 +398,3 @@ def _forfeit(round_: _Round, cause: SumroomError | None, ledger: RoomLedger, ask
     except (RoundEnded, IntegrityError) as exc:
         log.warning("the forfeit is in the ledger, not yet cosigned: %s", exc.message)
     return True
-
-
-def _who_says(plan: Plan, answers: Mapping[str, Answer], fine: Mapping[str, Any]) -> str:
-    return "; ".join(f"{party}: {_says(answers.get(party))}" for party in plan.parties if party not in fine)
-
-
-def _says(answer: Answer | None) -> str:
-    if answer is not None and isinstance(answer.reply, messages.Refusal):
-        return answer.reply.reason
-    return (answer.missing if answer else None) or "no answer"

@@ -45,6 +45,7 @@ _NAME = re.compile(
     r"|releases/[0-9a-f]{32}-[a-z][a-z0-9_-]{0,39}\.(?:json|tlog-proof)"
 )
 _OCTAL = re.compile(rb"[0-7]{11}\x00")
+_READ = 1000  # entries that are read from a logbook at a time
 _STEP = 8 << 20  # bytes of a mapped file that are read before their pages are given back
 
 Buffer = bytes | mmap.mmap
@@ -230,8 +231,12 @@ def ledger_members(log: Logbook, proofs: Collection[int] = ()) -> dict[str, byte
     """
     accounts = log.accounts
 
+    read: list[bytes] = []
+
     def needs(seq: int) -> list[Needed]:
-        return cosigners_needed([decode(log.entries(seq, seq + 1)[0])], accounts)
+        if seq % _READ == 0:  # asked for one after the other, from the first on
+            read[:] = log.entries(seq, min(seq + _READ, log.size))
+        return cosigners_needed([decode(read[seq % _READ])], accounts)
 
     stored = log.checkpoints()
     names = ((size, _names(note, accounts.members_at(size))) for size, note in stored)

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Check a room's bundle, offline: python verify.py room.tar --policy policy.txt [--json]
 
-One file of at most 600 lines that needs the standard library and `cryptography` only, and nothing of the project that
+One file that needs the standard library and `cryptography` only, and nothing of the project that
 made the bundle: written from its pages `specs/*.md` alone, so that two programs must agree ("ledger entry 11" is rule
 11 of that page). policy.txt (C2SP tlog-policy) names the keys that you trust: have them from the parties, not from
 whoever gave you the bundle. Exit status: 0 clean, 1 a violation, 2 cannot decide. What it does not check it says.
@@ -463,6 +463,7 @@ class Ledger:
                 for one, row in caps.items():
                     need(set(blocks) <= set(row) <= {*self.blocks, *blocks, "lifetime"}, "not of exactly the blocks")
                     need(all(cap > self.caps.get((one, at), 0) for at, cap in row.items()), "a cap that is not raised")
+                    need(one in force or one == "person" or set(row) <= set(blocks), "a revoked party's old cap")
                 want = set(force) if blocks or "person" in caps else set(caps)
                 need(set(entry["signatures"]) == want, "not signed by exactly those whose data it is")
                 self.signed("change", entry, entry["signatures"], force)

@@ -243,14 +243,20 @@ class Siege:
         homes["coordinator"] = self.config.path("state")
         return {who: set(rows_of(home / "journal.db")["reply"]) for who, home in homes.items()}
 
+    def logged(self) -> dict[str, set[Any]]:
+        """Every record of a reply in each party's log of what it sent."""
+        homes = {party: guest.config.path("state") for party, guest in self.guests.items()}
+        return {party: set(rows_of(home / "node.db")["egress"]) for party, home in homes.items()}
+
     @contextmanager
     def nothing_changes(self, *but: str) -> Iterator[None]:
-        """Fails when a row of any store is another afterwards, or a journalled reply is gone or altered."""
-        before, replies = self.dump(*but), self.replies()
+        """Fails when a row of any store is another afterwards, or a reply, journalled or logged, is gone or altered."""
+        before, replies, logged = self.dump("egress", *but), self.replies(), self.logged()
         yield
-        after = self.dump(*but)
+        after = self.dump("egress", *but)
         assert after == before
         assert all(kept <= self.replies()[who] for who, kept in replies.items())
+        assert all(kept <= self.logged()[party] for party, kept in logged.items())
 
 
 class Guest:

@@ -14,7 +14,7 @@ from coordinator import delivery, rounds
 from coordinator.conversation import Answer
 from coordinator.store import release_key
 from party_node import share
-from protocols import messages
+from protocols import keys, messages
 from protocols.errors import Refused, RoundEnded, Stale
 from tests.coordinator.test_rounds import ends, findings
 
@@ -155,8 +155,10 @@ def test_a_release_that_a_party_gives_back_is_the_one_that_was_signed(room: Any,
     open_, _ = put_back(room, tmp_path)
 
     def bend(document: dict[str, Any]) -> dict[str, Any]:
-        other = {"body": {**document["body"], "salt": "ab" * 32}, "signature": "A" * 86 + "=="}
-        return {**document, field: other[field]}
+        if field == "signature":
+            return {**document, field: "A" * 86 + "=="}
+        body = {**document["body"], "salt": "ab" * 32}  # signed, and not what was committed
+        return {**document, "body": body, "signature": keys.sign(room.ledger.identity.ed25519, "release", body)}
 
     def ask(requests: Mapping[str, messages.Request], timeout: float) -> dict[str, Answer]:
         answers = dict(room.ask(requests, timeout))

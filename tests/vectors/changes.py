@@ -17,6 +17,7 @@ from protocols.encoding import canonical, digest, parse
 from protocols.errors import IntegrityError
 from protocols.ledger.entries import Entry, encode
 from protocols.ledger.reducer import DAY_S, Accounts
+from protocols.ledger.tree import Tree, leaf_hash
 from tests.ledger import builder as b
 from tests.ledger import changing
 from tests.ledger.changing import ORIGIN, Room
@@ -74,27 +75,42 @@ def history(r: Room) -> list[Make]:
         lambda a: r.join(a, "delta"),
         lambda a: r.leave(a, "delta"),
         lambda a: r.egress(a),
-        lambda a: r.audit(a),
+        lambda a: r.audit(a, root=root(r, a.size)),
     ]
 
 
-def accounts_before(r: Room, seq: int) -> Accounts:
+@cache
+def _made() -> tuple[Entry, ...]:
+    """Every entry of the history."""
+    r, accounts = room(), Accounts()
+    made: list[Entry] = []
+    for make in [*(lambda _, entry=entry: entry for entry in r.opening()), *history(r)]:
+        made.append(make(accounts))
+        accounts.apply(made[-1])
+    return tuple(made)
+
+
+def root(r: Room, size: int) -> str:
+    """The Merkle root over the first `size` entries."""
+    tree, accounts = Tree(), Accounts()
+    for make in [*(lambda _, entry=entry: entry for entry in r.opening()), *history(r)][:size]:
+        entry = make(accounts)
+        accounts.apply(entry)
+        tree.append(leaf_hash(encode(entry)))
+    return tree.root().hex()
+
+
+def accounts_before(seq: int) -> Accounts:
     """After the first `seq` entries of that history."""
     accounts = Accounts()
-    for entry in r.opening()[:seq]:
+    for entry in _made()[:seq]:
         accounts.apply(entry)
-    for make in history(r)[: max(0, seq - 5)]:
-        accounts.apply(make(accounts))
     return accounts
 
 
 def change_vectors() -> Files:
     r, plain = room(), room(both=False)
-    accounts, bodies = Accounts(), []
-    for make in [*(lambda _, entry=entry: entry for entry in r.opening()), *history(r)]:
-        entry = make(accounts)
-        accounts.apply(entry)
-        bodies.append(encode(entry))
+    bodies = [encode(entry) for entry in _made()]
     good = {f"good-{seq:02d}-{parse(body)['type'].split('@')[0]}": body for seq, body in enumerate(bodies)}
     few = plain.accounts()
     alone = [*plain.opening(), plain.add_ml_dsa_44(few, "beta")]
@@ -118,7 +134,7 @@ def _after(accounts: Accounts, entry: Entry) -> Accounts:
 
 
 def _bad_keys(r: Room) -> dict[str, Any]:
-    fresh, revoked, headless = (accounts_before(r, seq) for seq in (5, 8, 10))
+    fresh, revoked, headless = (accounts_before(seq) for seq in (5, 8, 10))
     rotate, revoke, add = r.rotate(fresh, "beta", "beta-2").body(), r.revoke(fresh, "gamma").body(), r.add(
         revoked, "gamma", "gamma-2"
     ).body()  # fmt: skip
@@ -132,7 +148,7 @@ def _bad_keys(r: Room) -> dict[str, Any]:
         ),
         "bad-rotate-with-others": r.rotate(fresh, "beta", "beta-2", others={"alpha": others["alpha"]}).body(),
         "bad-rotate-without-ml-dsa-44": r.rotate(fresh, "beta", "beta-2", both=False).body(),
-        "bad-rotate-to-a-key-that-was": r.rotate(accounts_before(r, 6), "beta", "beta").body(),
+        "bad-rotate-to-a-key-that-was": r.rotate(accounts_before(6), "beta", "beta").body(),
         "bad-rotate-of-a-revoked-party": r.rotate(revoked, "gamma", "gamma-2").body(),
         "bad-ml-dsa-44-short": {**rotate, "ml_dsa_44": rotate["key"]},
         "bad-null-for-no-key": {**revoke, "ml_dsa_44": None},
@@ -150,7 +166,7 @@ def _bad_keys(r: Room) -> dict[str, Any]:
 
 
 def _bad_parties(r: Room) -> dict[str, Any]:
-    at, charged = accounts_before(r, 5), accounts_before(r, 14)
+    at, charged = accounts_before(5), accounts_before(14)
     join, leave = r.join(at, "delta").body(), r.leave(at, "gamma").body()
     sent_away = r.leave(at, "gamma", sent_away=True).body()
     return {
@@ -172,7 +188,7 @@ def _bad_parties(r: Room) -> dict[str, Any]:
 
 
 def _bad_budgets(r: Room) -> dict[str, Any]:
-    at, revoked = accounts_before(r, 5), accounts_before(r, 8)
+    at, revoked = accounts_before(5), accounts_before(8)
     whole = {who: {"q4": 60_000_000} for who in (*b.PARTIES, "person")}
     grant = r.grant(at).body()
     return {
@@ -191,19 +207,24 @@ def _bad_budgets(r: Room) -> dict[str, Any]:
         ).body(),
         "bad-grant-of-a-block-without-a-cap": r.new_block(at, caps=without(whole, "person")).body(),
         "bad-grant-of-a-block-named-lifetime": {**grant, "blocks": {"lifetime": changing.NEW_BLOCK}},
-        "bad-refund-of-an-open-round": r.refund(accounts_before(r, 14)).body(),
-        "bad-refund-without-one-party": r.refund(accounts_before(r, 15), by=["alpha", "beta"]).body(),
+        "bad-refund-of-an-open-round": r.refund(accounts_before(14)).body(),
+        "bad-refund-without-one-party": r.refund(accounts_before(15), by=["alpha", "beta"]).body(),
         "bad-refund-signature": changed(
-            r.refund(accounts_before(r, 15)).body(), "signatures", "beta",
-            to=r.refund(accounts_before(r, 15), "two").signatures["beta"],
+            r.refund(accounts_before(15)).body(), "signatures", "beta",
+            to=r.refund(accounts_before(15), "two").signatures["beta"],
         ),
-        "bad-refund-twice": r.refund(accounts_before(r, 16)).body(),
+        "bad-refund-twice": r.refund(accounts_before(16)).body(),
     }  # fmt: skip
 
 
 def _bad_statements(r: Room) -> dict[str, Any]:
-    at, sent, audited = accounts_before(r, 5), accounts_before(r, 24), accounts_before(r, 25)
-    reuse, deny, egress, audit = accounts_before(r, 19), r.deny(at).body(), r.egress(at).body(), r.audit(at).body()
+    at, sent, audited = accounts_before(5), accounts_before(24), accounts_before(25)
+    reuse, deny, egress, audit = (
+        accounts_before(19),
+        r.deny(at).body(),
+        r.egress(at).body(),
+        r.audit(at, root=root(r, 5)).body(),
+    )
     return {
         "bad-reuse-of-other-datasets": r.reuse(reuse, "two", datasets={"alpha": "0" * 32}).body(),
         "bad-reuse-of-a-refunded-round": r.reuse(reuse).body(),
@@ -217,8 +238,8 @@ def _bad_statements(r: Room) -> dict[str, Any]:
         "bad-egress-shorter": r.egress(sent, size=2, day="2023-11-14", time=b.START + DAY_S).body(),
         "bad-egress-other-root": r.egress(sent, day="2023-11-14", root=digest(b"other"), time=b.START + DAY_S).body(),
         "bad-audit-of-entries-to-come": r.audit(at, size=6).body(),
-        "bad-audit-by-a-members-key": r.audit(at, key=changing.texts("beta")["key"]).body(),
+        "bad-audit-by-a-members-key": r.audit(at, key=changing.texts("beta")["key"], root=root(r, 5)).body(),
         "bad-audit-signature": {**audit, "verdict": "violation"},
         "bad-audit-verdict": {**audit, "verdict": "nearly clean"},
-        "bad-audit-twice": r.audit(audited, size=24).body(),
+        "bad-audit-twice": r.audit(audited, size=24, root=root(r, 24)).body(),
     }
