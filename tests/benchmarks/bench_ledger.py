@@ -34,7 +34,7 @@ from protocols.ledger import entries
 from protocols.ledger.tree import Tree, leaf_hash
 from protocols.ledger.trust import parse, render
 from protocols.logbook import Logbook
-from tests.ledger import builder, long
+from tests.ledger import builder, long_history
 from tests.torture_ledger.room import NOW, Member, Room, growth
 
 QUICK = os.environ.get("QUICK") == "1"
@@ -103,10 +103,10 @@ def writing(table: Table, folder: Path, parties: tuple[str, ...], group: int, re
     few = len(parties)
     plan = {"collusion": few - 1, "quorum": few}
     caps = {
-        "record": {party: dict.fromkeys(builder.BLOCKS, long.EVERYTHING) for party in parties},
-        "person": dict.fromkeys(builder.BLOCKS, long.EVERYTHING),
-        "lifetime_record": dict.fromkeys(parties, long.EVERYTHING),
-        "lifetime_person": long.EVERYTHING,
+        "record": {party: dict.fromkeys(builder.BLOCKS, long_history.EVERYTHING) for party in parties},
+        "person": dict.fromkeys(builder.BLOCKS, long_history.EVERYTHING),
+        "lifetime_record": dict.fromkeys(parties, long_history.EVERYTHING),
+        "lifetime_person": long_history.EVERYTHING,
     }
     room = _OneStep(parties, caps, **plan)
     count = RESERVES if group == 1 else max(RESERVES, 2 * group)
@@ -165,11 +165,11 @@ def long_ledger() -> Path:
     """The bundle of a ledger of 14 × ROUNDS + 5 entries, without releases, and its policy; made once."""
     path = CACHE / f"long-{ROUNDS}.tar"
     policy = path.with_suffix(".policy.txt")
-    made = long.room()
+    made = long_history.room()
     if not path.exists() or not policy.exists():
         CACHE.mkdir(parents=True, exist_ok=True)
-        written = long.bodies(made, ROUNDS)
-        path.with_suffix(".part").write_bytes(bundle.pack(long.members(made, written)))
+        written = long_history.bodies(made, ROUNDS)
+        path.with_suffix(".part").write_bytes(bundle.pack(long_history.members(made, written)))
         policy.write_text(render(made.policy()), encoding="utf-8")
         path.with_suffix(".part").rename(path)
     return path

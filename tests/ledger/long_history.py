@@ -96,8 +96,8 @@ def members(made: builder.Room, written: list[bytes], checkpoints: int = 1) -> d
     for number in range(1, checkpoints + 1):
         size = len(written) * number // checkpoints
         checkpoint = notes.Checkpoint(builder.ORIGIN, size, tree.root(size))
-        lines = [notes.cosign(checkpoint, party, builder.key(party), builder.START) for party in made.parties]
-        note = notes.assemble(checkpoint, notes.sign(checkpoint, made.coordinator), lines)
+        lines = [notes.cosign(checkpoint, party, builder.identity(party), builder.START) for party in made.parties]
+        note = notes.assemble(checkpoint, notes.sign(checkpoint, made.identity, builder.START), lines)
         found[bundle.checkpoint_name(size)] = note.encode()
     return found
 
