@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import functools
 import gzip
+import hashlib
 import io
 import itertools
 import multiprocessing
@@ -27,13 +28,16 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from protocols import accuracy, audit, bundle, cli, verify
+from protocols import audit, bundle, cli, verify
+from protocols.encoding import canonical
 from protocols.errors import CannotDecide
+from protocols.keys import public_text
 from protocols.ledger import trust
 from protocols.ledger.trust import TrustPolicy
 from protocols.logbook import Logbook
 from tests.ledger import builder
 from tests.ledger.builder import PARTIES
+from tests.torture.role import replace
 from tests.torture_ledger.room import CAPS
 
 Judge = Callable[[bytes], int]
@@ -44,8 +48,6 @@ OTHERS = 12  # in the short form one of so many changes that are no flipped bit
 
 def by_audit(policy: TrustPolicy) -> Judge:
     """The auditor's tool."""
-    # ε of the same ρ is the same every time: computed once, most of the time is saved.
-    accuracy.epsilon = functools.cache(accuracy.epsilon)
 
     def judge(data: bytes) -> int:
         try:
@@ -54,6 +56,29 @@ def by_audit(policy: TrustPolicy) -> Judge:
             return cli.CANNOT_DECIDE
 
     return judge
+
+
+def remember() -> None:
+    """Compute once, in this process, what depends on nothing but its arguments: ε of a ρ, and whether a signature is one
+    over these bytes by this key. Nearly all of a bundle is what it was before a bit of it was flipped."""
+    replace("protocols.accuracy", "epsilon", functools.cache)
+    replace("protocols.keys", "check_each", _remembered)
+    replace("protocols.ledger.notes", "_verify", functools.cache)
+
+
+def _remembered(original: Callable[..., None]) -> Callable[..., None]:
+    """`keys.check_each`, which says the same of the same bytes."""
+    good = set[bytes]()
+
+    @functools.wraps(original)
+    def check_each(public: Any, purpose: Any, body: Any, signatures: Any) -> None:
+        known = {who: public_text(public[who]) for who in signatures}
+        asked = hashlib.sha256(canonical([purpose, body, dict(signatures), known])).digest()
+        if asked not in good:
+            original(public, purpose, body, signatures)
+            good.add(asked)
+
+    return check_each
 
 
 def by_verifier(policy: TrustPolicy) -> Judge:
@@ -268,7 +293,7 @@ def _in_processes(case: Case, jobs: list[Job], workers: int) -> Iterator[Found]:
     """Forked, so that nothing has to be handed over but what is to be done."""
     global _case
     _case = case
-    with multiprocessing.get_context("fork").Pool(workers) as pool:
+    with multiprocessing.get_context("fork").Pool(workers, initializer=remember) as pool:
         yield from pool.imap_unordered(_do, jobs)
 
 
