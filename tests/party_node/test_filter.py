@@ -17,6 +17,8 @@ from hypothesis import strategies as st
 
 from party_node.filter import DAY_S, Charge, Filter
 from protocols.errors import Refused
+from protocols.ledger.entries import decode
+from protocols.ledger.statements import Deny
 from protocols.schema import Block
 
 CAP = 100
@@ -250,7 +252,9 @@ def test_a_second_rooms_round_is_refused_where_both_would_pass_one_partys_budget
             size = room.book.size
             with pytest.raises(Refused, match="over all its rooms"):
                 room.run()
-            assert room.book.size == size
+            (denied,) = map(decode, room.book.entries(size))  # that it was refused, and by whom, is written down
+            assert isinstance(denied, Deny)
+            assert denied.reason == "not-held"
         days: list[Any] = list(two.nodes["alpha"].room.blocks.values())
         assert two.nodes["alpha"].filter.worst_day(days, lab.START) == 2 * lab.RHO
 
