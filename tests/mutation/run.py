@@ -119,8 +119,8 @@ def work(job: tuple[Mutant, int]) -> tuple[Mutant, int, float]:
     return mutant, attempt(mutant, tests_of(mutant.path), limit), time.monotonic() - began
 
 
-def judged(todo: list[Mutant], limits: dict[tuple[str, ...], int]) -> Iterator[tuple[Mutant, int, float]]:
-    jobs = [(mutant, limits[tuple(tests_of(mutant.path))]) for mutant in todo]
+def judged(todo: list[Mutant], limits: dict[frozenset[str], int]) -> Iterator[tuple[Mutant, int, float]]:
+    jobs = [(mutant, limits[frozenset(tests_of(mutant.path))]) for mutant in todo]
     with multiprocessing.get_context("fork").Pool(min(2, os.cpu_count() or 1)) as pool:
         yield from pool.imap_unordered(work, jobs)
 
@@ -140,15 +140,15 @@ def main() -> int:
         return 0
     load_what_is_not_ours()
     began = time.monotonic()
-    limits: dict[tuple[str, ...], int] = {}
-    for tests in dict.fromkeys(tuple(tests_of(path)) for path in paths):
+    limits: dict[frozenset[str], int] = {}
+    for tests in dict.fromkeys(frozenset(tests_of(path)) for path in paths):
         start = time.monotonic()
-        if attempt(None, tests) != SURVIVED:
-            print(f"error: not green as it is: {' '.join(tests)}")
+        if attempt(None, sorted(tests)) != SURVIVED:
+            print(f"error: not green as it is: {' '.join(sorted(tests))}")
             return 1
         took = time.monotonic() - start
         limits[tests] = max(LEAST_LIMIT_S, round(TIMES * took))
-        print(f"green as it is, {took:.1f} s: {' '.join(tests)}", flush=True)
+        print(f"green as it is, {took:.1f} s: {' '.join(sorted(tests))}", flush=True)
     survivors, counts, slow = list[str](), dict[Path, list[int]](), 0.0
     for mutant, status, seconds in judged(todo, limits):
         count = counts.setdefault(mutant.path, [0, 0])
