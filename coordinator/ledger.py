@@ -12,7 +12,7 @@ from typing import Any
 from protocols import keys
 from protocols import release as releases
 from protocols.encoding import canonical
-from protocols.errors import IntegrityError, PartyUnavailable, Refused, RoundEnded, Stale, UsageError
+from protocols.errors import IntegrityError, PartyUnavailable, Refused, RoundEnded, Stale, SumroomError, UsageError
 from protocols.ledger import notes
 from protocols.ledger.cosigners import check_cosigners
 from protocols.ledger.entries import Entry, build, decode
@@ -141,42 +141,60 @@ class RoomLedger:
         can add anything. A release that no party has is lost: it was never handed out. Raises Stale where a growth does
         not continue what is here.
         """
-        for party, size in sorted(ahead.items(), key=lambda item: -item[1]):
-            while self.book.size < size:
-                answer = ask({party: Supply(old_size=self.book.size)}, timeout)[party].reply
-                if not isinstance(answer, Supplied) or not answer.entries:
-                    break
-                try:
-                    self._take_back(party, answer)
-                except (IntegrityError, Refused) as exc:
-                    raise Stale(
-                        f"what {party} holds does not continue this ledger: {exc.message}",
-                        "put the newest copy back; this one was written to after it was restored",
-                    ) from None
+        wrong = ""
+        while behind := [party for party, size in ahead.items() if size > self.book.size]:
+            old = self.book.size
+            answers = ask(dict.fromkeys(behind, Supply(old_size=old)), timeout)
+            given = {
+                party: a.reply for party, a in answers.items() if isinstance(a.reply, Supplied) and a.reply.entries
+            }
+            for party, supplied in given.items():
+                if self.book.size == old:
+                    try:
+                        self._take_back(supplied)
+                    except (IntegrityError, Refused) as exc:
+                        wrong = f"what {party} holds does not continue this ledger: {exc.message}"
+            for party, supplied in given.items():
+                self._take_documents(party, supplied)
+            if self.book.size == old:
+                break
         self._covered = 0
+        if wrong and behind:
+            raise Stale(wrong, "put the newest copy back; this one was written to after it was restored")
 
-    def _take_back(self, party: str, answer: Supplied) -> None:
+    def _take_back(self, answer: Supplied) -> None:
+        """Entries, and the checkpoint over them with those cosignatures that verify."""
         proof = [keys.unbase64(node) for node in answer.proof]
         log = notes.log_keys(self.founded.origin, self.founded.coordinator_keys)
-        self.book.follow(
-            _own_lines(answer.checkpoint), log, self.book.size, proof, [text.encode() for text in answer.entries]
-        )
-        members, cosigned = self.book.accounts.members_at(self.book.size), dict[str, str]()
+        entries = [text.encode() for text in answer.entries]
+        checkpoint = self.book.follow(_own_lines(answer.checkpoint), log, self.book.size, proof, entries)
+        members, cosigned = self.book.accounts.members, dict[str, str]()
         for name, lines in notes.cosignatures(answer.checkpoint).items():
             with suppress(IntegrityError, KeyError):  # it may be wrong here, as anything a party says
-                notes.verify_cosignature(notes.split(answer.checkpoint)[0], members.witness_keys()[name], lines)
+                notes.verify_cosignature(checkpoint, members.witness_keys()[name], lines)
                 cosigned[name] = lines
-        self.book.add_cosignatures(self.book.size, cosigned)
-        blobs = {plan_key(plan.digest): plan.canonical for plan in map(_plan_of, answer.plans)}
+        self.book.add_cosignatures(checkpoint.size, cosigned)
+
+    def _take_documents(self, party: str, answer: Supplied) -> None:
+        """Plans and releases of entries that are here; what a party gives besides, or altered, is passed over."""
+        blobs: dict[str, bytes] = {}
+        for body in answer.plans:
+            with suppress(SumroomError):
+                plan = Plan.from_bytes(canonical(dict(body)))
+                if plan.digest in self.book.accounts.plans:
+                    blobs[plan_key(plan.digest)] = plan.canonical
         for document in answer.releases:
-            blobs |= self._recorded(releases.read(canonical(document)), party)
+            with suppress(SumroomError):
+                blobs |= self._recorded(releases.read(canonical(document)), party)
         self.book.append([], blobs={key: data for key, data in blobs.items() if self.book.blob(key) is None})
 
     def _recorded(self, release: releases.Release, party: str) -> dict[str, bytes]:
         """A release that was given back, if it is what the ledger says and was signed here."""
         body, accounts = release.body_, self.book.accounts
-        round_ = accounts.rounds[body.round]
-        commit = next(commit for commit in round_.commits if commit.step == body.step)
+        round_ = accounts.rounds.get(body.round)
+        commit = next((c for c in round_.commits if c.step == body.step), None) if round_ else None
+        if round_ is None or commit is None:
+            raise IntegrityError("a release of no commit that is here")
         check_recorded(release, commit, round_.reserve, self.founded.room)
         releases.check_signature(release, self.identity_at(release.proof.size).ed25519.public_key())
         try:
@@ -339,10 +357,6 @@ def _own_lines(note: str) -> str:
     """A note with the ledger's own signatures only. Raises IntegrityError for what is no note."""
     checkpoint, lines = notes.split(note)
     return notes.assemble(checkpoint, "".join(line for line in lines if line.startswith(f"— {checkpoint.origin} ")))
-
-
-def _plan_of(body: Mapping[str, Any]) -> Plan:
-    return Plan.from_bytes(canonical(dict(body)))
 
 
 def _because(said: Sequence[str]) -> str:

@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 """Check a room's bundle, offline: python verify.py room.tar --policy policy.txt [--json]
 
-One file that needs the standard library and `cryptography` only, and nothing of the project that
-made the bundle: written from its pages `specs/*.md` alone, so that two programs must agree ("ledger entry 11" is rule
-11 of that page). policy.txt (C2SP tlog-policy) names the keys that you trust: have them from the parties, not from
-whoever gave you the bundle. Exit status: 0 clean, 1 a violation, 2 cannot decide. What it does not check it says.
+One file that needs the standard library and `cryptography` only, and nothing of the project that made the bundle:
+written from its pages `specs/*.md` alone, so that two programs must agree ("ledger entry 11" is rule 11 of that page).
+policy.txt (C2SP tlog-policy) names the keys that you trust: have them from the parties, not from whoever gave you the
+bundle. Exit status: 0 clean, 1 a violation, 2 cannot decide. What it does not check it says.
 """
 
 # fmt: off
@@ -258,7 +258,7 @@ class Members(NamedTuple):
 class Note:
     """A checkpoint: its three lines, and who signed it. All is checked here but for the root, which needs entries."""
     def __init__(self, data: bytes, members_at: Callable[[int], Members]) -> None:
-        head, between, tail = data.decode("utf-8", "replace").partition("\n\n")
+        head, between, tail = data.decode().partition("\n\n")
         words, lines = head.split("\n"), tail[:-1].split("\n")
         need(bool(between) and len(words) == 3 and tail.endswith("\n"), "not three lines and signatures")
         need(re.fullmatch(r"0|[1-9][0-9]{0,15}", words[1]) is not None and int(words[1]) <= MOST, "no size")
@@ -361,6 +361,7 @@ class Ledger:
         self.caps, self.spent = dict[tuple[str, str], int](), dict[tuple[str, str], int]()  # (who, block) → nano-ρ
         self.blocks, self.data, self.plans, self.egress, self.reserves = (dict[str, Entry]() for _ in range(5))
         self.commits, self.ended, self.last_key = dict[str, list[Entry]](), dict[str, str](), dict[str, str]()
+        self.declared = dict[tuple[str, str], Entry]()  # party, version → its dataset
         self.came = set[tuple[str, ...]]()  # what may come once only
     def members_at(self, size: int) -> Members:
         found = [members for since, members in self.history if since <= size <= self.size]
@@ -473,7 +474,7 @@ class Ledger:
             case "dataset":
                 self.once("a version of data", who, entry["version"])
                 self.signed("dataset", entry, {who: entry["signature"]}, force)
-                self.data[who] = entry
+                self.data[who] = self.declared[who, entry["version"]] = entry
             case "plan":
                 need(set(entry["approvals"]) == set(entry["parties"]), "approvals are not of exactly the parties")
                 self.once("a plan", entry["plan"])
@@ -566,6 +567,7 @@ def check_plan(data: bytes, digest: str, ledger: Ledger) -> None:
     plan = parse(data)
     need(sha256(data).hex() == digest and plan["type"] == "plan@v1", "not the plan of its name")
     need((plan["room"], plan["parties"]) == (ledger.room, ledger.plans[digest]["parties"]), "not of who approved it")
+    table = (sha256(canonical(plan["table"])).hex(), plan["people_cap"])
     for one in [one for one in ledger.reserves.values() if one["plan"] == digest]:
         counts = {(step["mechanism"]["quorum"], step["mechanism"]["collusion"]) for step in one["steps"]}
         asked = {at: ledger.blocks[at] for at in one["blocks"]}
@@ -573,10 +575,9 @@ def check_plan(data: bytes, digest: str, ledger: Ledger) -> None:
         same = asked == plan["blocks"] and counts == {(plan["quorum"], plan["collusion"])}
         need(same, f"entry {one['seq']} charges other blocks, or counts on other shares of noise")
         need(sum(step["charge"] for step in one["steps"]) <= plan["rho"], f"entry {one['seq']} spends more")
-        for known in [entry for entry in ledger.entries if entry["type"] == "dataset@v1"]:
-            said = (known["schema_digest"], known["people_cap"])
-            same = said == (sha256(canonical(plan["table"])).hex(), plan["people_cap"])
-            need(same or one["datasets"].get(known["party"]) != known["version"], "data of another table")
+        data_of = [ledger.declared[at] for at in one["datasets"].items()]
+        same = all((known["schema_digest"], known["people_cap"]) == table for known in data_of)
+        need(same, f"entry {one['seq']} uses data of another table or cap")
 
 def check_release(data: bytes, commit: Entry, line: bytes, ledger: Ledger) -> None:
     """Release 1 to 9 and 11, but for the figures themselves."""
@@ -600,7 +601,7 @@ def check_release(data: bytes, commit: Entry, line: bytes, ledger: Ledger) -> No
 
 def check_proof(data: bytes, commit: Entry, line: bytes, ledger: Ledger) -> None:
     """The page tlog-proof."""
-    head, _, note = data.decode("utf-8", "replace").partition("\n\n")
+    head, _, note = data.decode().partition("\n\n")
     first, index, *path = head.split("\n")
     need(first == "c2sp.org/tlog-proof@v1" and index == f"index {commit['seq']}" and len(path) <= 53, "no proof of it")
     checkpoint, nodes = Note(note.encode(), ledger.members_at), [unbase64(node) for node in path]

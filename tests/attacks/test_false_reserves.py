@@ -174,7 +174,7 @@ def test_a_nonce_of_an_earlier_round(besiege: Besiege, stages: Stages) -> None:
     used = earlier.reserve.body()
     del used["seq"], used["time"], used["holds"]
     draft = {**used, "round": "0" * 32, "expires": int(time.time()) + 600}
-    with siege.nothing_changes("charge"):
+    with siege.nothing_changes("charge", "noted"):
         held = {party: siege.say(party, messages.Reserve(draft=draft)).reply for party in PARTIES}
     holds = {party: one.signature for party, one in held.items() if isinstance(one, messages.Held)}
     for party in PARTIES:

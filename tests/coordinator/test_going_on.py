@@ -12,9 +12,11 @@ import pytest
 
 from coordinator import delivery, rounds
 from coordinator.conversation import Answer
-from coordinator.store import release_key
+from coordinator.store import body_key
 from party_node import share
 from protocols import keys, messages
+from protocols import release as releases
+from protocols.encoding import canonical
 from protocols.errors import Refused, RoundEnded, Stale
 from tests.coordinator.test_rounds import ends, findings
 
@@ -150,8 +152,11 @@ def test_an_older_copy_that_was_written_to_is_never_gone_on_with(room: Any, tmp_
     assert room.book.entries() == before
 
 
+@pytest.mark.parametrize("liars", [("alpha", "beta", "gamma"), ("alpha", "beta")], ids=len)
 @pytest.mark.parametrize("field", ["body", "signature"])
-def test_a_release_that_a_party_gives_back_is_the_one_that_was_signed(room: Any, tmp_path: Path, field: str) -> None:
+def test_a_release_that_a_party_gives_back_is_the_one_that_was_signed(
+    room: Any, tmp_path: Path, field: str, liars: tuple[str, ...]
+) -> None:
     open_, _ = put_back(room, tmp_path)
 
     def bend(document: dict[str, Any]) -> dict[str, Any]:
@@ -163,15 +168,20 @@ def test_a_release_that_a_party_gives_back_is_the_one_that_was_signed(room: Any,
     def ask(requests: Mapping[str, messages.Request], timeout: float) -> dict[str, Answer]:
         answers = dict(room.ask(requests, timeout))
         for party, answer in answers.items():
-            if isinstance(answer.reply, messages.Supplied):
+            if party in liars and isinstance(answer.reply, messages.Supplied):
                 bent = [bend(document) for document in answer.reply.releases]
                 answers[party] = Answer(answer.reply.model_copy(update={"releases": bent}))
         return answers
 
-    with pytest.raises(Stale, match="does not continue this ledger"):
+    with pytest.raises(Refused, match="entries have been taken back"):
         rounds.run(room.plan, room.ledger, ask, go_on_with=open_)
     steps = [step.step for step in room.book.accounts.rounds[open_].reserve.steps]
-    assert [room.book.blob(release_key(open_, step)) for step in steps] == [None, None]
+    taken = [room.book.blob(body_key(open_, step)) for step in steps]
+    honest = [room.nodes["gamma"].store.release(open_, step) for step in steps]
+    if "gamma" in liars:
+        assert taken == [None, None]
+    else:
+        assert taken == [canonical(releases.read(document).body_.body()) for document in honest]
 
 
 def test_a_reserve_that_nobody_cosigned_before_its_holds_lapsed_does_not_block_the_room(

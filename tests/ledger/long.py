@@ -41,7 +41,9 @@ def work(steps: int) -> tuple[int, dict[str, int], str]:
             try:
                 run_state_machine_as_test(machine, settings=RUNS)
             except Exception as exc:  # noqa: BLE001 - a traceback where an error in words was due is a difference too
-                fault = "".join(traceback.format_exception(exc)[-40:])
+                fault = "".join(
+                    [*traceback.format_tb(exc.__traceback__)[-3:], repr(exc), *traceback.format_exception(exc)[-40:]]
+                )
     return Ledgers.steps + Room.steps, {**Ledgers.seen, **Room.seen}, fault
 
 
