@@ -59,8 +59,8 @@ def by_audit(policy: TrustPolicy) -> Judge:
 
 
 def remember() -> None:
-    """Compute once, in this process, what depends on nothing but its arguments: ε of a ρ, whether a signature is one
-    over these bytes by this key. Nearly all of a bundle is what it was before a bit of it was flipped."""
+    """Compute once, in this process, what depends on nothing but its arguments: ε of a ρ, and whether a signature is
+    one over these bytes by this key. Nearly all of a bundle is what it was before a bit of it was flipped."""
     replace("protocols.accuracy", "epsilon", functools.cache)
     replace("protocols.keys", "check_each", _remembered)
     replace("protocols.ledger.notes", "_verify", functools.cache)
