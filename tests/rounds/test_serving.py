@@ -207,9 +207,14 @@ def test_a_plan_is_proposed_decided_on_by_hand_and_launched_once(desk: Desk) -> 
     assert (second.status, second.err) == (0, "")
     (round_,) = json.loads(desk.operator("plan", "status", path, "--json").out)["rounds"]
     assert f"round {round_['round'][:8]} has released this plan before; nothing is run, nothing is spent" in second.out
-    assert desk.room.ledger() == before
-    for name in ("room.tar", "policy.txt"):
-        assert (desk.room.place / "first" / name).read_bytes() == (desk.room.place / "second" / name).read_bytes()
+    after = desk.room.ledger()
+    assert after.startswith(before)
+    assert [json.loads(line)["type"] for line in after[len(before) :].split()] == ["reuse@v1"]  # it is written down
+    first_files = sorted((desk.room.place / "first" / "releases").iterdir())
+    assert len(first_files) == 4  # two releases, and the proof of each
+    for file in (*first_files, desk.room.place / "first" / "policy.txt"):
+        again = desk.room.place / "second" / file.relative_to(desk.room.place / "first")
+        assert again.read_bytes() == file.read_bytes()
     # and once more, for its price
     assert desk.launch(path, "third", "--again").status == 0
     assert desk.state_of(path) == ["done", "done"]
