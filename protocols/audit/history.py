@@ -116,7 +116,9 @@ class Checkpoints:
             return
         round_ = self._evidence.accounts.rounds.get(entry.round)
         if round_ is not None and round_.state == "open":
-            self._needed = self._of_commit(entry, round_.reserve.steps[len(round_.commits)].mechanism)
+            step = round_.reserve.steps[len(round_.commits)]
+            if step.step == entry.step:  # of another step the rules say no
+                self._needed = self._of_commit(entry, step.mechanism)
 
     def _of_commit(self, commit: Commit, mechanism: Mechanism) -> list[Needed]:
         """The same for all commits of a step with the same survivors, so long as the members are the same."""

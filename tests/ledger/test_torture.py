@@ -172,3 +172,11 @@ def test_both_judges_agree_on_a_bundle_whose_checkpoints_are_all_spoiled(tmp_pat
         if name.startswith(bundle.CHECKPOINTS):
             members[name] = b"no note\n"
     assert tamper.by_both(policy)(bundle.pack(members)) == cli.VIOLATION
+
+
+def test_a_commit_of_a_step_that_no_reserve_names_is_a_violation_to_both_judges(tmp_path: Path) -> None:
+    data, policy = tamper.small(tmp_path)
+    members = bundle.unpack(data)
+    spoiled = members[bundle.ENTRIES].replace(b'"step":"rfm-cuts","survivors"', b'"step":"rfm-cutt","survivors"', 1)
+    assert spoiled != members[bundle.ENTRIES]
+    assert tamper.by_both(policy)(bundle.pack({**members, bundle.ENTRIES: spoiled})) == cli.VIOLATION
