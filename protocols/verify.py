@@ -106,7 +106,7 @@ def unpack(data: bytes) -> dict[str, bytes]:
         need(name > before, f"{name[:60]!r} is out of order, or there twice")
         need(not any(data[begin + size : end]), f"{name[:60]!r} is not followed by zeros")
         members[name], at, before = data[begin : begin + size], end, name
-    if len(data) < at + 1024:
+    if len(data) < at + 512:
         raise Undecided("the archive's end is missing")
     need(len(data) == -(-(at + 1024) // 10_240) * 10_240 and not any(data[at:]), "something after the archive's end")
     need(len(members) <= 500_000, "more than 500,000 members")
