@@ -73,7 +73,7 @@ def test_every_entry_of_the_vectors(name: str) -> None:
     assert verdict(lambda: taken_in(ledger, data)) == ("taken" if "/good-" in name else "violation")
 
 
-@settings(MODEST, max_examples=60)
+@settings(MODEST, max_examples=160)
 @given(st.data())
 def test_every_history_is_judged_as_by_the_naive_rules(data: st.DataObject) -> None:
     room, ring, now = builder.Room(), KeyRing(), builder.START + 3 * 86_400
