@@ -589,8 +589,8 @@ def check_plan(data: bytes, digest: str, ledger: Ledger) -> None:
     need((plan["room"], plan["parties"]) == (ledger.room, ledger.plans[digest]["parties"]), "not of who approved it")
     table = (sha256(canonical(plan["table"])).hex(), plan["people_cap"])
     h = max(1, plan["quorum"] - plan["collusion"])
-    noise = [(name, {"sensitivity_sq": squared, "slots": slots, "quorum": plan["quorum"], "collusion": plan["collusion"],
-                     "adders": plan["parties"]}, -(-squared * 10**15 // (2 * h * rho)))
+    own = {"quorum": plan["quorum"], "collusion": plan["collusion"], "adders": plan["parties"]}
+    noise = [(name, {"sensitivity_sq": squared, "slots": slots, **own}, -(-squared * 10**15 // (2 * h * rho)))
              for name, squared, slots, rho in planned(plan)]
     for one in [one for one in ledger.reserves.values() if one["plan"] == digest]:
         made = [(step["step"], {at: step["mechanism"][at] for at in ("sensitivity_sq", "slots", "quorum", "collusion",

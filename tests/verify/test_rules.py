@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from protocols import bundle, encoding, keys, verify
+from protocols import budget, bundle, encoding, keys, verify
 from protocols.errors import CannotDecide, IntegrityError, SumroomError
 from protocols.ledger import notes, proofs, trust
 from protocols.ledger.tree import Tree, leaf_hash
@@ -270,3 +270,82 @@ def test_every_release_of_the_vectors_in_its_place(name: str) -> None:
     archive, policy = bundle.pack(members), rooms.room_of(name).policy()
     expected = int("/bad-" in name)
     assert judges.second(archive, policy)[0] == expected
+
+
+# -- bounds ------------------------------------------------------------------------------------------------------------
+
+
+def test_threshold_and_cost_are_the_products() -> None:
+    for n in range(1, 65):
+        for c in range(n):
+            assert verify.threshold(n, c) == budget.recovery_threshold(n, c)
+    for variance in ("9", "9.000001", "208.333334", "1000.5", "123456789.1"):
+        noise = {"variance": variance, "sensitivity_sq": 5}
+        assert verify.cost(noise, 2) == budget.charge_for(5, budget.micro(variance), 2)
+
+
+@pytest.mark.parametrize(
+    ("adders", "collusion", "quorum", "variance", "good"),
+    [
+        (3, 2, 3, "9", True),
+        (3, 2, 3, "8.999999", False),
+        (3, 0, 3, "9", False),
+        (3, 3, 3, "9", False),
+        (1, 0, 1, "9", True),
+        (1, 1, 1, "9", False),
+        (3, 1, 4, "9", False),
+        (5, 1, 4, "9", True),
+        (5, 1, 3, "9", False),
+    ],
+)
+def test_noise_that_may_be(adders: int, collusion: int, quorum: int, variance: str, good: bool) -> None:
+    noise = {"adders": list("abcde"[:adders]), "collusion": collusion, "quorum": quorum}
+    noise |= {"variance": variance, "sensitivity_sq": 3}
+    charged = verify.cost(noise, max(1, quorum - collusion))
+    assert verdict(lambda: verify.check_noise(noise, charged)) == ("taken" if good else "violation")
+    assert verdict(lambda: verify.check_noise(noise, charged + 1)) == "violation"
+
+
+def test_a_refund_gives_everything_back() -> None:
+    """The series of the vectors has a round that was forfeited and refunded."""
+    good = [path.read_bytes() for path in sorted(VECTORS.glob("ledger-changes/good-[0-9]*"))]
+    ledger, before = verify.Ledger(), {}
+    for line in good:
+        kind = encoding.parse(line)["type"]
+        taken_in(ledger, line)
+        if kind == "grant@v1":
+            before = {at: ledger.spent.get(at, 0) for at in ledger.caps}
+        if kind == "refund@v1":
+            assert {at: ledger.spent.get(at, 0) for at in ledger.caps} == before
+            break
+    else:
+        raise AssertionError("no refund among the vectors")
+
+
+def test_the_first_entry_and_no_other_is_a_genesis() -> None:
+    room, ledger = builder.Room(), verify.Ledger()
+    for entry in (room.dataset(0, "alpha"), room.plan_entry(0), room.forfeit(0)):
+        with pytest.raises(verify.Violation, match="is a genesis"):
+            taken_in(verify.Ledger(), naive.spelled(entry.body()))
+    taken_in(ledger, naive.spelled(room.genesis().body()))
+    with pytest.raises(verify.Violation, match="is a genesis"):
+        taken_in(ledger, naive.spelled({**room.genesis().body(), "seq": 1}))
+
+
+def test_how_long_an_entry_may_be() -> None:
+    body = builder.Room().commit(0).body()
+    pointer = "/" + "a" * 300
+    short = naive.spelled({**body, "numbers": [f"{pointer}{number:06d}" for number in range(3000)]})
+    long = naive.spelled({**body, "numbers": [f"{pointer}{number:06d}" for number in range(4000)]})
+    assert len(short) < 1 << 20 < len(long)
+    assert verify.read_entry(short)["type"] == "commit@v1"
+    assert verdict(lambda: verify.read_entry(long)) == "violation"
+
+
+def test_a_list_of_parties_has_64_at_most_and_one_at_least() -> None:
+    body = builder.Room().commit(0).body()
+    for number, expected in ((0, "violation"), (1, "taken"), (64, "taken"), (65, "violation")):
+        line = naive.spelled({**body, "survivors": [f"p{at:02d}" for at in range(number)]})
+        assert verdict(lambda line=line: verify.read_entry(line)) == expected
+    denied = {"type": "deny@v1", "seq": 0, "time": 1, "plan": "0" * 64, "reason": "not-held", "parties": []}
+    assert verify.read_entry(naive.spelled(denied)) == denied
