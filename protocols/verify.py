@@ -106,7 +106,7 @@ def unpack(data: bytes) -> dict[str, bytes]:
         need(name > before, f"{name[:60]!r} is out of order, or there twice")
         need(not any(data[begin + size : end]), f"{name[:60]!r} is not followed by zeros")
         members[name], at, before = data[begin : begin + size], end, name
-    if len(data) < at + 1024:
+    if len(data) < at + 512:
         raise Undecided("the archive's end is missing")
     need(len(data) == -(-(at + 1024) // 10_240) * 10_240 and not any(data[at:]), "something after the archive's end")
     need(len(members) <= 500_000, "more than 500,000 members")
@@ -334,10 +334,12 @@ class Policy:
 
 # == Cost (ledger entry 11 and 12), in nano-ρ =========================================================================
 
+def millionths(noise: Entry) -> int:
+    before, _, after = noise["variance"].partition(".")
+    return int(before + after.ljust(6, "0"))
 def cost(noise: Entry, honest: int) -> int:
     """Of a record with h = max(1, quorum − collusion); of a person, at n parties, n times that with h = 1."""
-    before, _, after = noise["variance"].partition(".")
-    return int(-(-noise["sensitivity_sq"] * 10**15 // (2 * honest * int(before + after.ljust(6, "0")))))
+    return int(-(-noise["sensitivity_sq"] * 10**15 // (2 * honest * millionths(noise))))
 def threshold(n: int, c: int) -> int:
     return min(n, max((n + c + 1) // 2 + 1, 2 * n // 3 + 1))
 def check_noise(noise: Entry, charged: int) -> None:
@@ -562,23 +564,43 @@ def pointers(tree: Any, at: str = "") -> list[str]:
     need(figure and all(isinstance(one, str) for one in tree.values()), f"{at} is no figure with its interval")
     return [at]
 
+def planned(plan: Entry) -> list[tuple[str, int, int, int]]:
+    """Step, Δ², slots and nano-ρ of each step (the pages plan and question)."""
+    found = list[tuple[str, int, int, int]]()
+    for asked in plan["questions"]:
+        rho, big = asked["rho"], 2**32
+        if asked["kind"] == "rfm":
+            bins = sum(len(asked[at]) + 1 for at in ("recency_days", "frequency_baskets", "monetary_units"))
+            found += [("rfm-cuts", 3, bins + 1, rho["cuts"]), ("rfm-cohorts", 5, 25 + 8 + 1, rho["cohorts"])]
+        else:
+            d, k, own = len(asked["features"]), asked["clusters"], len(asked["features"]) + 1
+            found += [("seg-moments", 3 * d * big, 2 * d + 2, rho["moments"])]
+            found += [("seg-covariance", big, d * own // 2 + 1, rho["covariance"])] if d > 2 else []
+            found += [("seg-coarse", 1, asked["coarse_cells"] + 1, rho["coarse"])]
+            found += [("seg-fine", 1, asked["fine_cells"] + 2, rho["fine"])]
+            found += [("seg-over", big, 4 * k * own + 1, rho["over"])]
+            found += [(f"seg-lloyd-{n + 1}", big, k * own + 2, rho["lloyd"]) for n in range(asked["lloyd_rounds"])]
+            found += [("seg-profile", big, k * own + 1, rho["profile"])]
+    return found
 def check_plan(data: bytes, digest: str, ledger: Ledger) -> None:
-    """The plan of this digest, and that every reserve of it is one: the rest of its rules are not asked here."""
+    """The plan of this digest, and that every reserve of it is one: the rest of its own rules are not asked here."""
     plan = parse(data)
     need(sha256(data).hex() == digest and plan["type"] == "plan@v1", "not the plan of its name")
     need((plan["room"], plan["parties"]) == (ledger.room, ledger.plans[digest]["parties"]), "not of who approved it")
     table = (sha256(canonical(plan["table"])).hex(), plan["people_cap"])
+    h = max(1, plan["quorum"] - plan["collusion"])
+    own = {"quorum": plan["quorum"], "collusion": plan["collusion"], "adders": plan["parties"]}
+    noise = [(name, {"sensitivity_sq": squared, "slots": slots, **own}, -(-squared * 10**15 // (2 * h * rho)))
+             for name, squared, slots, rho in planned(plan)]
     for one in [one for one in ledger.reserves.values() if one["plan"] == digest]:
-        counts = {(step["mechanism"]["quorum"], step["mechanism"]["collusion"]) for step in one["steps"]}
-        asked = {at: ledger.blocks[at] for at in one["blocks"]}
-        need(sorted(one["charge"]) == plan["parties"], f"entry {one['seq']} charges other parties")
-        same = asked == plan["blocks"] and counts == {(plan["quorum"], plan["collusion"])}
-        need(same, f"entry {one['seq']} charges other blocks, or counts on other shares of noise")
-        need(sum(step["charge"] for step in one["steps"]) <= plan["rho"], f"entry {one['seq']} spends more")
+        made = [(step["step"], {at: step["mechanism"][at] for at in ("sensitivity_sq", "slots", "quorum", "collusion",
+                 "adders")}, millionths(step["mechanism"])) for step in one["steps"]]
+        need(made == noise, f"entry {one['seq']} has other steps or noise than its plan")
+        same = {at: ledger.blocks[at] for at in one["blocks"]} == plan["blocks"]
+        need(same, f"entry {one['seq']} charges other blocks")
         data_of = [ledger.declared[at] for at in one["datasets"].items()]
         same = all((known["schema_digest"], known["people_cap"]) == table for known in data_of)
         need(same, f"entry {one['seq']} uses data of another table or cap")
-
 def check_release(data: bytes, commit: Entry, line: bytes, ledger: Ledger) -> None:
     """Release 1 to 9 and 11, but for the figures themselves."""
     release = parse(data)
@@ -614,7 +636,7 @@ def check_proof(data: bytes, commit: Entry, line: bytes, ledger: Ledger) -> None
 KNOWN = re.compile(r"ledger/(entries|checkpoints/\d{10})|plans/[0-9a-f]{64}\.json|verify\.py"
                    r"|releases/[0-9a-f]{32}-[a-z][a-z0-9_-]{0,39}\.(json|tlog-proof)")
 NOT_CHECKED = (
-    "whether figures and states follow from the noised sums, and a plan's mechanisms from its questions",
+    "whether figures and states follow from the noised sums, and the other rules of a plan",
     "whether a node's data were real, and whether its noise was drawn as stated",
     "what parties told each other outside, and whether the policy's keys are truly theirs")
 
@@ -670,7 +692,7 @@ class Audit:
         need(set(found) == set(self.ledger.plans), "plans without an entry, or entries without their plan")
         for at, data in found.items():
             self.hold(f"plan {at[:8]}: ", partial(check_plan, data, at, self.ledger))
-        return f"{len(found)} approved by their parties; parties, blocks and data of each reserve are its plan's"
+        return f"{len(found)} approved by their parties; parties, blocks, data and noise of each reserve are its plan's"
     def releases(self) -> str:
         commits = [entry for done in self.ledger.commits.values() for entry in done]
         names = {f"releases/{entry['round']}-{entry['step']}": entry for entry in commits}

@@ -217,7 +217,10 @@ class Alone:
     def _charged(self, values: list[naive.Entry], now: int) -> Charges:
         """The account once every reserve of this history is charged: only what it holds."""
         known, due = self._known(now), []
+        refunded = {entry["round"] for entry in naive.of_type(values, "refund")}
         for entry in naive.of_type(values, "reserve"):
+            if entry["round"] in refunded:
+                continue  # nothing of it counts, so nothing is charged that was not charged before
             forfeited = naive.of_round(values, entry["round"])[2]
             if self.party in entry["charge"]:
                 naive.need(forfeited or entry["round"] in known, "a charge that it does not hold")
