@@ -40,6 +40,14 @@ def unfinished(ledger: RoomLedger) -> bool:
     )
 
 
+def at_rest(ledger: RoomLedger) -> bool:
+    """Nothing is unfinished, and every party in force has cosigned the newest entry, needed or not.
+
+    Why those too who are not needed: only who has cosigned it vouches for the whole history before it.
+    """
+    return not unfinished(ledger) and (not ledger.book.size or ledger.cosigned_by_everybody())
+
+
 def countersign(ledger: RoomLedger, ask: Ask, deadline: Deadline, patience: float) -> None:
     """Have what is written cosigned by as many as it needs, at the latest when the round ends."""
     for tries in itertools.count():

@@ -325,13 +325,20 @@ class RoomLedger:
             self._covered = at
         return self._covered
 
+    def cosigned_by_everybody(self) -> bool:
+        """Whether every party in force has cosigned the newest entry."""
+        return self.book.size in self.book.checkpoint_sizes(above=self.book.size - 1) and self._is_of_everybody(
+            self.book.size
+        )
+
+    def _is_of_everybody(self, size: int) -> bool:
+        note, parties = self.book.checkpoint(size), self.book.accounts.members_at(size).parties
+        # First what is cheap: only verified lines are stored.
+        return all(f"\n— {party} " in note for party in parties) and set(parties) <= self._signers(note)
+
     def _last_of_everybody(self) -> int:
         """The last size that every party in force then has cosigned: each of them vouches for all that came before."""
-        for size in reversed(self.book.checkpoint_sizes()):
-            note, parties = self.book.checkpoint(size), self.book.accounts.members_at(size).parties
-            if all(f"\n— {party} " in note for party in parties) and set(parties) <= self._signers(note):
-                return size
-        return 0
+        return next(filter(self._is_of_everybody, reversed(self.book.checkpoint_sizes())), 0)
 
     def _signers(self, note: str) -> set[str]:
         members = self.book.accounts.members_at(notes.split(note)[0].size)

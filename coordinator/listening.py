@@ -136,7 +136,7 @@ class Listening:
                 run_server_app(flower.app, self._hub, run_id, config, plan=plan.digest)
             finally:
                 self._journal.forget(run_id)
-        self._unsure = delivery.unfinished(ledger)  # a party that was away at the end has not got the last release
+        self._unsure = not delivery.at_rest(ledger)  # a party that was away at the end has not got the last release
         latest = [r.reserve.round for r in ledger.book.accounts.rounds.values() if r.reserve.plan == plan.digest][-1]
         return Launched(go_on or latest, fresh=True)
 
@@ -181,7 +181,7 @@ class Listening:
             elif len(self.online()) >= rounds.least_to_go_on(plan, ledger):
                 self.launch(plan, again=False, wait_s=GATHER_S, progress=progress)
         if everybody and self._unsure:
-            if delivery.unfinished(ledger):
+            if not delivery.at_rest(ledger):
                 self._with_grid(None, lambda grid: flower.finish(grid, self.settings, 5.0))
             self._unsure = False
         self._state_egress(ledger)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -134,7 +135,7 @@ class Evidence:
         return check in self.asked and self.reached(check)
 
 
-class Look:
+class Look(ABC):
     """A check that sees each entry go by. Its methods are called in the order in which they stand here."""
 
     name: str
@@ -152,6 +153,6 @@ class Look:
     def after(self, entry: Entry, leaf: bytes) -> None:
         """The accounts have taken the entry in."""
 
+    @abstractmethod
     def finish(self) -> str:
         """After the last entry: what was looked at, in words."""
-        raise NotImplementedError

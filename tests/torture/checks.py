@@ -21,7 +21,6 @@ from typing import Any
 from coordinator import outputs
 from coordinator.config import Config
 from protocols import audit
-from protocols.budget import recovery_threshold
 from protocols.errors import CannotDecide, SumroomError
 from protocols.logbook import Logbook
 from tests.torture.processes import COORDINATOR, Room
@@ -81,22 +80,15 @@ def rounds_of(copy: Copy) -> dict[str, Ended]:
 
 
 def covered_by(mine: Copy, parties: Sequence[str]) -> int:
-    """How many entries are under a checkpoint that carries them: of everybody where one spends or admits, of as many
-    of the survivors that a commit names as its step needs, of a majority where a round was forfeited."""
-    covered, steps = 0, dict[tuple[str, str], Any]()
-    for entry in map(json.loads, mine.entries):
-        if entry["type"] == "reserve@v1":
-            steps |= {(entry["round"], step["step"]): step["mechanism"] for step in entry["steps"]}
+    """How many entries are under a checkpoint that carries them: of everybody where one spends or admits, of the
+    survivors that a commit names, of a majority where a round was forfeited."""
+    covered = 0
     for size in mine.checkpoints:
-        signed, enough = mine.cosigned[size], True
-        for entry in map(json.loads, mine.entries[covered:size]):
-            if entry["type"] == "commit@v1":
-                noise = steps[entry["round"], entry["step"]]
-                least = recovery_threshold(len(noise["adders"]), noise["collusion"])
-                enough &= len(signed & set(entry["survivors"])) >= least
-            elif entry["type"] not in ("forfeit@v1", "deny@v1", "reuse@v1", "egress@v1"):
-                enough &= set(parties) <= signed
-        if enough and len(signed) > len(parties) // 2:
+        new = [json.loads(body) for body in mine.entries[covered:size]]
+        needed = {
+            party for entry in new for party in entry.get("survivors", parties if entry["type"] != "forfeit@v1" else [])
+        }
+        if needed <= mine.cosigned[size] and len(mine.cosigned[size]) > len(parties) // 2:
             covered = size
     return covered
 

@@ -263,7 +263,7 @@ def delay(scene: Scene) -> Iterator[None]:
 
 def trickle(scene: Scene) -> Iterator[None]:
     """A party's connection is slow."""
-    name, rate = scene.party(), scene.random.choice((3000, 10_000, 30_000))
+    name, rate = scene.party(), scene.random.choice((300, 2000, 10_000))
     scene.say(f"{name} at {rate} B/s")
     yield
     scene.at_random()
