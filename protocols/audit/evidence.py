@@ -144,13 +144,13 @@ class Look(ABC):
     def __init__(self, evidence: Evidence) -> None:
         self.evidence = evidence
 
-    def start(self) -> None:
+    def start(self) -> None:  # noqa: B027 - most have nothing to do here, and in the next two
         """Before the first entry."""
 
-    def before(self, entry: Entry) -> None:
+    def before(self, entry: Entry) -> None:  # noqa: B027
         """The accounts are those before this entry, which may still break a rule."""
 
-    def after(self, entry: Entry, leaf: bytes) -> None:
+    def after(self, entry: Entry, leaf: bytes) -> None:  # noqa: B027
         """The accounts have taken the entry in."""
 
     @abstractmethod
