@@ -266,7 +266,7 @@ class Plan(Frozen):
         questions = document.get("questions") if isinstance(document, dict) else None
         for number, question in enumerate(questions if isinstance(questions, list) else []):
             kind = question.get("kind") if isinstance(question, dict) else None
-            if kind not in REGISTRY:
+            if not isinstance(kind, str) or kind not in REGISTRY:
                 raise UsageError(
                     f"{where}: question {number + 1}: there is no question {str(kind)[:40]!r}",
                     f"the questions are: {', '.join(sorted(REGISTRY))}",

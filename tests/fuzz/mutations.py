@@ -120,7 +120,7 @@ def _archive(draw: Draw, data: bytes) -> bytes:
         heads.append(at)
         size = int(data[at + 124 : at + 135].strip(b"\x00 ") or b"0", 8) if data[at + 124 : at + 135].isdigit() else 0
         at += BLOCK + -(-size // BLOCK) * BLOCK
-    members, end = [data[a:b] for a, b in zip(heads, [*heads[1:], at], strict=True)], data[at:]
+    members, end = [data[a:b] for a, b in zip(heads, [*heads[1:], at][: len(heads)], strict=True)], data[at:]
     if not members:
         return data
     which, to = draw(PLACE) % len(members), draw(PLACE) % len(members)

@@ -163,7 +163,7 @@ def test_a_day_that_does_not_exist_is_refused(day: str) -> None:
         changed(valid_until=day)
 
 
-@pytest.mark.parametrize("kind", [None, "k-means", 7, "x" * 100])
+@pytest.mark.parametrize("kind", [None, "k-means", 7, "x" * 100, ["rfm"], {"rfm": 1}])
 def test_a_question_that_is_not_registered_is_refused_and_the_hint_names_those_that_are(kind: Any) -> None:
     with pytest.raises(UsageError, match="there is no question") as caught:
         changed(questions=question(kind=kind))
