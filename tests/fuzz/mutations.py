@@ -118,7 +118,8 @@ def _archive(draw: Draw, data: bytes) -> bytes:
     heads, at = list[int](), 0
     while at + BLOCK <= len(data) and data[at : at + 1] != b"\x00":
         heads.append(at)
-        size = int(data[at + 124 : at + 135].strip(b"\x00 ") or b"0", 8) if data[at + 124 : at + 135].isdigit() else 0
+        digits = data[at + 124 : at + 135]  # a change before this one may have spoiled them
+        size = int(digits, 8) if digits and not digits.strip(b"01234567") else 0
         at += BLOCK + -(-size // BLOCK) * BLOCK
     members, end = [data[a:b] for a, b in zip(heads, [*heads[1:], at][: len(heads)], strict=True)], data[at:]
     if not members:
