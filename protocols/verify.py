@@ -481,8 +481,8 @@ def check_plan(data: bytes, digest: str, ledger: Ledger) -> None:
         made = [(at["step"], at["mechanism"] | {"variance": millionths(at["mechanism"])}) for at in one["steps"]]
         need(made == noise, f"entry {one['seq']} has other steps or noise than its plan")
         need({b: ledger.blocks[b] for b in one["blocks"]} == plan["blocks"], f"entry {one['seq']} charges other blocks")
-        tables = {(d["schema_digest"], d["people_cap"]) for d in [ledger.declared[at] for at in one["datasets"].items()]}
-        need(tables == {table}, f"entry {one['seq']} uses data of another table or cap")
+        found = {(d["schema_digest"], d["people_cap"]) for d in [ledger.declared[at] for at in one["datasets"].items()]}
+        need(found == {table}, f"entry {one['seq']} uses data of another table or cap")
 def check_proof(data: bytes, commit: Entry, line: bytes, ledger: Ledger) -> None:  # the page tlog-proof
     head, _, note = data.decode().partition("\n\n")
     first, index, *path = head.split("\n")
