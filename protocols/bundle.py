@@ -4,7 +4,7 @@
     ledger/entries                      one entry a line, from the genesis on
     plans/<digest>.json                 every plan in the ledger, canonical
     releases/<round>-<step>.json        every release; none in a bundle for an auditor who may not see them
-    releases/<round>-<step>.tlog-proof  beside a release: its place in the ledger, in C2SP's own words
+    releases/<round>-<step>.tlog-proof  beside each release: its place in the ledger, in C2SP's own words
     verify.py                           a second verifier, one file: to be compared with a copy from elsewhere
 
 Uncompressed POSIX ustar: members in the order of their names, mode 0644, no owner, no time, padded with zeros to a

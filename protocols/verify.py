@@ -78,15 +78,15 @@ def unpack(data: bytes) -> dict[str, bytes]:
     """name → content. Undecided where it is no whole archive, a violation where written again it is another."""
     need(len(data) <= 1 << 30 and data[257:265] == b"ustar\x0000", "no POSIX archive, or more than 1 GiB", Undecided)
     members, at, before = dict[str, bytes](), 0, ""
-    while data[at : at + 1] not in (b"\0", b""):
-        name, octal = data[at : at + 100].rstrip(b"\0").decode("latin-1"), data[at + 124 : at + 135]
+    while len(head := data[at : at + 512]) == 512 and any(head):
+        name, octal = head[:100].rstrip(b"\0").decode("latin-1"), head[124:135]
         size = int(octal, 8) if re.fullmatch(b"[0-7]{11}", octal) else 0
         content, end = data[at + 512 : at + 512 + size], at + 512 + -(-size // 512) * 512
-        need(end <= len(data), f"the archive ends within {name[:60]!r}", Undecided)
         need(KNOWN.fullmatch(name) and before < name and len(members) < 500_000, f"{name[:60]!r} is not in its place")
+        need(end <= len(data), f"the archive ends within {name[:60]!r}", Undecided)
         need(data[at:end] == written(name, content), f"{name[:60]!r} is not written as it must be")
         members[name], at, before = content, end, name
-    need(len(data) >= at + 512, "the archive's end is missing", Undecided)
+    need(len(head) == 512, "the archive's end is missing", Undecided)
     need(data[at:] == bytes(-(-(at + 1024) // 10_240) * 10_240 - at), "another end than two empty blocks, and padding")
     return members
 def grow(edge: list[tuple[int, bytes]], entry: bytes) -> bytes:
@@ -325,10 +325,11 @@ class Ledger:
                 for key in [key for member in (after.coordinator, *parties.values()) for key in member.values()]:
                     self.once("a key", key)
                 rows = {**caps["record"], "person": caps["person"]}
+                fits = all(set(row) == set(blocks) for row in rows.values())
+                fits &= set(caps["record"]) == set(caps["lifetime_record"]) == set(parties)
+                need(fits, "caps that are not of exactly the parties and the blocks")
                 ever = {**caps["lifetime_record"], "person": caps["lifetime_person"]}
-                named = set(caps["record"]) == set(caps["lifetime_record"]) == set(parties)
-                need(named and all(set(row) == set(blocks) for row in rows.values()), "caps not of exactly these")
-                self.room, raised = entry["room"], {one: {**rows[one], "lifetime": ever[one]} for one in rows}
+                self.room, raised = entry["room"], {one: rows[one] | {"lifetime": ever[one]} for one in rows}
             case "key":  # ledger changes 1 to 4
                 need(who == now.origin or who in now.parties, "not a member of this room")
                 old, action = now.coordinator if who == now.origin else now.parties[who], entry["action"]
@@ -480,9 +481,8 @@ def check_plan(data: bytes, digest: str, ledger: Ledger) -> None:
         made = [(at["step"], at["mechanism"] | {"variance": millionths(at["mechanism"])}) for at in one["steps"]]
         need(made == noise, f"entry {one['seq']} has other steps or noise than its plan")
         need({b: ledger.blocks[b] for b in one["blocks"]} == plan["blocks"], f"entry {one['seq']} charges other blocks")
-        used = [ledger.declared[at] for at in one["datasets"].items()]
-        tables = {(data_of["schema_digest"], data_of["people_cap"]) for data_of in used}
-        need(tables == {table}, f"entry {one['seq']} uses data of another table or cap")
+        found = {(d["schema_digest"], d["people_cap"]) for d in [ledger.declared[at] for at in one["datasets"].items()]}
+        need(found == {table}, f"entry {one['seq']} uses data of another table or cap")
 def check_proof(data: bytes, commit: Entry, line: bytes, ledger: Ledger) -> None:  # the page tlog-proof
     head, _, note = data.decode().partition("\n\n")
     first, index, *path = head.split("\n")
@@ -546,8 +546,8 @@ class Audit:
     def releases(self) -> None:
         all_ = [entry for done in self.ledger.commits.values() for entry in done]
         commits = {f"releases/{entry['round']}-{entry['step']}": entry for entry in all_}
-        found = {name for name in self.members if name.startswith("releases/") and name.endswith(".json")}
-        odd = sorted(found ^ {f"{name}.json" for name in commits})
+        found = {name for name in self.members if name.startswith("releases/")}
+        odd = sorted(found ^ {name + tail for name in commits for tail in (".json", ".tlog-proof")})
         self.problems += [f"{name}: {'no entry commits it' if name in found else 'missing'}" for name in odd]
         self.each(self.release, ((f"{at}: ", at, commit) for at, commit in commits.items() if f"{at}.json" in found))
         self.seen = f"{len(all_)} with {sum(len(one['numbers']) for one in all_)} numbers, each found in its entry"
@@ -566,7 +566,7 @@ class Audit:
         need(sorted(pointers(body["answer"])) == sorted(commit["numbers"]), "not the numbers that the ledger lists")
         head, note = f"c2sp.org/tlog-proof@v1\nindex {release['entry']}", f"ledger/checkpoints/{size:010}"
         proof = "\n".join([head, *release["proof"]["path"], "\n"]).encode() + self.members.get(note, b"")
-        need(self.members.get(f"{name}.tlog-proof", proof) == proof, "the proof beside it is another")
+        need(self.members.get(f"{name}.tlog-proof") == proof, "the proof beside it is another")
         check_proof(proof, commit, line, ledger)
         key, message = ledger.members_at(size).coordinator["key"], b"sumroom/release/v1\0" + canonical(body)
         check_signed(False, unbase64(key), unbase64(release["signature"]), message, "the coordinator's signature")

@@ -114,9 +114,11 @@ class Releases(Look):
                 self._check_text(file, signed.entry, path, bundle.checkpoint_name(size))
 
     def _check_text(self, file: str, entry: int, path: list[bytes], checkpoint: str) -> None:
-        """The proof beside a release, if there is one, is this very proof, by the checkpoint that is here."""
+        """Beside each release is this very proof once more, in C2SP's words, by the checkpoint that is here."""
         name, files = file.removesuffix(".json") + tlog_proof.SUFFIX, self.evidence.files
-        if name in files and files[name] != tlog_proof.render(entry, path, files[checkpoint].decode()).encode():
+        if name not in files:
+            raise IntegrityError(f"{name} is not in the bundle")
+        if files[name] != tlog_proof.render(entry, path, files[checkpoint].decode()).encode():
             raise IntegrityError(f"{name} beside it is not its proof")
 
     def _check_signature(self, file: str, signed: release.Release) -> None:

@@ -34,7 +34,7 @@ def genesis_vectors(both: Files) -> Files:
 
 def proof_vectors(both: Files) -> Files:
     """The proof of the first release's commit, entry 6, and of the genesis, whose tree is larger."""
-    names = sorted(name for name in both if name.startswith(bundle.RELEASES))
+    names = sorted(name for name in both if name.startswith(bundle.RELEASES) and name.endswith(".json"))
     made = min((release.read(both[name]) for name in names), key=lambda one: one.entry)
     note = both[bundle.checkpoint_name(made.proof.size)].decode()
     path = [keys.unbase64(step) for step in made.proof.path]

@@ -93,6 +93,7 @@ def bundle_vectors(members: Files, segments: Files, five: Files) -> Files:
         "good-segments": bundle.pack(segments),
         "good-five": bundle.pack(five),
         "bad-five-cosigned-by-three": bundle.pack(cosigned_by_three(five)),
+        "bad-release-without-proof": bundle.pack(without(members, _a_proof(members))),
         "good-genesis": data,
         "bad-no-archive": bytes(10_240),
         "bad-cut-short": data[:1024],
@@ -112,6 +113,10 @@ def bundle_vectors(members: Files, segments: Files, five: Files) -> Files:
         "bad-extended-header": _tar(small, pax_headers={"comment": "x"}),
     }
     return {f"{name}.tar": content for name, content in files.items()}
+
+
+def _a_proof(members: Files) -> str:
+    return min(name for name in members if name.endswith(".tlog-proof"))
 
 
 def _gzip(data: bytes) -> bytes:

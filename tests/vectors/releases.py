@@ -12,7 +12,8 @@ from tests.vectors.spoiled import Files, as_json, changed, without
 
 
 def release_vectors(members: Files, segments: Files) -> Files:
-    found = [data for name, data in (*members.items(), *segments.items()) if name.startswith(bundle.RELEASES)]
+    names = [name for name in (*members, *segments) if name.startswith(bundle.RELEASES) and name.endswith(".json")]
+    found = [{**members, **segments}[name] for name in names]
     good = {f"good-{parse(data)['body']['step']}": data for data in found}
     raw = good["good-rfm-cuts"]
     document = parse(raw)

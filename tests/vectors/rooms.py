@@ -65,7 +65,8 @@ class Asked(builder.Room):
             releases = [self._released(log, body) for body in self.bodies()]
             members: Files = bundle.ledger_members(log, [size for size, _ in log.checkpoints()])
         members[bundle.plan_name(self.plan.digest)] = self.plan.canonical
-        return {**members, **{f"{bundle.RELEASES}{made.name}.json": made.to_bytes() for made in releases}}
+        files = {f"{bundle.RELEASES}{made.name}.json": made.to_bytes() for made in releases}
+        return builder.proved({**members, **files})
 
 
 def asked(plan: Plan, question: bytes) -> Files:
@@ -93,7 +94,8 @@ class OfFive(builder.Room):
             releases = [self._released(log, body, SURVIVORS) for body in self.bodies("one", SURVIVORS)]
             members: Files = bundle.ledger_members(log, [size for size, _ in log.checkpoints()])
         members[bundle.plan_name(self.plan.digest)] = self.plan.canonical
-        return {**members, **{f"{bundle.RELEASES}{made.name}.json": made.to_bytes() for made in releases}}
+        files = {f"{bundle.RELEASES}{made.name}.json": made.to_bytes() for made in releases}
+        return builder.proved({**members, **files})
 
 
 FIVE = OfFive()
@@ -108,7 +110,7 @@ def cosigned_by_three(members: Files) -> Files:
     """The same, but that only three of the four survivors have cosigned the last commit."""
     bodies = bundle.split_entries(members[bundle.ENTRIES])
     by = {7: builder.FIVE, 8: builder.FIVE, 9: SURVIVORS, 10: SURVIVORS[:3]}
-    return {**members, **builder.signed_members(FIVE, bodies, by)}
+    return builder.proved({**members, **builder.signed_members(FIVE, bodies, by)})
 
 
 def room_of(name: str) -> builder.Room:

@@ -128,6 +128,7 @@ class Made:
             if later:
                 made = self._release(body, at, later[0], tree)
                 members[bundle.release_name(body.round, body.step)] = made.to_bytes()
+        members = builder.proved(members)
         if self.wrong == "member":
             name = self.one(*sorted(members))
             members = {at: data for at, data in members.items() if at != name}

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from protocols import bundle, keys, release, verify
+from protocols import bundle, encoding, keys, release, verify
 from protocols.ledger import entries, notes, trust
 from protocols.ledger.tree import Tree, leaf_hash
 from protocols.ledger.trust import Group, Quorum, TrustPolicy
@@ -60,6 +60,28 @@ def test_who_must_have_cosigned(last: str, cosigners: tuple[str, ...]) -> None:
     status, why = both(members)
     assert status == (0 if last == "forfeit" and len(cosigners) == 2 else 1)
     assert not status or "lacks the cosignature" in why
+
+
+BLOCKS, CAPS = ROOM.genesis().body()["blocks"], ROOM.genesis().body()["caps"]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"blocks": {}, "caps": {**CAPS, "record": {party: {} for party in PARTIES}, "person": {}}},
+        {"blocks": {**BLOCKS, "lifetime": {"first": "2019-01-01", "last": "2019-12-31"}}},
+        {"caps": {**CAPS, "record": {**CAPS["record"], "person": CAPS["person"]}}},
+        {"caps": {**CAPS, "record": {**CAPS["record"], "alpha": {**CAPS["person"], "lifetime": 1}}}},
+        {"caps": {**CAPS, "lifetime_record": {**CAPS["lifetime_record"], "person": 1}}},
+        {"caps": {**CAPS, "person": {**CAPS["person"], "lifetime": 1}}},
+        {"caps": {**CAPS, "person": {}}},
+        {"origin": "alpha"},
+        {"cosign_quorum": 4},
+    ],
+)
+def test_a_genesis_with_other_caps_blocks_or_names(changes: dict[str, Any]) -> None:
+    line = encoding.canonical({**ROOM.genesis().body(), **changes})
+    assert both(builder.signed_members(ROOM, [line], {1: PARTIES}))[0] == 1
 
 
 def steps(**noise: Any) -> list[dict[str, Any]]:
@@ -186,7 +208,7 @@ def released(*, commit: dict[str, Any] | None = None, body: dict[str, Any] | Non
     path = [keys.base64_text(node) for node in tree.inclusion(6, 7)]
     signer = proof.pop("by", ROOM.coordinator)
     signed = release.sign(made, signer, proof.pop("entry", 6), release.Proof(size=7, path=path))
-    return {**members, bundle.release_name(made.round, made.step): signed.to_bytes()}
+    return builder.proved({**members, bundle.release_name(made.round, made.step): signed.to_bytes()})
 
 
 def test_a_release_in_its_place_is_clean() -> None:
@@ -219,6 +241,15 @@ def test_a_release_that_is_missing_and_one_that_no_entry_commits() -> None:
     assert both({at: data for at, data in members.items() if at != name})[0] == 1
     stranger = bundle.release_name("0" * 32, "rfm-cuts")
     assert both({**members, stranger: members[name]})[0] == 1
+
+
+def test_a_proof_that_is_missing_or_another_and_one_that_no_entry_commits() -> None:
+    members = bundle.unpack(golden("bundle/good-room.tar"))
+    first, second = [at for at in members if at.endswith(".tlog-proof")]
+    status, why = both({at: data for at, data in members.items() if at != first})
+    assert (status, f"{first}: missing" in why) == (1, True)
+    assert both({**members, first: members[second]})[0] == 1
+    assert both({**members, bundle.proof_name("0" * 32, "rfm-cuts"): members[first]})[0] == 1
 
 
 def test_what_each_line_of_json_says(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import pytest
-
 from protocols import audit, bundle, keys
 from protocols.audit import verifiers
 from protocols.bundle import Archive
-from protocols.keys import unbase64
-from protocols.ledger import entries, tlog_proof
-from protocols.release import read
+from protocols.ledger import entries
 from tests.protocols.audit.members import ALL, bodies_of, first
 
 
@@ -45,26 +41,17 @@ def test_a_rewritten_or_shortened_history_is_found_though_all_of_it_is_signed(ro
     assert first(findings) == ("since", "entry 10", "it and 1 later entry are gone")
 
 
-@pytest.fixture
-def proved(clean) -> dict[str, bytes]:
-    """The clean room, a proof in C2SP's words beside each release."""
-    members = dict(clean)
-    for name, data in clean.items():
-        if name.startswith(bundle.RELEASES):
-            made = read(data)
-            path = [unbase64(step) for step in made.proof.path]
-            note = clean[bundle.checkpoint_name(made.proof.size)].decode()
-            proof = bundle.proof_name(made.body_.round, made.body_.step)
-            members[proof] = tlog_proof.render(made.entry, path, note).encode()
-    return members
-
-
-def test_a_proof_beside_a_release_is_that_releases_proof(verdict, proved) -> None:
-    assert verdict(proved).violations == ()
-    for name in [name for name in proved if name.endswith(".tlog-proof")]:
-        changed = proved[name].replace(b"index 6", b"index 7").replace(b"index 7\n", b"index 8\n")
-        found = first(verdict({**proved, name: changed}))
+def test_a_proof_beside_a_release_is_that_releases_proof(verdict, clean) -> None:
+    for name in [name for name in clean if name.endswith(".tlog-proof")]:
+        changed = clean[name].replace(b"index 6", b"index 7").replace(b"index 7\n", b"index 8\n")
+        found = first(verdict({**clean, name: changed}))
         assert found[:2] == ("proofs", name.replace(".tlog-proof", ".json"))
+
+
+def test_a_release_without_its_proof_beside_it_is_found(verdict, clean) -> None:
+    for name in [name for name in clean if name.endswith(".tlog-proof")]:
+        found = first(verdict({at: data for at, data in clean.items() if at != name}))
+        assert found == ("proofs", name.replace(".tlog-proof", ".json"), f"{name} is not in the bundle")
 
 
 def test_a_proof_of_nothing_is_found(verdict, clean) -> None:

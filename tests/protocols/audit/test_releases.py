@@ -70,7 +70,7 @@ def released(room, built, clean, colluding):
             "entry": 6,
             "proof": {"size": 7, "path": path, **proof},
         }
-        return {**members, bundle.release_name(true.round, true.step): canonical(signed)}
+        return built.proved({**members, bundle.release_name(true.round, true.step): canonical(signed)})
 
     return _released
 
