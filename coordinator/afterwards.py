@@ -11,7 +11,7 @@ from protocols.errors import IntegrityError, PartyUnavailable, Refused, RoundEnd
 from protocols.ledger.state import Round
 
 from . import delivery
-from .conversation import Answer, Ask
+from .conversation import Ask, says
 from .ledger import RoomLedger
 
 log = logging.getLogger("sumroom.coordinator")
@@ -59,7 +59,7 @@ def refund(ledger: RoomLedger, ask: Ask, round_id: str) -> bool:
             if isinstance(answer.reply, messages.Refunded)
         }
         if len(signed) < len(charged):
-            reasons = "; ".join(f"{party}: {_says(answers.get(party))}" for party in charged if party not in signed)
+            reasons = "; ".join(f"{party}: {says(answers.get(party))}" for party in charged if party not in signed)
             raise Refused(
                 f"round {round_id[:8]} is not refunded: {reasons}",
                 "its charge stays spent. A party that did not answer can be asked again when its node is back",
@@ -108,7 +108,7 @@ def state_egress(ledger: RoomLedger, ask: Ask, only: Collection[str] | None = No
     for party, answer in sorted(ask(dict.fromkeys(asked, messages.Egress(day=day)), ASK_S).items()):
         stated = answer.reply
         if not isinstance(stated, messages.EgressStated):
-            log.warning("%s does not state what it sent up to %s: %s", party, day, _says(answer))
+            log.warning("%s does not state what it sent up to %s: %s", party, day, says(answer))
             continue
         try:
             if (stated.party, stated.day) != (party, day):
@@ -134,9 +134,3 @@ def _countersign(ledger: RoomLedger, ask: Ask) -> None:
         ledger.countersign(ask, delivery.everybody(ledger), ASK_S)
     except (PartyUnavailable, RoundEnded) as exc:
         log.warning("the ledger is not cosigned yet: %s", exc.message)
-
-
-def _says(answer: Answer | None) -> str:
-    if answer is not None and isinstance(answer.reply, messages.Refusal):
-        return answer.reply.reason
-    return (answer.missing if answer else None) or "no answer"

@@ -19,6 +19,7 @@ class Standing:
         self._config, self._book = config, book
         self._seen: tuple[int, int] | None = None
         self._room = config.room
+        self._identity: tuple[tuple[int, int], Identity] | None = None
 
     @property
     def founded(self) -> Room:
@@ -36,9 +37,12 @@ class Standing:
     @property
     def identity(self) -> Identity:
         """The keys in force of this party. Raises UsageError where its files have other ones."""
-        party = self._config.party
-        known = self._book.accounts.members.keys_of(party) if self._book.size else None
-        return in_force(self._config.identities, known or self.founded.members.get(party), party)
+        accounts, party = self._book.accounts, self._config.party
+        if self._identity is None or self._identity[0] != accounts.revision:
+            known = accounts.members.keys_of(party) if accounts.size else None
+            found = in_force(self._config.identities, known or self.founded.members.get(party), party)
+            self._identity = accounts.revision, found
+        return self._identity[1]
 
     @property
     def signing(self) -> Ed25519PrivateKey:

@@ -154,6 +154,7 @@ def _spend(accounts: Accounts, room: Room, party: str, filter_: Filter, now: int
         if round_id not in spent
         and (round_.state in ("open", "done") or (round_.state == "forfeited" and round_id in known))
     ]
-    charges = [charge_of(reserve, standing(room, accounts), party) for reserve in reserves if party in reserve.charge]
+    current = standing(room, accounts)
+    charges = [charge_of(reserve, current, party) for reserve in reserves if party in reserve.charge]
     if charges:
         filter_.spend(charges, now)

@@ -145,7 +145,10 @@ class Look(ABC):
     def __init__(self, evidence: Evidence) -> None:
         self.evidence = evidence
 
-    def before(self, entry: Entry) -> None:  # noqa: B027 - most checks need one of the two only
+    def start(self) -> None:  # noqa: B027 - most have nothing to do here, and in the next two
+        """Before the first entry."""
+
+    def before(self, entry: Entry) -> None:  # noqa: B027
         """The accounts are those before this entry, which may still break a rule."""
 
     def after(self, entry: Entry, leaf: bytes) -> None:  # noqa: B027

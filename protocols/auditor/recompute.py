@@ -57,6 +57,11 @@ def is_there() -> bool:
     return find_spec(PACKAGE) is not None
 
 
+def looks(evidence: Evidence) -> int:
+    """How many looks at noise a person known to all parties met, over all blocks: what counting them costs."""
+    return sum(times * noise.adders for noise, times in _noise(evidence, PERSON, LIFETIME).items())
+
+
 def recompute(evidence: Evidence, *, pld: bool) -> list[Recomputed]:
     """Every budget from its mechanisms. Raises CannotDecide where dp-accounting is needed and not installed."""
     if pld and not is_there():

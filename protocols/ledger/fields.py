@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Annotated, Any, TypeVar
 
 from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints
@@ -38,28 +39,20 @@ def ascending(items: tuple[Any, ...]) -> tuple[Any, ...]:
     return items
 
 
-def key_text(text: str) -> str:
-    try:
-        public_key(text)
-    except IntegrityError as exc:
-        raise ValueError(exc.message) from None
-    return text
+def _read_by(reader: Callable[[str], object]) -> Callable[[str], str]:
+    """A validator: the text as it is, where `reader` raises nothing over it."""
+
+    def text_of(text: str) -> str:
+        try:
+            reader(text)
+        except (IntegrityError, UsageError) as exc:
+            raise ValueError(exc.message) from None
+        return text
+
+    return text_of
 
 
-def ml_dsa_44_text(text: str) -> str:
-    try:
-        ml_dsa_44_key(text)
-    except IntegrityError as exc:
-        raise ValueError(exc.message) from None
-    return text
-
-
-def _origin(text: str) -> str:
-    try:
-        check_name(text)
-    except UsageError as exc:
-        raise ValueError(exc.message) from None
-    return text
+key_text, ml_dsa_44_text = _read_by(public_key), _read_by(ml_dsa_44_key)
 
 
 def _pointer(text: str) -> str:
@@ -79,7 +72,7 @@ Pointer = Annotated[str, StringConstraints(min_length=1, max_length=400), AfterV
 Charge = dict[Name, dict[Name, Count]]
 
 
-Origin = Annotated[str, AfterValidator(_origin)]
+Origin = Annotated[str, AfterValidator(_read_by(check_name))]
 
 
 class Key(Frozen):

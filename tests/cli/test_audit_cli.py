@@ -59,6 +59,19 @@ def test_a_clean_bundle_prints_every_check_and_budget_and_exits_0(capsys, files)
     assert "entry 9, 2023-11-14 22:13 UTC: round 3fc4ccfe745870e2c0d99f71f30ff065 ended early" in out
 
 
+def test_what_takes_minutes_to_count_is_counted_only_when_it_is_asked_for(capsys, files, monkeypatch) -> None:
+    arguments = ("verify", files.room_tar, "--policy", files.policy_txt)
+    monkeypatch.setattr(cli, "MOST_LOOKS", 1)
+    monkeypatch.setattr(cli.recompute, "is_there", lambda: True)
+    counted = []
+    monkeypatch.setattr(cli.recompute, "recompute", lambda evidence, *, pld: counted.append(pld) or [])
+    status, _, err = run(capsys, *arguments)
+    assert (status, counted) == (0, [])
+    assert "looks at noise take minutes; --pld counts them" in err
+    assert run(capsys, *arguments, "--pld")[0] == 0
+    assert counted == [True]
+
+
 def test_a_violation_is_named_with_its_file_and_exits_1(capsys, files) -> None:
     status, out, err = run(capsys, "verify", files.changed_tar, "--policy", files.policy_txt)
     assert (status, err) == (1, "")

@@ -105,3 +105,20 @@ def test_while_it_listens_each_party_states_once_a_day_what_it_sent(
             at_work.tend(lambda _: None)
         assert len(room.sent(messages.Egress)) == 3 * days
     assert set(room.book.accounts.egress) == set(room.nodes)
+
+
+def test_a_party_that_was_away_when_a_round_was_forfeited_cosigns_it_when_it_is_back(
+    room: Any, at_work: _Listening
+) -> None:
+    room.stopped_at(messages.Contribute)
+    (open_,) = room.book.accounts.rounds
+    room.clock.now += room.plan.deadline_s
+    room.away = {"gamma"}
+    rounds.end(room.plan, open_, room.ledger, room.ask)
+    assert not delivery.unfinished(room.ledger)
+    assert not delivery.at_rest(room.ledger)
+    room.away = set()
+    at_work._unsure, at_work._rest = True, 0.0
+    at_work.tend(lambda _: None)
+    assert delivery.at_rest(room.ledger)
+    assert {node.book.size for node in room.nodes.values()} == {room.book.size}

@@ -230,7 +230,7 @@ class Drafts:
             noise(adders=mechanism["adders"][1:] or ["beta"]),
             {"charge": {at: row for at, row in charge.items() if at != party}},
             {"charge": {**charge, party: {at: nano + 1 for at, nano in charge[party].items()}}},
-            {"charge": {**charge, party: dict.fromkeys(["q1", "q2", "q3"], max(charge[party].values()))}},
+            {"charge": {**charge, party: dict.fromkeys(["q1", "q2", "q3"], max(charge[party].values(), default=1))}},
             {"charge": {**charge, STRANGER: charge[party]}},
             {"datasets": {**body["datasets"], party: builder.hex16("another")}},
             {"datasets": {at: one for at, one in body["datasets"].items() if at != party}},
