@@ -26,7 +26,7 @@ from itertools import chain
 from .errors import CannotDecide, IntegrityError, UsageError
 from .ledger import coverage, notes
 from .ledger.cosigners import Needed, cosigners_needed
-from .ledger.entries import decode
+from .ledger.decoding import Decoder
 from .ledger.members import Members
 from .logbook import Logbook
 
@@ -46,6 +46,7 @@ _NAME = re.compile(
 )
 _OCTAL = re.compile(rb"[0-7]{11}\x00")
 _READ = 1000  # entries that are read from a logbook at a time
+_LINES = 1 << 20  # bytes of entries that are cut into lines at a time
 _STEP = 8 << 20  # bytes of a mapped file that are read before their pages are given back
 
 Buffer = bytes | mmap.mmap
@@ -120,10 +121,12 @@ class Archive:
         start, size = self._places[ENTRIES]
         at, end, kept = start, start + size, start
         while at < end:
-            stop = self._buffer.find(b"\n", at, end)
+            stop = self._buffer.rfind(b"\n", at, min(at + _LINES, end))
+            if stop < 0:  # a line longer than that, or none
+                stop = self._buffer.find(b"\n", at, end)
             if stop < 0:
                 raise IntegrityError("the last entry has no end")
-            yield self._buffer[at:stop]
+            yield from self._buffer[at:stop].split(b"\n")
             at = stop + 1
             if at - kept > _STEP:
                 kept = _give_back(self._buffer, kept, at)
@@ -229,14 +232,14 @@ def ledger_members(log: Logbook, proofs: Collection[int] = ()) -> dict[str, byte
 
     Raises CannotDecide while there is no complete checkpoint, IntegrityError where one of them does not verify.
     """
-    accounts = log.accounts
+    accounts, decoder = log.accounts, Decoder()
 
     read: list[bytes] = []
 
     def needs(seq: int) -> list[Needed]:
         if seq % _READ == 0:  # asked for one after the other, from the first on
             read[:] = log.entries(seq, min(seq + _READ, log.size))
-        return cosigners_needed([decode(read[seq % _READ])], accounts)
+        return cosigners_needed([decoder.decode(read[seq % _READ])], accounts)
 
     stored = log.checkpoints()
     names = ((size, _names(note, accounts.members_at(size))) for size, note in stored)

@@ -14,7 +14,7 @@ from .change import OnTrial, Proposal, content
 from .errors import IntegrityError, Refused, SumroomError, UsageError
 from .ledger import notes
 from .ledger.changes import Grant, KeyChange, PartyChange
-from .ledger.entries import decode
+from .ledger.decoding import Decoder
 from .ledger.standing import standing
 from .ledger.statements import Audit
 from .ledger.tree import Tree, leaf_hash
@@ -48,7 +48,7 @@ def read(path: Path) -> Copy | None:
     """
     if not path.exists():
         return None
-    copy = Copy(OnTrial(), Tree(), {})
+    copy, decoder = Copy(OnTrial(), Tree(), {}), Decoder()
     try:
         with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, timeout=30)) as db:
             db.execute("BEGIN")  # entries and checkpoints of one moment
@@ -58,8 +58,8 @@ def read(path: Path) -> Copy | None:
         raise UsageError(f"cannot read the ledger {path.name}: {exc}", "is it this room's files.state?") from None
     for seq, (body,) in enumerate(bodies):
         try:
-            entry = decode(body)
-            copy.accounts.apply(entry)
+            entry = decoder.decode(body)
+            copy.accounts.apply(entry, body)
         except SumroomError as exc:
             raise IntegrityError(f"entry {seq} in the file breaks a rule: {exc.message}") from None
         copy.tree.append(leaf_hash(body))

@@ -24,7 +24,8 @@ from typing import Any
 from .errors import IntegrityError, Refused, SumroomError, UsageError
 from .keys import Identity
 from .ledger import notes, proofs
-from .ledger.entries import Entry, decode, encode
+from .ledger.decoding import Decoder
+from .ledger.entries import Entry, encode
 from .ledger.members import Members
 from .ledger.notes import Checkpoint, VerifierKey
 from .ledger.reducer import Accounts
@@ -46,7 +47,7 @@ class Logbook:
 
     def __init__(self, path: Path | str) -> None:
         self._lock = threading.RLock()
-        self._tree, self._accounts = Tree(), Accounts()
+        self._tree, self._accounts, self._decoder = Tree(), Accounts(), Decoder()
         self._db = open_file(Path(path))
         try:
             with self._transaction():
@@ -290,7 +291,7 @@ class Logbook:
             while rows := self._rows(query, self.size, ROWS_AT_ONCE):
                 for seq, body in rows:
                     try:
-                        self._apply(decode(body), body)
+                        self._apply(self._decoder.decode(body), body)
                     except SumroomError as exc:
                         raise IntegrityError(f"entry {seq} in the file breaks a rule: {exc.message}") from None
 
@@ -303,14 +304,14 @@ class Logbook:
 
     def _apply(self, entry: Entry, body: bytes) -> None:
         """Tree and accounts move on by one entry; whoever has the transaction takes back what fails."""
-        self._accounts.apply(entry)
+        self._accounts.apply(entry, body)
         if isinstance(entry, Audit) and bytes.fromhex(entry.root) != self._tree.root(entry.size):
             raise Refused(f"the verdict of {entry.auditor} is over another history of {entry.size} entries")
         self._tree.append(leaf_hash(body))
 
     def _grow(self, old_size: int, entries: Sequence[bytes], expected_root: bytes) -> None:
         self._check_size(old_size)
-        self._take((decode(body), body) for body in entries)
+        self._take((self._decoder.decode(body), body) for body in entries)
         if self._tree.root() != expected_root:
             raise IntegrityError(f"the {len(entries)} entries after {old_size} do not lead to the root they came with")
 

@@ -29,11 +29,11 @@ from typing import get_args
 from .. import bundle
 from ..bundle import Archive, Buffer
 from ..errors import SumroomError
-from ..ledger.entries import Entry
+from ..ledger.entries import Commit, Entry
 from ..ledger.reducer import Accounts
 from ..ledger.tree import leaf_hash
 from ..ledger.trust import TrustPolicy
-from ..verdict import Check, Findings, State, counted
+from ..verdict import Check, Event, Findings, State, counted
 from . import events
 from .budgets import Budgets
 from .documents import Mechanisms, Plans
@@ -110,33 +110,37 @@ class _Walk:
         self.looks = {kind: [look for look in asked if kind in look.kinds] for kind in get_args(Entry)}
 
     def run(self) -> None:
-        evidence, tree = self.evidence, self.evidence.tree
+        evidence, tree, problems = self.evidence, self.evidence.tree, self.evidence.problems
         self.checkpoints.start()
         sizes = self.checkpoints.sizes
         for raw, entry in self.entries:
             leaf = leaf_hash(raw)
             tree.append(leaf)
             self.since.see(raw)
-            if entry is not None and not evidence.problems["entries"] and not evidence.problems["rules"]:
-                self._apply(entry, leaf)
-            if len(tree) in sizes:
-                self._checkpoint(len(tree), tree.root())
+            if entry is not None and not problems["entries"] and not problems["rules"]:
+                self._apply(entry, raw, leaf)
+            size = evidence.size + 1
+            if size in sizes:
+                self._checkpoint(size, tree.root())
         evidence.root = tree.root() if len(tree) else None
 
-    def _apply(self, entry: Entry, leaf: bytes) -> None:
-        evidence = self.evidence
-        looks = self.looks[type(entry)]
+    def _apply(self, entry: Entry, raw: bytes, leaf: bytes) -> None:
+        evidence, accounts, looks = self.evidence, self.evidence.accounts, self.looks[type(entry)]
+        said: list[Event] = []
         self.checkpoints.before(entry)
         for look in looks:
             look.before(entry)
         try:
-            said = events.describe(evidence, entry)
-            evidence.accounts.apply(entry)
-            check_verdict(evidence, entry)
+            if isinstance(entry, Commit):  # most are, and there is no more to be said of them
+                accounts.apply(entry, raw)
+            else:
+                said = events.describe(evidence, entry)
+                accounts.apply(entry, raw)
+                check_verdict(evidence, entry)
         except SumroomError as exc:
             evidence.found("rules", f"entry {evidence.size}", exc.message)
             return
-        evidence.accounts.settle()
+        accounts.settle()
         evidence.events += said
         self.checkpoints.after(entry)
         for look in looks:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import datetime as dt
+from functools import lru_cache
 
 from .. import budget, bundle
 from ..encoding import digest
 from ..errors import IntegrityError
-from ..ledger.entries import Dataset, Entry, Mechanism, Reserve
+from ..ledger.entries import Dataset, Entry, Mechanism, Offered, Reserve
 from ..ledger.entries import Plan as PlanEntry
 from ..plan import Plan
 from ..schema import day
@@ -64,6 +65,7 @@ class Mechanisms(Look):
     def __init__(self, evidence: Evidence) -> None:
         super().__init__(evidence)
         self._reserves = self._steps = 0
+        self._agreed: dict[str, Offered] = {}
 
     def after(self, entry: Entry, leaf: bytes) -> None:
         if isinstance(entry, Reserve):
@@ -74,8 +76,11 @@ class Mechanisms(Look):
                 self._compare(entry, read)
 
     def _compare(self, entry: Reserve, read: ReadPlan) -> None:
-        where, plan = f"entry {entry.seq}", read.plan
-        if tuple((step.step, step.mechanism, step.charge) for step in entry.steps) != read.steps:
+        where, plan, offered = f"entry {entry.seq}", read.plan, entry.offered
+        # What an earlier reserve of this plan had is equal to the plan's, and is mostly this one's, object by object.
+        if offered == self._agreed.get(entry.plan, read.steps):
+            self._agreed[entry.plan] = offered
+        else:
             self.evidence.found(self.name, where, "its steps, noise or charges are not those of its plan")
         if set(entry.blocks) != set(plan.blocks):
             self.evidence.found(self.name, where, "it charges other blocks than its plan")
@@ -94,7 +99,12 @@ class Mechanisms(Look):
 
 def spending_of(entry: Reserve) -> Spending:
     """What this reserve spends, as far as any accountant needs to know."""
-    return Spending(tuple(entry.charge), entry.blocks, tuple(noise_of(step.mechanism) for step in entry.steps))
+    return Spending(tuple(entry.charge), entry.blocks, _noises(entry.offered))
+
+
+@lru_cache(maxsize=256)
+def _noises(offered: Offered) -> tuple[Noise, ...]:
+    return tuple(noise_of(mechanism) for _, mechanism, _ in offered)
 
 
 def noise_of(mechanism: Mechanism) -> Noise:

@@ -7,10 +7,11 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from ..bundle import Archive
 from ..errors import CannotDecide, SumroomError
-from ..ledger.entries import Entry, Genesis, Mechanism
+from ..ledger.entries import Entry, Genesis, Offered
 from ..ledger.reducer import Accounts
 from ..ledger.tree import Tree
 from ..ledger.trust import TrustPolicy
@@ -38,8 +39,7 @@ NEEDS: dict[str, tuple[str, ...]] = {
 }
 
 
-@dataclass(frozen=True)
-class Noise:
+class Noise(NamedTuple):
     """All that a mechanism's cost depends on. variance_micro: of one party's share, in millionths."""
 
     sensitivity_sq: int
@@ -49,8 +49,7 @@ class Noise:
     adders: int
 
 
-@dataclass(frozen=True)
-class Spending:
+class Spending(NamedTuple):
     """One round's charge: its parties, its blocks, its mechanisms in order."""
 
     parties: tuple[str, ...]
@@ -63,7 +62,7 @@ class ReadPlan:
     """A plan of the bundle, and its steps in the ledger's words."""
 
     plan: Plan
-    steps: tuple[tuple[str, Mechanism, int], ...]
+    steps: Offered
     table: str
 
 
@@ -128,6 +127,8 @@ class Evidence:
 
     def reached(self, check: str) -> bool:
         """Whether nothing that `check` builds upon has found anything so far."""
+        if not any(self.problems.values()):
+            return True
         return not any(self.problems.get(need) or not self.reached(need) for need in NEEDS[check])
 
     def goes_on(self, check: str) -> bool:

@@ -12,12 +12,12 @@ from ..ledger import notes
 from ..ledger.changes import KeyChange, PartyChange
 from ..ledger.cosigners import Needed, cosigners_needed
 from ..ledger.coverage import Coverage
-from ..ledger.entries import Commit, Entry, Genesis, Mechanism
+from ..ledger.decoding import Decoder
+from ..ledger.entries import Commit, Entry, Genesis
 from ..ledger.members import Members
 from ..ledger.notes import Checkpoint
 from ..ledger.statements import Audit
 from ..verdict import Cosigner, counted
-from .decoding import Decoder
 from .evidence import Evidence
 
 
@@ -32,25 +32,27 @@ class Entries:
         """(exact bytes, the entry) from the first on; None for one that cannot be read."""
         evidence = self._evidence
         with evidence.at("entries", bundle.ENTRIES):
+            decode = self._decoder.decode
             for raw in evidence.files.entries():
-                yield raw, self._read(raw)
+                entry: Entry | None = None
+                try:
+                    entry = decode(raw)
+                except SumroomError as exc:
+                    evidence.found("entries", f"entry {evidence.size}", exc.message)
+                if evidence.size == 0:
+                    entry = self._begin(entry)
+                yield raw, entry
                 evidence.size += 1
         if evidence.genesis is None and not evidence.problems["entries"]:
             evidence.found("entries", "entry 0", "the first entry is not a genesis")
 
-    def _read(self, raw: bytes) -> Entry | None:
-        evidence = self._evidence
-        try:
-            entry = self._decoder.decode(raw)
-        except SumroomError as exc:
-            evidence.found("entries", f"entry {evidence.size}", exc.message)
-            return None
-        if evidence.size == 0:
-            if not isinstance(entry, Genesis):
-                evidence.found("entries", "entry 0", "the first entry is not a genesis")
-                return None
-            evidence.genesis = entry
-        return entry
+    def _begin(self, entry: Entry | None) -> Genesis | None:
+        if isinstance(entry, Genesis):
+            self._evidence.genesis = entry
+            return entry
+        if entry is not None:
+            self._evidence.found("entries", "entry 0", "the first entry is not a genesis")
+        return None
 
     def finish(self) -> str:
         return counted(self._evidence.size, "entry", "entries")
@@ -87,11 +89,15 @@ class Checkpoints:
 
     def __init__(self, evidence: Evidence) -> None:
         self._evidence = evidence
+        self._rounds = evidence.accounts.rounds
         self._notes: dict[int, tuple[str, Checkpoint, str]] = {}
         self._coverage = Coverage()
         self._covered = 0
-        self._needed: list[Needed] = []
-        self._of_commits: dict[object, list[Needed]] = {}
+        # What an entry needs is the same for all of a kind, so long as the members are the same: kind → needs, and
+        # kind → the last entry of it that is not yet in the coverage.
+        self._needs: dict[object, list[Needed]] = {}
+        self._waiting: dict[object, int] = {}
+        self._kind: object = None
         self._cosignatures = 0
         self._count = 0
         self.anchored = False
@@ -111,30 +117,35 @@ class Checkpoints:
         return frozenset(self._notes)
 
     def before(self, entry: Entry) -> None:
-        """Who must cosign a commit is in its reserve, which the accounts forget with the round."""
+        """Who must cosign a commit is in its reserve, which the accounts forget with the round. Its kind is its step,
+        with the survivors and that step's noise."""
         if not isinstance(entry, Commit):
             return
-        round_ = self._evidence.accounts.rounds.get(entry.round)
+        round_ = self._rounds.get(entry.round)
         if round_ is not None and round_.state == "open":
             step = round_.reserve.steps[len(round_.commits)]
             if step.step == entry.step:  # of another step the rules say no
-                self._needed = self._of_commit(entry, step.mechanism)
-
-    def _of_commit(self, commit: Commit, mechanism: Mechanism) -> list[Needed]:
-        """The same for all commits of a step with the same survivors, so long as the members are the same."""
-        key = commit.step, commit.survivors, mechanism.adders, mechanism.collusion
-        if key not in self._of_commits:
-            self._of_commits[key] = cosigners_needed([commit], self._evidence.accounts)
-        return self._of_commits[key]
+                mechanism = step.mechanism
+                self._kind = entry.step, entry.survivors, mechanism.adders, mechanism.collusion
+                if self._kind not in self._needs:
+                    self._needs[self._kind] = cosigners_needed([entry], self._evidence.accounts)
 
     def after(self, entry: Entry) -> None:
         """The rules have allowed this entry: who must have cosigned it?"""
         if not isinstance(entry, Commit):
-            self._needed = cosigners_needed([entry], self._evidence.accounts)
+            self._kind = type(entry)
             if isinstance(entry, Genesis | KeyChange | PartyChange):
-                self._of_commits.clear()
+                self._cover()
+                self._needs.clear()
                 self._coverage.members(self._evidence.accounts.members)
-        self._coverage.add(entry.seq, self._needed)
+            if self._kind not in self._needs:
+                self._needs[self._kind] = cosigners_needed([entry], self._evidence.accounts)
+        self._waiting[self._kind] = entry.seq
+
+    def _cover(self) -> None:
+        for kind, seq in self._waiting.items():
+            self._coverage.add(seq, self._needs[kind])
+        self._waiting.clear()
 
     def see(self, size: int, root: bytes) -> None:
         """The first `size` entries have this root."""
@@ -153,6 +164,7 @@ class Checkpoints:
             return
         cosigners = names.keys() - {members.origin}
         self._note(size, names)
+        self._cover()
         with evidence.at("cosignatures", file):
             self._coverage.check(cosigners, self._covered)
             if members.log_keys() == evidence.policy.log and members.witness_keys() == evidence.policy.cosigners:

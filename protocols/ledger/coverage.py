@@ -53,12 +53,12 @@ class Coverage:
         self._known.clear()
 
     def add(self, seq: int, needed: Iterable[Needed]) -> None:
-        """Entry `seq` needs these."""
+        """Entry `seq` needs these. Entries between two changes of members may come in any order."""
         for need in needed:
             known = self._known.get(need)
             if known is None:
                 known = self._known[need] = replace(need, names=self._present(need.names))
-            self._last[known] = seq
+            self._last[known] = max(seq, self._last.get(known, 0))
 
     def reach(self, names: Iterable[str]) -> int:
         """`names` carry every entry from this number on, to the last that was seen; 0 if the whole history."""

@@ -14,17 +14,17 @@ gives it back, and only where nothing was released.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 from itertools import pairwise
 
 from ..errors import Refused
-from ..keys import check, check_each, public_key
+from ..keys import check, check_canonical, check_each, public_key
 from ..schema import day
+from . import entries
 from .changes import Grant, KeyChange, PartyChange
-from .entries import Commit, Dataset, Entry, Forfeit, Genesis, Plan, Reserve, approval_body, signed_body
+from .entries import Commit, Dataset, Entry, Forfeit, Genesis, Plan, Reserve
 from .fields import LIFETIME, MAX_PARTIES, PERSON
 from .members import Members
-from .reserving import check_mechanism, person_cost
+from .reserving import check_charge, price
 from .state import Round, State
 from .statements import Audit, Deny, Egress, Refund, Reuse, refund_body, statement_body
 
@@ -40,23 +40,26 @@ class Accounts(State):
 
     # --- the rules -------------------------------------------------------------------------------------------------
 
-    def apply(self, entry: Entry) -> None:
-        """Take one entry in. Raises Refused (a rule) or IntegrityError (a signature); then nothing has changed."""
+    def apply(self, entry: Entry, raw: bytes | None = None) -> None:
+        """Take one entry in. Raises Refused (a rule) or IntegrityError (a signature); then nothing has changed.
+
+        raw   what `entries.encode` makes of it, from those who have it
+        """
         mark = self.mark()
         self._check_place(entry)
         try:
-            self._follow(entry)
+            self._follow(entry, raw)
         except BaseException:
             self.roll_back(mark)
             raise
         self._size, self._time = self._size + 1, entry.time
 
-    def _follow(self, entry: Entry) -> None:
+    def _follow(self, entry: Entry, raw: bytes | None) -> None:
         match entry:
             case Commit():
                 self._commit(entry)
             case Reserve():
-                self._reserve(entry)
+                self._reserve(entry, raw)
             case Genesis():
                 self._open_room(entry)
             case Dataset():
@@ -176,7 +179,7 @@ class Accounts(State):
         if (entry.party, entry.version) in self._versions:
             raise Refused(f"{entry.party} has declared dataset {entry.version} before")
         key = self.members.parties[entry.party].ed25519
-        check(key, "dataset", signed_body(entry, self.genesis.room), entry.signature, who=entry.party)
+        check(key, "dataset", entries.signed_body(entry, self.genesis.room), entry.signature, who=entry.party)
         self._put(self._versions, (entry.party, entry.version), True)
         self._put(self._datasets, entry.party, entry)
 
@@ -186,12 +189,12 @@ class Accounts(State):
             raise Refused(f"plan {entry.plan} is in the ledger already")
         for party in entry.parties:
             self._check_party(party)
-        body = approval_body(self.genesis.room, entry.plan)
+        body = entries.approval_body(self.genesis.room, entry.plan)
         keys = {party: self.members.parties[party].ed25519 for party in entry.parties}
         check_each(keys, "approval", body, entry.approvals)
         self._put(self._plans, entry.plan, entry)
 
-    def _reserve(self, entry: Reserve) -> None:
+    def _reserve(self, entry: Reserve, raw: bytes | None) -> None:
         """A round is paid for before anything that depends on data leaves a party.
 
         1. the round is new, its plan approved, its end in the future
@@ -213,16 +216,14 @@ class Accounts(State):
         for step in entry.steps:
             if step.nonce in self._nonces:
                 raise Refused(f"the nonce of step {step.step} was used before")
-            check_mechanism(step.step, step.mechanism, step.charge)
+        record, person = price(entry.offered)
         # (3), (4), (5), (6)
-        self._check_charged(entry)
+        self._check_charged(entry, record)
         self._check_datasets(entry)
-        person = person_cost(entry)
         self.check_caps(entry.charge, person)
-        self._check_holds(entry)
+        self._check_holds(entry, raw)
         self._spend(entry, person)
-        for step in entry.steps:
-            self._put(self._nonces, step.nonce, True)
+        self._add(self._nonces, [step.nonce for step in entry.steps])
         self._put(self._rounds, entry.round, Round(entry))
 
     def _commit(self, entry: Commit) -> None:
@@ -235,23 +236,24 @@ class Accounts(State):
         step = round_.reserve.steps[len(round_.commits)]
         if entry.step != step.step:
             raise Refused(f"step {entry.step} where {step.step} is next in round {entry.round}")
-        strangers = set(entry.survivors) - set(step.mechanism.adders)
+        strangers = entry.survivors != step.mechanism.adders and set(entry.survivors) - set(step.mechanism.adders)
         if strangers:
             raise Refused(f"{_list(strangers)} did not add noise to step {entry.step}")
         if len(entry.survivors) < step.mechanism.quorum:
             raise Refused(f"{len(entry.survivors)} shares in step {entry.step}, fewer than its {step.mechanism.quorum}")
         if entry.digest in self._digests:
             raise Refused(f"a release with digest {entry.digest} is in the ledger already")
-        after = replace(round_, commits=(*round_.commits, entry))
+        commits = (*round_.commits, entry)
         self._put(self._digests, entry.digest, True)
-        if len(after.commits) == len(round_.reserve.steps):
-            self._finish(replace(after, state="done"))
+        if len(commits) == len(round_.reserve.steps):
+            self._finish(Round(round_.reserve, "done", commits))
         else:
-            self._put(self._rounds, entry.round, after)
+            self._put(self._rounds, entry.round, Round(round_.reserve, "open", commits))
 
     def _forfeit(self, entry: Forfeit) -> None:
         """An open round ends; what it reserved stays spent."""
-        self._put(self._rounds, entry.round, replace(self._open_round(entry.round), state="forfeited"))
+        round_ = self._open_round(entry.round)
+        self._put(self._rounds, entry.round, Round(round_.reserve, "forfeited", round_.commits))
 
     def _refund(self, entry: Refund) -> None:
         """What a forfeited round reserved is free again: nothing was released, and all who were charged say nothing
@@ -268,8 +270,8 @@ class Accounts(State):
             self._check_party(party)
         keys = {party: self.members.parties[party].ed25519 for party in entry.signatures}
         check_each(keys, "refund", body, entry.signatures)
-        self._spend(round_.reserve, person_cost(round_.reserve), sign=-1)
-        self._finish(replace(round_, state="refunded"))
+        self._spend(round_.reserve, price(round_.reserve.offered).person, sign=-1)
+        self._finish(Round(round_.reserve, "refunded"))
 
     def _reuse(self, entry: Reuse) -> None:
         """A released plan was asked for again, for the very data it was released on; nothing is charged."""
@@ -323,9 +325,8 @@ class Accounts(State):
 
     def _spend(self, reserve: Reserve, person: int, sign: int = 1) -> None:
         for who, row in {**reserve.charge, PERSON: dict.fromkeys(reserve.blocks, person)}.items():
-            for block, amount in row.items():
-                for place in (block, LIFETIME):
-                    self._put(self._spent, (who, place), self._spent.get((who, place), 0) + sign * amount)
+            for place, amount in (*row.items(), (LIFETIME, sum(row.values()))):
+                self._put(self._spent, (who, place), self._spent.get((who, place), 0) + sign * amount)
 
     def _finish(self, round_: Round) -> None:
         """A round has ended for good. What is kept of it in every case is what a reuse is asked about."""
@@ -356,23 +357,14 @@ class Accounts(State):
         if unknown:
             raise Refused(f"no block {_list(unknown)} in this room")
 
-    def _check_charged(self, entry: Reserve) -> None:
+    def _check_charged(self, entry: Reserve, whole: int) -> None:
         charged = set(entry.charge)
         outside = charged - set(self._plans[entry.plan].parties)
         if outside:
             raise Refused(f"{_list(outside)} is charged but not in the plan")
         for party in charged:
             self._check_party(party)
-        for step in entry.steps:
-            if set(step.mechanism.adders) != charged:
-                raise Refused(f"those who add noise in step {step.step} are not those who are charged")
-        whole = sum(step.charge for step in entry.steps)
-        for party, row in entry.charge.items():
-            if set(row) != set(entry.blocks):
-                raise Refused(f"{party} is not charged for exactly the blocks of the round")
-            wrong = [block for block, amount in row.items() if amount != whole]
-            if wrong:
-                raise Refused(f"{party} is charged {row[wrong[0]]} in {wrong[0]}, not the steps' sum {whole} (nano-ρ)")
+        check_charge(entry, whole)
 
     def _check_datasets(self, entry: Reserve) -> None:
         if set(entry.datasets) != set(entry.charge):
@@ -385,11 +377,12 @@ class Accounts(State):
             if missing:
                 raise Refused(f"the dataset of {party} does not cover {_list(missing)}")
 
-    def _check_holds(self, entry: Reserve) -> None:
+    def _check_holds(self, entry: Reserve, raw: bytes | None) -> None:
         if set(entry.holds) != set(entry.charge):
             raise Refused("the holds are not those of exactly the charged parties")
-        body = signed_body(entry, self.genesis.room)
-        check_each({party: self.members.parties[party].ed25519 for party in entry.holds}, "hold", body, entry.holds)
+        body = entries.hold_bytes(entries.encode(entry) if raw is None else raw, self.genesis.room)
+        parties = self.members.parties
+        check_canonical({party: parties[party].ed25519 for party in entry.holds}, "hold", body, entry.holds)
 
 
 def _member(entry: KeyChange | PartyChange) -> str:

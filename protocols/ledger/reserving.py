@@ -2,19 +2,50 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+from typing import NamedTuple
+
 from ..budget import charge_for, decimal, honest_shares, person_charge, recovery_threshold
 from ..errors import Refused
-from .entries import Mechanism, Reserve
+from .entries import Mechanism, Offered, Reserve
 
 # Below σ = 3 the sum of shares is no longer a discrete Gaussian to within 1e-15, and the charge would not hold.
 LEAST_VARIANCE_MICRO = 9_000_000
 
 
-def person_cost(reserve: Reserve) -> int:
-    """Nano-ρ in each of its blocks for one person known to all parties, all steps together."""
-    return sum(
-        person_charge(m.sensitivity_sq, m.variance_micro, len(m.adders)) for m in (s.mechanism for s in reserve.steps)
-    )
+class Price(NamedTuple):
+    """Nano-ρ of all steps together, in each of a reserve's blocks: of one person's records at one party, and of one
+    person known to all parties."""
+
+    record: int
+    person: int
+
+
+@lru_cache(maxsize=256)
+def price(offered: Offered) -> Price:
+    """What these steps cost. Raises Refused unless every one is sound, and its charge what its mechanism costs.
+
+    Why remembered: a ledger reserves the same few plans over and over.
+    """
+    for step, mechanism, charge in offered:
+        check_mechanism(step, mechanism, charge)
+    person = sum(person_charge(m.sensitivity_sq, m.variance_micro, len(m.adders)) for _, m, _ in offered)
+    return Price(sum(charge for _, _, charge in offered), person)
+
+
+def check_charge(entry: Reserve, record: int) -> None:
+    """Who adds noise is charged, nobody else, and each for every block of the round what all steps cost: `record`."""
+    adders = tuple(sorted(entry.charge))
+    for step in entry.steps:
+        if step.mechanism.adders != adders:
+            raise Refused(f"those who add noise in step {step.step} are not those who are charged")
+    blocks, whole = set(entry.blocks), {record}
+    for party, row in entry.charge.items():
+        if row.keys() != blocks:
+            raise Refused(f"{party} is not charged for exactly the blocks of the round")
+        if set(row.values()) != whole:
+            block, amount = next((block, amount) for block, amount in row.items() if amount != record)
+            raise Refused(f"{party} is charged {amount} in {block}, not the steps' sum {record} (nano-ρ)")
 
 
 def check_mechanism(step: str, mechanism: Mechanism, charge: int) -> None:

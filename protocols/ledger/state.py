@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import bisect
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from ..budget import decimal
 from ..errors import Refused
@@ -31,8 +30,7 @@ class Balance:
         return self.cap - self.spent
 
 
-@dataclass(frozen=True)
-class Round:
+class Round(NamedTuple):
     """What became of a reserve. commits: one for each finished step, in the order of the reserve's steps."""
 
     reserve: Reserve
@@ -93,6 +91,11 @@ class State:
         """Nothing that was applied so far will be taken back."""
         self._undo.clear()
 
+    def _add(self, table: dict[Any, bool], keys: Collection[Any]) -> None:
+        """These are not in the table yet."""
+        self._undo += [(table, key, _NONE) for key in keys]
+        table.update(dict.fromkeys(keys, True))
+
     def _put(self, table: dict[Any, Any], key: Any, value: Any) -> None:
         self._undo.append((table, key, table.get(key, _NONE)))
         table[key] = value
@@ -123,11 +126,10 @@ class State:
 
     def members_at(self, size: int) -> Members:
         """Who was in the room after the first `size` entries; now, where there are fewer. Raises Refused for 0."""
-        starts = list(self._epochs)
-        at = bisect.bisect_right(starts, size)
-        if at == 0:
-            raise Refused("the ledger is empty: its first entry must be a genesis")
-        return self._epochs[starts[at - 1]]
+        for start, members in reversed(self._epochs.items()):  # mostly the last is asked for
+            if start <= size:
+                return members
+        raise Refused("the ledger is empty: its first entry must be a genesis")
 
     def epochs(self) -> dict[int, Members]:
         """From which size on → the members, oldest first."""
@@ -185,23 +187,27 @@ class State:
         """
         for party, row in charge.items():
             for block, amount in row.items():
-                _check_fits(self.balance(party, block), amount, f"the record budget of {party} in {block}")
-            _check_fits(self.balance(party, LIFETIME), sum(row.values()), f"the lifetime record budget of {party}")
+                self._check_fits(party, block, amount)
+            self._check_fits(party, LIFETIME, sum(row.values()))
         blocks = sorted({block for row in charge.values() for block in row})
         for block in blocks:
-            _check_fits(self.balance(PERSON, block), person, f"the person budget in {block}")
-        _check_fits(self.balance(PERSON, LIFETIME), person * len(blocks), "the lifetime person budget")
+            self._check_fits(PERSON, block, person)
+        self._check_fits(PERSON, LIFETIME, person * len(blocks))
+
+    def _check_fits(self, who: str, block: str, amount: int) -> None:
+        cap, spent = self._caps[who, block], self._spent.get((who, block), 0)
+        if spent + amount <= cap:
+            return
+        what = "person budget" if who == PERSON else "record budget"
+        what = f"the lifetime {what}" if block == LIFETIME else f"the {what}"
+        of, where = "" if who == PERSON else f" of {who}", "" if block == LIFETIME else f" in {block}"
+        raise Refused(
+            f"{what}{of}{where} would be passed: ρ {decimal(spent)} spent, {decimal(amount)} asked,"
+            f" {decimal(cap)} the cap",
+            "ask for less, or for another block; a cap is raised by those whose data it is, never by asking again",
+        )
 
 
 def state_of(round_: Round) -> str:
     """The digest that a round's next step starts from: of its last release, or of its plan before the first."""
     return round_.commits[-1].digest if round_.commits else round_.reserve.plan
-
-
-def _check_fits(balance: Balance, amount: int, what: str) -> None:
-    if amount > balance.left:
-        raise Refused(
-            f"{what} would be passed: ρ {decimal(balance.spent)} spent, {decimal(amount)} asked,"
-            f" {decimal(balance.cap)} the cap",
-            "ask for less, or for another block; a cap is raised by those whose data it is, never by asking again",
-        )

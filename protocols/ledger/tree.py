@@ -42,14 +42,13 @@ class Tree:
 
     def append(self, leaf: bytes) -> None:
         """Add one leaf hash (32 bytes)."""
-        self._levels[0].append(leaf)
-        level = 0
-        while len(self._levels[level]) % 2 == 0:
-            if level + 1 == len(self._levels):
-                self._levels.append([])
-            left, right = self._levels[level][-2:]
-            self._levels[level + 1].append(node_hash(left, right))
-            level += 1
+        number, node = len(self), leaf
+        for level, nodes in enumerate(self._levels):
+            nodes.append(node)
+            if not number >> level & 1:
+                return
+            node = node_hash(nodes[-2], node)
+        self._levels.append([node])
 
     def mark(self) -> Mark:
         """Where the tree stands now, for `truncate`."""

@@ -82,3 +82,17 @@ def test_a_party_that_came_anew_does_not_carry_what_needed_the_old_one() -> None
 def test_a_party_that_rotated_its_key_carries_what_it_carried() -> None:
     epochs = {1: members(*PARTIES), 3: members(*PARTIES)}
     assert carried([(4, PARTIES)], [[EVERYBODY]] * 4, epochs) == 4
+
+
+@settings(deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 20), st.sampled_from([EVERYBODY, QUORUM]))), st.randoms(), SIGNERS)
+def test_what_entries_need_may_be_said_in_any_order(said, draw, names) -> None:
+    in_order, shuffled = Coverage(), Coverage()
+    for coverage, pairs in (
+        (in_order, sorted(said, key=lambda pair: pair[0])),
+        (shuffled, draw.sample(said, len(said))),
+    ):
+        coverage.members(members(*PARTIES))
+        for seq, need in pairs:
+            coverage.add(seq, [need])
+    assert shuffled.reach(names) == in_order.reach(names)

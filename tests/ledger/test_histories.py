@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from protocols.errors import IntegrityError, Refused
-from protocols.ledger.entries import Commit, Entry, build
+from protocols.ledger.entries import Commit, Entry, build, encode
 from protocols.ledger.fields import LIFETIME, PERSON
 from protocols.ledger.reducer import Accounts
-from protocols.ledger.reserving import person_cost
+from protocols.ledger.reserving import price
 from tests.ledger import builder, changing
 from tests.ledger.changing import ORIGIN, Room, state
 
@@ -75,9 +75,9 @@ def histories(data: st.DataObject, room: Room, accounts: Accounts) -> Iterator[E
         yield drawn(data, room, accounts, number)
 
 
-def outcome(accounts: Accounts, entry: Entry) -> str:
+def outcome(accounts: Accounts, entry: Entry, raw: bytes | None = None) -> str:
     try:
-        accounts.apply(entry)
+        accounts.apply(entry, raw)
     except (Refused, IntegrityError) as exc:
         return exc.message
     return ""
@@ -109,7 +109,7 @@ def test_who_keeps_the_open_rounds_only_has_the_same_balances_and_refusals(data:
     for entry in room.opening():
         few.apply(entry)
     for entry in histories(data, room, accounts):
-        assert outcome(few, entry) == outcome(accounts, entry)
+        assert outcome(few, entry, encode(entry)) == outcome(accounts, entry)
         few.settle()
         assert few.balances() == accounts.balances()
         assert (few.members, few.epochs(), few.revision) == (accounts.members, accounts.epochs(), accounts.revision)
@@ -129,7 +129,7 @@ def test_what_is_spent_is_what_rounds_charged_that_were_not_refunded(data: st.Da
     for round_ in accounts.rounds.values():
         if round_.state != "refunded":
             reserve = round_.reserve
-            rows = {**reserve.charge, PERSON: dict.fromkeys(reserve.blocks, person_cost(reserve))}
+            rows = {**reserve.charge, PERSON: dict.fromkeys(reserve.blocks, price(reserve.offered).person)}
             for who, row in rows.items():
                 for block, amount in row.items():
                     for at in ((who, block), (who, LIFETIME)):

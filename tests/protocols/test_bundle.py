@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import tarfile
+from contextlib import nullcontext
 
 import pytest
 from hypothesis import given, settings
@@ -161,6 +162,19 @@ def test_joined_entries_split_again(bodies) -> None:
 def test_entries_without_a_last_newline_are_refused() -> None:
     with pytest.raises(IntegrityError, match="no end"):
         bundle.split_entries(b"{}\n{}")
+
+
+@pytest.mark.parametrize("at_once", [1, 2, 3, 7, 64, 1 << 20])
+@pytest.mark.parametrize("end", [b"", b"\n", b"\n\n", b"\nx"])
+def test_entries_are_read_the_same_however_many_at_a_time(monkeypatch, at_once, end) -> None:
+    monkeypatch.setattr("protocols.bundle._LINES", at_once)
+    member = b"\n".join([b"a", b"", b"bcd", b"e" * 70, b"f"]) + end
+    found, whole = list[bytes](), member.endswith(b"\n")
+    archive = bundle.Archive(bundle.pack({bundle.ENTRIES: member}))
+    with nullcontext() if whole else pytest.raises(IntegrityError, match="no end"):
+        for entry in archive.entries():
+            found.append(entry)
+    assert found == member.split(b"\n")[:-1]
 
 
 def test_the_ledgers_part_holds_complete_checkpoints_only_and_ends_at_the_last(built, tmp_path) -> None:

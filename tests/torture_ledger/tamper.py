@@ -62,23 +62,23 @@ def remember() -> None:
     """Compute once, in this process, what depends on nothing but its arguments: ε of a ρ, and whether a signature is
     one over these bytes by this key. Nearly all of a bundle is what it was before a bit of it was flipped."""
     replace("protocols.accuracy", "epsilon", functools.cache)
-    replace("protocols.keys", "check_each", _remembered)
+    replace("protocols.keys", "check_canonical", _remembered)
     replace("protocols.ledger.notes", "_verify", functools.cache)
 
 
 def _remembered(original: Callable[..., None]) -> Callable[..., None]:
-    """`keys.check_each`, which says the same of the same bytes."""
+    """`keys.check_canonical`, which says the same of the same bytes."""
     good = set[bytes]()
 
     @functools.wraps(original)
-    def check_each(public: Any, purpose: Any, body: Any, signatures: Any) -> None:
+    def check_canonical(public: Any, purpose: Any, body: bytes, signatures: Any) -> None:
         known = {who: public_text(public[who]) for who in signatures}
-        asked = hashlib.sha256(canonical([purpose, body, dict(signatures), known])).digest()
+        asked = hashlib.sha256(canonical([purpose, body.hex(), dict(signatures), known])).digest()
         if asked not in good:
             original(public, purpose, body, signatures)
             good.add(asked)
 
-    return check_each
+    return check_canonical
 
 
 def by_verifier(policy: TrustPolicy) -> Judge:

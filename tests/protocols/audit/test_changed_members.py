@@ -88,6 +88,10 @@ def test_a_policy_whose_keys_have_signed_nothing_here_is_not_believed(verdict, r
     assert "no checkpoint is here by exactly the keys of the policy" in what
 
 
+def test_what_came_before_a_change_may_be_carried_by_a_checkpoint_after_it(verdict, rotated, later) -> None:
+    assert verdict(rotated(7), later).violations == ()
+
+
 def test_an_old_key_signs_no_later_checkpoint(verdict, rotated, room) -> None:
     name, where, what = first(verdict(rotated(5, 7, old_until=7), room.policy()))
     assert (name, where) == ("checkpoints", bundle.checkpoint_name(7))

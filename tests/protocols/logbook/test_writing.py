@@ -209,7 +209,7 @@ def test_what_another_wrote_is_checked_before_the_file_is_locked(log, room, path
             checked.append(body)
             return entries.decode(body)
 
-        monkeypatch.setattr("protocols.logbook.decode", watched)
+        monkeypatch.setattr("protocols.ledger.decoding.decode", watched)
         other.refresh()
         assert checked == log.entries(5)
         at_once.close()
