@@ -7,6 +7,7 @@ the ledger was ever sent.
 
 from __future__ import annotations
 
+import logging
 import secrets
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -23,6 +24,8 @@ from protocols.statistic import Integers, Noise
 from . import fits
 from .ledger import RoomLedger
 from .store import body_key, received_key, release_key
+
+log = logging.getLogger("sumroom.coordinator")
 
 
 def commit(plan: Plan, *, round_id: str, step: str, nonce: str, noised: Integers, survivors: list[str],
@@ -56,6 +59,7 @@ def publish_missing(ledger: RoomLedger) -> list[Release]:
     """Sign every committed body that has no release yet and is under a complete checkpoint, from its stored bytes.
 
     After a crash, or a checkpoint that was cosigned late, the bytes are there: the same release is sent, none is drawn.
+    Where they are not, nothing is made in their place.
     """
     made: list[Release] = []
     size, book = ledger.cosigned_size(), ledger.book
@@ -66,7 +70,10 @@ def publish_missing(ledger: RoomLedger) -> list[Release]:
                 continue
             stored = book.blob(body_key(round_id, commit_.step))
             if stored is None:
-                raise IntegrityError(f"the bytes of the release in entry {commit_.seq} are missing")
+                # This copy was lost before the release went out, and no party has it: it is in nobody's hands, the
+                # audit names it for ever, and the room goes on.
+                log.error("the bytes of the release in entry %d are lost: it was handed to nobody", commit_.seq)
+                continue
             path = [keys.base64_text(node) for node in book.inclusion(commit_.seq, size)]
             body = releases.read_body(parse(stored, what="release body"))
             signed = releases.sign(body, ledger.identity_at(size).ed25519, commit_.seq, Proof(size=size, path=path))

@@ -12,7 +12,7 @@ import pytest
 
 from coordinator import delivery, rounds
 from coordinator.conversation import Answer
-from coordinator.store import body_key
+from coordinator.store import body_key, release_key
 from party_node import share
 from protocols import keys, messages
 from protocols import release as releases
@@ -180,6 +180,9 @@ def test_a_release_that_a_party_gives_back_is_the_one_that_was_signed(
     honest = [room.nodes["gamma"].store.release(open_, step) for step in steps]
     if "gamma" in liars:
         assert taken == [None, None]
+        delivery.finish(room.ledger, room.ask, 5.0)  # what is lost stops nothing, and nothing is made in its place
+        assert [room.book.blob(release_key(open_, step)) for step in steps] == [None, None]
+        assert {problem.what for problem in findings(room).violations} == {"its release is not in the bundle"}
     else:
         assert taken == [canonical(releases.read(document).body_.body()) for document in honest]
 
