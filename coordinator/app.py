@@ -8,7 +8,6 @@ that there is).
 from __future__ import annotations
 
 import logging
-import math
 import os
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -18,10 +17,12 @@ from typing import Any
 
 os.environ.setdefault("FLWR_TELEMETRY_ENABLED", "0")
 
-from flwr.app import ArrayRecord, ConfigRecord, Context, Message, RecordDict
+import numpy as np
+from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Message, RecordDict
 from flwr.serverapp import Grid, ServerApp
 
 from protocols import messages
+from protocols.carrier import codec
 from protocols.change import Proposal
 from protocols.errors import IntegrityError, Refused, UsageError
 from protocols.ledger.state import Round
@@ -29,7 +30,7 @@ from protocols.plan import Plan
 
 from . import afterwards, delivery, entering, noted, rounds
 from .config import Config
-from .conversation import Answer, Ask
+from .conversation import Answer, Ask, Parcel
 from .ledger import RoomLedger, ledger_of
 from .store import Store
 
@@ -196,7 +197,7 @@ def _name(grid: Grid, reply: Message) -> str:
 def _asker(grid: Grid, nodes: Mapping[str, int]) -> Ask:
     """Requests and answers over a Grid."""
 
-    def ask(requests: Mapping[str, messages.Request], timeout: float) -> dict[str, Answer]:
+    def ask(requests: Mapping[str, messages.Request | Parcel], timeout: float) -> dict[str, Answer]:
         answers = {party: Answer(None, missing="not in the room now") for party in requests}
         if timeout <= 0:
             return dict.fromkeys(requests, Answer(None, missing="the deadline has passed"))
@@ -206,7 +207,7 @@ def _asker(grid: Grid, nodes: Mapping[str, int]) -> Ask:
         for node, party in by_node.items():
             request = requests[party]
             if id(request) not in encoded:
-                encoded[id(request)] = RecordDict({"request": ConfigRecord({"body": messages.encode(request)})})
+                encoded[id(request)] = _records(request)
             out.append(Message(encoded[id(request)], node, "query.ask", ttl=timeout + CLOCK_SLACK_S))
             answers[party] = Answer(None, missing=f"silent for {timeout:.0f} s")
         for reply in grid.send_and_receive(out, timeout=timeout):
@@ -214,6 +215,14 @@ def _asker(grid: Grid, nodes: Mapping[str, int]) -> Ask:
         return answers
 
     return ask
+
+
+def _records(request: messages.Request | Parcel) -> RecordDict:
+    parcel = request if isinstance(request, Parcel) else Parcel(request, b"")
+    records = RecordDict({"request": ConfigRecord({"body": messages.encode(parcel.request)})})
+    if parcel.payload:
+        records["words"] = ArrayRecord({"words": Array(np.frombuffer(parcel.payload, dtype="<u8"))})
+    return records
 
 
 # A refusal and not silence: whoever is silent is asked again, and each such answer is kept until the round ends.
@@ -229,20 +238,6 @@ def _answer(reply: Message) -> Answer:
     if not isinstance(body, bytes):
         return _UNREADABLE
     try:
-        return Answer(messages.read_reply(body), _payload(words) if isinstance(words, ArrayRecord) else b"")
+        return Answer(messages.read_reply(body), codec.words_of(words) if isinstance(words, ArrayRecord) else b"")
     except IntegrityError:
         return _UNREADABLE
-
-
-def _payload(record: ArrayRecord) -> bytes | memoryview:
-    """The words' bytes, (slots,) of 8 bytes, as a view: of a large reply they are in the journal's file and stay there.
-
-    Why they need no parsing: they are the end of a .npy file, and whether they are the right ones is told by the digest
-    that the party signed.
-    """
-    if "words" not in record:
-        return b""
-    words = record["words"]
-    mapped = getattr(words, "view", None)  # our grid's large arrays have it, Flower's have none
-    data = memoryview(words.data if mapped is None else mapped)
-    return data[max(0, len(data) - 8 * math.prod(words.shape)) :]

@@ -30,8 +30,16 @@ class Answer:
     missing: str | None = None
 
 
+@dataclass(frozen=True)
+class Parcel:
+    """A request with what travels beside it, in words of 8 bytes."""
+
+    request: Request
+    payload: bytes | memoryview
+
+
 # Every party asked is a key of the result; the time is in seconds, after which silence is an answer too.
-Ask = Callable[[Mapping[str, Request], float], Mapping[str, Answer]]
+Ask = Callable[[Mapping[str, Request | Parcel], float], Mapping[str, Answer]]
 
 
 @dataclass(frozen=True)
@@ -56,7 +64,7 @@ class Deadline:
 
 def enough(
     ask: Ask,
-    requests: Mapping[str, Request],
+    requests: Mapping[str, Request | Parcel],
     check: Callable[[str, Answer], _T],
     *,
     least: int,

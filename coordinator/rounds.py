@@ -23,6 +23,7 @@ from protocols.release import Release
 from . import afterwards, delivery, noted, release
 from .conversation import Ask, Deadline, says, who_says
 from .ledger import RoomLedger
+from .overlap import OverlapUnderWay
 from .steps import StepUnderWay
 from .store import plan_key
 
@@ -176,8 +177,7 @@ def _opened(plan: Plan, round_id: str, ledger: RoomLedger, ask: Ask) -> _Round:
     deadline = Deadline.after(seconds_left(round_, plan, ledger.now))
     wait = max(1.0, min(APPROVAL_TIMEOUT_S, deadline.left / 4))
     _check_newest(ledger, ask, wait, least_to_go_on(plan, ledger))
-    answers, released = release.answers(ledger, round_), release.published(ledger, round_)
-    return _Round(plan, round_.reserve, deadline, answers, released)
+    return _Round(plan, round_.reserve, deadline, release.answers(ledger, round_), release.published(ledger, round_))
 
 
 def _check_over(round_id: str, ledger: RoomLedger) -> None:
@@ -311,12 +311,13 @@ def _draft(plan: Plan, ledger: RoomLedger) -> dict[str, Any]:
 # -- 4. contribute, aggregate, release ---------------------------------------------------------------------------------
 
 
-def _step(round_: _Round, step: str, nonce: str, ledger: RoomLedger, ask: Ask) -> StepUnderWay:
+def _step(round_: _Round, step: str, nonce: str, ledger: RoomLedger, ask: Ask) -> StepUnderWay | OverlapUnderWay:
     state = state_of(ledger.book.accounts.rounds[round_.id])
     occasion = Occasion(
         room=ledger.room.room, plan=round_.plan.digest, round=round_.id, step=step, nonce=nonce, state=state, attempt=1
     )
-    return StepUnderWay(round_.plan, occasion, ledger, ask, round_.deadline, round_.patience)
+    way = OverlapUnderWay if round_.plan.step(step)[0].made == "overlap" else StepUnderWay
+    return way(round_.plan, occasion, ledger, ask, round_.deadline, round_.patience)
 
 
 def _release(round_: _Round, step: str, nonce: str, noised: Any, survivors: list[str], ledger: RoomLedger,
@@ -345,8 +346,7 @@ def _countersign(round_: _Round, ledger: RoomLedger, ask: Ask) -> None:
 
 
 def _hand_out(round_: _Round, ledger: RoomLedger, ask: Ask) -> None:
-    more = len(round_.answers) < len(round_.reserve.steps)
-    needed = round_.plan.quorum if more else 0
+    needed = round_.plan.quorum if len(round_.answers) < len(round_.reserve.steps) else 0
     delivery.hand_out(ledger, ask, round_.plan.parties, needed, round_.deadline, round_.patience)
 
 

@@ -99,7 +99,7 @@ class StepUnderWay:
         asked = messages.Prepare(occasion=self.occasion, checkpoint=checkpoint)
 
         def check(party: str, answer: Answer) -> MaskKey:
-            key = _reply_of(party, answer, messages.MaskOffer).key
+            key = reply_of(party, answer, messages.MaskOffer).key
             self._check_roster({party: key})
             return key
 
@@ -118,7 +118,7 @@ class StepUnderWay:
         parties = agreeing(sorted(keys), self.ledger.room.parties)
 
         def check(party: str, answer: Answer) -> messages.Agreed:
-            agreed = _reply_of(party, answer, messages.Agreed)
+            agreed = reply_of(party, answer, messages.Agreed)
             check_agreements({party: agreed.signature}, self._identities([party]), self.occasion, keys)
             recovery.check_dealt(party, agreed.boxes, set(keys) - {party} if self.recoverable else ())
             return agreed
@@ -139,7 +139,7 @@ class StepUnderWay:
         parties = settled or sorted(roster.group)
 
         def check(party: str, answer: Answer) -> Words:
-            share = _reply_of(party, answer, messages.Share)
+            share = reply_of(party, answer, messages.Share)
             return aggregate.check_share(self.ledger.room, party, self.occasion, share, answer.payload, self.slots)
 
         least = self.plan.quorum if self.recoverable and not settled else len(parties)
@@ -164,7 +164,7 @@ class StepUnderWay:
         }
 
         def check(party: str, answer: Answer) -> dict[str, str]:
-            return _reply_of(party, answer, messages.Unmasked).pieces
+            return reply_of(party, answer, messages.Unmasked).pieces
 
         given = self._hear(requests, check, self.threshold)
         circle = recovery.Circle(self.occasion, roster.keys, self.plan.parties, self.threshold)
@@ -175,7 +175,7 @@ class StepUnderWay:
         asked = messages.Settle(occasion=self.occasion, survivors=survivors)
 
         def check(party: str, answer: Answer) -> str:
-            signature = _reply_of(party, answer, messages.Settled).signature
+            signature = reply_of(party, answer, messages.Settled).signature
             recovery.check_settled({party: signature}, self._identities([party]), self.occasion, group, survivors, 1)
             return signature
 
@@ -219,7 +219,7 @@ class StepUnderWay:
         return None if stored is None else parse(stored, what="what was kept of a step")
 
 
-def _reply_of(party: str, answer: Answer, kind: type[_R]) -> _R:
+def reply_of(party: str, answer: Answer, kind: type[_R]) -> _R:
     reply = answer.reply
     if not isinstance(reply, kind) or getattr(reply, "party", party) != party:
         raise IntegrityError(f"{party} gave another answer than was asked for")

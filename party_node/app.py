@@ -22,6 +22,7 @@ from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Message, RecordD
 from flwr.clientapp import ClientApp
 
 from protocols import messages
+from protocols.carrier import codec
 from protocols.carrier.frames import Unanswered
 from protocols.errors import IntegrityError
 
@@ -47,7 +48,7 @@ def who(message: Message, context: Context) -> Message:
 def ask(message: Message, context: Context) -> Message:
     """One request of the round's conversation (`protocols/messages.py`)."""
     began = time.monotonic()
-    answered = open_node(context.node_config).answer(_request(message))
+    answered = open_node(context.node_config).answer(_request(message), _payload(message))
     _wait_for_schedule(answered, began)
     return Message(_records(answered), reply_to=message)
 
@@ -77,6 +78,12 @@ def _request(message: Message) -> messages.Request:
     if not isinstance(body, bytes):
         raise IntegrityError("a message without a request")
     return messages.read_request(body)
+
+
+def _payload(message: Message) -> bytes | memoryview:
+    """What travelled beside the request: words of 8 bytes."""
+    record = message.content.get("words")
+    return codec.words_of(record) if isinstance(record, ArrayRecord) else b""
 
 
 def _wait_for_schedule(answered: Answered, began: float) -> None:

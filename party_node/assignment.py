@@ -19,8 +19,7 @@ from protocols.questions import segments
 from protocols.questions.segments.states import Clusters
 from protocols.statistic import Integers
 
-from .contribution import window_of
-from .features import people
+from .features import people, window_of
 from .records import check_snapshot
 from .store import Dataset
 

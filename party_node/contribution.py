@@ -12,9 +12,11 @@ import numpy as np
 
 from protocols.errors import SumroomError
 from protocols.plan import Plan
+from protocols.questions import overlap
 from protocols.statistic import Integers, Step, tally
 
-from .features import Window, people
+from .features import people, window_of
+from .membership import listed
 from .records import check_snapshot
 from .store import Dataset
 
@@ -29,14 +31,16 @@ class Contribution:
     fault: str | None
 
 
-def contribute(plan: Plan, step: Step, earlier: Mapping[str, Any], dataset: Dataset, state: Path) -> Contribution:
+def contribute(
+    plan: Plan, step: Step, earlier: Mapping[str, Any], dataset: Dataset, state: Path, party: str
+) -> Contribution:
     """The bounded sum of this party's people, or zeros when anything is wrong with the data.
 
     Zeros and not an error: after approval nothing that depends on the data may change whether or how a node answers
     (a refusal would be an answer, free and repeatable). The noise goes out all the same; the operator is told here.
     """
     try:
-        return _sum(plan, step, earlier, dataset, state)
+        return _sum(plan, step, earlier, dataset, state, party)
     except Exception as exc:  # noqa: BLE001 - whatever it is, it depends on the data, and must not show outside
         log.error("step %s: %s; this party's share is noise over zeros", step.name, type(exc).__name__)
         # Our own messages name columns and rows; a library's could quote a customer's value.
@@ -44,24 +48,15 @@ def contribute(plan: Plan, step: Step, earlier: Mapping[str, Any], dataset: Data
         return Contribution(np.zeros(len(step.statistic.slots), dtype=np.int64), fault)
 
 
-def window_of(plan: Plan) -> Window:
-    """The public constants by which rows become features."""
-    rules, table = plan.features, plan.table
-    return Window(
-        blocks=tuple(plan.blocks.values()),
-        as_of=rules.as_of,
-        discount_depth_percent=rules.discount_depth_percent,
-        shares=table.shares(),
-        sums=table.sums(),
-        bg_nbd=rules.bg_nbd,
-        gamma_gamma=rules.gamma_gamma,
-    )
-
-
-def _sum(plan: Plan, step: Step, earlier: Mapping[str, Any], dataset: Dataset, state: Path) -> Contribution:
-    snapshot = state / dataset.snapshot
-    check_snapshot(snapshot, dataset.sha256)
-    columns = people(snapshot, window_of(plan)).columns
+def _sum(
+    plan: Plan, step: Step, earlier: Mapping[str, Any], dataset: Dataset, state: Path, party: str
+) -> Contribution:
+    if step.name == overlap.sizes.NAME:
+        columns = listed(plan, party, earlier, dataset, state)
+    else:
+        snapshot = state / dataset.snapshot
+        check_snapshot(snapshot, dataset.sha256)
+        columns = people(snapshot, window_of(plan)).columns
     # Not compared with people_cap: `register` did that, on this very snapshot. Here one person at the limit would
     # decide between a sum and zeros, and no bound would hold.
     result = tally(step.statistic, columns, lambda batch: step.contribute(batch, earlier))

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from protocols.errors import IntegrityError, UsageError
-from protocols.plan import BgNbd, GammaGamma
+from protocols.plan import BgNbd, GammaGamma, Plan
 from protocols.schema import Block, day
 from protocols.statistic import Integers
 
@@ -118,6 +118,20 @@ class People:
 
     customers: NDArray[np.object_]
     columns: dict[str, Integers]
+
+
+def window_of(plan: Plan) -> Window:
+    """The public constants by which rows become features."""
+    rules, table = plan.features, plan.table
+    return Window(
+        blocks=tuple(plan.blocks.values()),
+        as_of=rules.as_of,
+        discount_depth_percent=rules.discount_depth_percent,
+        shares=table.shares(),
+        sums=table.sums(),
+        bg_nbd=rules.bg_nbd,
+        gamma_gamma=rules.gamma_gamma,
+    )
 
 
 def people(snapshot: Path, window: Window) -> People:

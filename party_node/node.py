@@ -24,12 +24,14 @@ from protocols.ledger.entries import Reserve, approval_body, build, signed_body
 from protocols.ledger.records import check_recorded
 from protocols.ledger.tree import leaf_hash
 from protocols.logbook import Logbook
+from protocols.overlap import words
 from protocols.plan import Plan
 from protocols.room import Room
 
 from . import egress, refunds, supply, witness
 from .config import Config
 from .filter import Filter
+from .overlap import Meeting
 from .participation import Answered, Participation
 from .policy import Consent, Decision, Undecided, check_consent, check_plan, consent_of
 from .requests import open_requests
@@ -70,7 +72,8 @@ class Node:
                 clock=clock,
                 check_consent=self._check_still_consented,
             )
-            self.steps.forget_ended()
+            self.meeting = Meeting(self.steps)
+            self._forget_ended()
             self._opened = opened.pop_all()
 
     def close(self) -> None:
@@ -89,14 +92,14 @@ class Node:
     def now(self) -> int:
         return int(self.clock())
 
-    def answer(self, request: messages.Request) -> Answered:
+    def answer(self, request: messages.Request, payload: bytes | memoryview = b"") -> Answered:
         """Do what is asked, or say why not in public words, and log what is about to be sent. Never raises a
-        SumroomError; where the log cannot be written, there is no answer.
+        SumroomError; where the log cannot be written, there is no answer. payload: what travelled beside the request.
 
         The log's time is when the reply is due, and not when it was ready: that would tell how long computing took.
         """
         asked = self.now
-        answered = self._answered(request)
+        answered = self._answered(request, payload)
         if answered.logged:
             return answered
         try:
@@ -110,8 +113,10 @@ class Node:
             return Answered(refusal, after_s=answered.after_s)
         return answered
 
-    def _answered(self, request: messages.Request) -> Answered:
+    def _answered(self, request: messages.Request, payload: bytes | memoryview) -> Answered:
         try:
+            if isinstance(request, words.Requests):
+                return self.meeting.answer(request, payload)
             match request:
                 case messages.Propose():
                     return Answered(self._approve(request))
@@ -148,6 +153,10 @@ class Node:
             reason = "this node is not set up for that; its operator knows more"
             return Answered(messages.Refusal(code=_CODES[request.type], reason=reason))
 
+    def _forget_ended(self) -> None:
+        self.steps.forget_ended()
+        self.meeting.forget_ended()
+
     def _cosign(self, request: messages.Witness) -> messages.Cosigned | messages.Behind:
         reply = witness.cosign(
             request,
@@ -161,7 +170,7 @@ class Node:
             restored=self.restored,
             check_commit=self.steps.check_settled,
         )
-        self.steps.forget_ended()
+        self._forget_ended()
         refunds.give_back(self.book.accounts, room=self.room.room, party=self.party, filter_=self.filter)
         return reply
 
@@ -364,7 +373,7 @@ class Node:
 
 
 # Replies before which the log of what was sent must be safe: those that depend on data, and what is stated of the log.
-_DURABLE = ("share", "unmasked", "egress-stated")
+_DURABLE = ("share", "unmasked", "egress-stated", "laid", "chunk", "finished", "revealed")
 _CODES: dict[str, messages.Code] = {
     "propose": "consent",
     "reserve": "budget",
@@ -379,4 +388,5 @@ _CODES: dict[str, messages.Code] = {
     "unmask": "round",
     "deliver": "ledger",
     "supply": "ledger",
+    **dict.fromkeys(("meet", "lay", "fetch", "take", "finish", "reveal"), "round"),
 }

@@ -89,23 +89,17 @@ class Participation:
         """
         # (1)
         o = request.occasion
-        round_, plan = self._my_step(o)
+        round_, plan = self.my_step(o)
         # (2)
-        witness.check_covered(request.checkpoint, book=self.book, entry=round_.reserve.seq)
-        if not self.filter.is_spent(self.room.room, o.round):
-            raise Refused(f"round {o.round[:8]} is not charged in this party's budget")
-        if round_.reserve.expires < int(self.clock()):
-            raise Refused(f"round {o.round[:8]} expired at {round_.reserve.expires}")
+        self.check_paid(o, round_, request.checkpoint)
         # (3)
         earlier = self.earlier(round_)
-        dataset = self.store.dataset(round_.reserve.datasets[self.party])
-        if dataset is None:
-            raise Refused("the reserve names a dataset that is not registered here")
+        dataset = self.dataset_of(round_)
         if self.store.drawn(o.round, o.step) is None:
             self.filter.check_undrawn(self.room.room, o.round, o.step)
         try:
             # (4)
-            own = self._drawn(o, round_) or self._draw(o, plan, round_, earlier, dataset)
+            own = self.drawn(o, recoverable=_recoverable(round_)) or self._draw(o, plan, round_, earlier, dataset)
             # (5)
             key = own.offer(self.signing, self.party)
             self.filter.draw_once(self.room.room, o.round, o.step, key.public)
@@ -151,7 +145,7 @@ class Participation:
         """
         # (1)
         o = request.occasion
-        round_, _ = self._my_step(o)
+        round_, _ = self.my_step(o)
         # (2)
         known = digest(request_bytes := messages.encode(request))
         self._check_contribute(request, round_)
@@ -184,7 +178,7 @@ class Participation:
         """
         # (1)
         o = request.occasion
-        round_, _ = self._my_step(o)
+        round_, _ = self.my_step(o)
         roster, group = self._sent(o)
         # (2) and (3)
         self._settle(o, round_, group, request.survivors)
@@ -200,7 +194,7 @@ class Participation:
         """
         # (1)
         o = request.occasion
-        round_, _ = self._my_step(o)
+        round_, _ = self.my_step(o)
         roster, group = self._sent(o)
         # (2)
         shown, circle = {party: roster[party] for party in group}, _circle(o, roster, round_)
@@ -235,7 +229,7 @@ class Participation:
         self, occasion: Occasion, plan: Plan, round_: Round, earlier: dict[str, Any], dataset: Dataset
     ) -> Secrets:
         step, mechanism = plan.step(occasion.step)
-        contribution = contribute(plan, step, earlier, dataset, self.store.state)
+        contribution = contribute(plan, step, earlier, dataset, self.store.state, self.party)
         if contribution.fault:
             log.error("for this operator only: step %s: %s", occasion.step, contribution.fault)
         noised = share.draw(contribution.total, mechanism)
@@ -244,17 +238,17 @@ class Participation:
         self.store.add_drawing(occasion.round, occasion.step, _key(occasion), own.root, words)
         return own
 
-    def _drawn(self, occasion: Occasion, round_: Round) -> Secrets | None:
+    def drawn(self, occasion: Occasion, *, recoverable: bool = False) -> Secrets | None:
         """The secrets that were kept with what was drawn for this occasion."""
         drawn = self.store.drawn(occasion.round, occasion.step)
         if drawn is None:
             return None
         if drawn[0] != _key(occasion):
             raise Refused(f"step {occasion.step} of round {occasion.round[:8]}: noise was drawn for another occasion")
-        return Secrets(drawn[1], occasion, _recoverable(round_))
+        return Secrets(drawn[1], occasion, recoverable)
 
     def _own(self, occasion: Occasion, round_: Round) -> Secrets:
-        own = self._drawn(occasion, round_)
+        own = self.drawn(occasion, recoverable=_recoverable(round_))
         if own is None:
             raise Refused(
                 f"step {occasion.step} of round {occasion.round[:8]}: this node has offered no mask key for it"
@@ -312,7 +306,7 @@ class Participation:
         if len(survivors) < mechanism.quorum:
             raise Refused(f"{len(survivors)} survivors, fewer than the quorum of {mechanism.quorum}")
 
-    def _my_step(self, occasion: Occasion) -> tuple[Round, Plan]:
+    def my_step(self, occasion: Occasion) -> tuple[Round, Plan]:
         """`_open_step`, of a round that this party contributes to, and still consents to; and its plan."""
         round_ = self._open_step(occasion)
         if self.party not in round_.reserve.charge:
@@ -337,6 +331,21 @@ class Participation:
         if occasion.attempt != 1:
             raise Refused("a step is attempted once")
         return round_
+
+    def check_paid(self, occasion: Occasion, round_: Round, checkpoint: str) -> None:
+        """Raise Refused unless every party cosigned the reserve, it is final in this party's budget, and still holds."""
+        witness.check_covered(checkpoint, book=self.book, entry=round_.reserve.seq)
+        if not self.filter.is_spent(self.room.room, occasion.round):
+            raise Refused(f"round {occasion.round[:8]} is not charged in this party's budget")
+        if round_.reserve.expires < int(self.clock()):
+            raise Refused(f"round {occasion.round[:8]} expired at {round_.reserve.expires}")
+
+    def dataset_of(self, round_: Round) -> Dataset:
+        """The dataset that the round's reserve names. Raises Refused."""
+        dataset = self.store.dataset(round_.reserve.datasets[self.party])
+        if dataset is None:
+            raise Refused("the reserve names a dataset that is not registered here")
+        return dataset
 
     def earlier(self, round_: Round) -> dict[str, Any]:
         """What the round's earlier steps released, by step, from the releases whose digests are in the ledger."""

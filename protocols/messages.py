@@ -16,7 +16,8 @@
     Deliver  a release        Received or Refusal            checks signature, proof and figures; keeps it
     Supply   a size           Supplied or Refusal            gives back what it has of the ledger after that size
 
-Settle and Unmask are for plans whose quorum is below the number of parties (`recovery.py`).
+Settle and Unmask are for plans whose quorum is below the number of parties (`recovery.py`). What is said in an overlap is
+in `overlap/words.py`.
 
 A Refusal speaks of public state only. Anything that goes wrong with the data is not a refusal: the node sends its noise
 over zeros and tells its own operator.
@@ -32,6 +33,7 @@ from . import schema
 from .encoding import canonical, parse
 from .errors import IntegrityError
 from .masking import MaskKey, Occasion
+from .overlap import words
 from .schema import Base64, Count, Date, Digest, Frozen, Hex16, Name, Positive
 
 Code = Literal["consent", "budget", "ledger", "round"]
@@ -310,6 +312,7 @@ Request = (
     | Unmask
     | Deliver
     | Supply
+    | words.Requests
 )
 Reply = (
     Approval
@@ -327,6 +330,7 @@ Reply = (
     | Unmasked
     | Received
     | Supplied
+    | words.Replies
 )
 
 _REQUEST: TypeAdapter[Request] = TypeAdapter(Annotated[Request, Field(discriminator="type")])

@@ -189,6 +189,21 @@ def client_handler(
     return answer
 
 
+def words_of(record: ArrayRecord) -> bytes | memoryview:
+    """The bytes of the words that travelled beside a message, 8 each, as a view: of a large message they are in a file
+    of the journal, and stay there; empty when there are none.
+
+    Why they need no parsing: they are the end of a .npy file, and whether they are the right ones is told by the digest
+    that its sender signed.
+    """
+    if "words" not in record:
+        return b""
+    words = record["words"]
+    mapped = getattr(words, "view", None)  # our grid's large arrays have it, Flower's have none
+    data = memoryview(words.data if mapped is None else mapped)
+    return data[max(0, len(data) - 8 * math.prod(words.shape)) :]
+
+
 def _message(metadata: Metadata, body: RecordDict | Error) -> Message:
     make: Any = Message  # Why Any: `metadata` is in the signature, but not among its typed overloads
     made: Message = make(metadata=metadata, **{"error" if isinstance(body, Error) else "content": body})

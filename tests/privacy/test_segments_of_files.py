@@ -75,7 +75,7 @@ def sums_of(rows: list[Row], earlier: dict[str, Any], folder: Path, only: str = 
     taken = take_snapshot(Table((file,), {name: name for name in COLUMNS}), PLAN.table, folder / "s.parquet")
     dataset = Dataset("0" * 32, "1" * 64, "s.parquet", taken.sha256, "2" * 64, tuple(PLAN.blocks), PLAN.people_cap)
     steps = [step for step, _ in PLAN.steps() if only in ("", step.name)]
-    return {step.name: contribute(PLAN, step, earlier, dataset, folder) for step in steps}
+    return {step.name: contribute(PLAN, step, earlier, dataset, folder, PLAN.parties[0]) for step in steps}
 
 
 @functools.cache

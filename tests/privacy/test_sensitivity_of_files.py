@@ -96,7 +96,7 @@ def exact_sums(rows: list[Row], earlier: dict[str, Any], folder: Path, plan: Pla
         csv.writer(out).writerows([COLUMNS, *rows])
     taken = take_snapshot(Table((file,), {name: name for name in COLUMNS}), plan.table, folder / "s.parquet")
     dataset = Dataset("0" * 32, "1" * 64, "s.parquet", taken.sha256, "2" * 64, tuple(plan.blocks), plan.people_cap)
-    return [contribute(plan, step, earlier, dataset, folder) for step, _ in plan.steps()]
+    return [contribute(plan, step, earlier, dataset, folder, plan.parties[0]) for step, _ in plan.steps()]
 
 
 def removal(rows: list[Row], person: str, earlier: dict[str, Any], plan: Plan = PLAN) -> list[list[int]]:

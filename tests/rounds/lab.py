@@ -20,7 +20,7 @@ import numpy as np
 
 from coordinator import conversation, rounds
 from coordinator.config import Config as CoordinatorConfig
-from coordinator.conversation import Answer
+from coordinator.conversation import Answer, Parcel
 from coordinator.ledger import RoomLedger
 from coordinator.store import Store
 from party_node import cli
@@ -222,7 +222,7 @@ class Room:
         self.plan = agreed or plan()
         self.away: set[str] = set()
         self.wire: list[Exchange] = []
-        self.meddle: Callable[[str, messages.Request], messages.Request] = lambda _, request: request
+        self.meddle: Callable[[str, Any], Any] = lambda _, request: request
         self.parties = tuple(self.plan.parties)
         for party in self.parties:
             consent(base / party, self.plan)
@@ -275,9 +275,10 @@ class Room:
         """Like `say`, with the words that came beside the reply."""
         return self._exchange(party, request)
 
-    def _exchange(self, party: str, request: messages.Request) -> tuple[messages.Reply, bytes]:
-        asked = messages.encode(request)
-        answered = self.nodes[party].answer(messages.read_request(asked))
+    def _exchange(self, party: str, request: messages.Request | Parcel) -> tuple[messages.Reply, bytes]:
+        parcel = request if isinstance(request, Parcel) else Parcel(request, b"")
+        asked = messages.encode(parcel.request)
+        answered = self.nodes[party].answer(messages.read_request(asked), parcel.payload)
         reply = messages.encode(answered.reply)
         self.wire.append(Exchange(party, asked, reply, answered.payload))
         return messages.read_reply(reply), answered.payload
