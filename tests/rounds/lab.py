@@ -174,9 +174,11 @@ def make(
     block: tuple[str, str, str] = ("year", YEAR["first"], YEAR["last"]),
     csv: Mapping[str, str] | None = None,
     members: Sequence[str] = PARTIES,
+    more: str = "",
     **changes: Any,
 ) -> Path:
-    """A room's folders, data registered. accounts: a path with `{party}` in it; changes: of the plan."""
+    """A room's folders, data registered. accounts: a path with `{party}` in it; more: lines of `table.columns`;
+    changes: of the plan."""
     public = {}
     for who in (*members, "coordinator"):
         (base / who).mkdir(parents=True)
@@ -197,7 +199,7 @@ def make(
         settings = NODE_TOML.format(party=party, accounts=accounts.format(party=party))
         if first != YEAR["first"]:  # a room about other days: all its baskets are of the first of them
             settings = settings.replace('bought_on = "bought_on"', f"bought_on = \"'{first}'\"")
-        (home / "node.toml").write_text(settings)
+        (home / "node.toml").write_text(settings + more)
         status = cli.main(["register", "--config", str(home / "node.toml"), "--plan", str(agreed), "--json"])
         assert status == 0
     return base
