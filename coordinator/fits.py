@@ -9,7 +9,6 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from protocols.budget import MICRO
 from protocols.errors import UsageError
 from protocols.plan import Plan
 from protocols.questions import segments, steps_of
@@ -21,7 +20,7 @@ def state_after(
 ) -> dict[str, Any] | None:
     """The state of a step, None where its question needs none."""
     for question in plan.questions:
-        if any(found.name == step for found, _ in steps_of(question)):
+        if any(found.name == step for found, _ in steps_of(question, plan.facts(question))):
             if not isinstance(question, segments.Plan):
                 return None
             # Here and not above: scikit-learn takes a second to load, which rounds without a fit need not wait for.
@@ -33,4 +32,5 @@ def state_after(
 
 def _deviation(plan: Plan, step: str) -> float:
     """The standard deviation of a step's noise in the sum of all parties, in its integer units."""
-    return math.sqrt(len(plan.parties) * plan.step(step)[1].variance_micro / MICRO)
+    asked, mechanism = plan.step(step)
+    return math.sqrt(asked.noise(len(plan.parties), mechanism.variance_micro).variance)

@@ -19,7 +19,7 @@ from protocols.errors import IntegrityError
 from protocols.ledger.state import Round
 from protocols.plan import Plan
 from protocols.release import Body, Proof, Release
-from protocols.statistic import Integers, Noise
+from protocols.statistic import Integers
 
 from . import fits
 from .ledger import RoomLedger
@@ -31,7 +31,8 @@ log = logging.getLogger("sumroom.coordinator")
 def commit(plan: Plan, *, round_id: str, step: str, nonce: str, noised: Integers, survivors: list[str],
            earlier: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, bytes], Body]:  # fmt: skip
     """The commit entry's body, the bytes that are written with it, and what they say."""
-    noise = Noise(len(survivors), plan.step(step)[1].variance_micro)
+    asked, mechanism = plan.step(step)
+    noise = asked.noise(len(survivors), mechanism.variance_micro)
     body = releases.compose(
         plan,
         round_id=round_id,

@@ -71,7 +71,9 @@ def widths(step: StepForecast) -> str:
 
 
 def _step(plan: Plan, step: Step, mechanism: Mechanism) -> StepForecast:
-    half = discrete_gaussian_accuracy(len(plan.parties) * mechanism.variance_micro / MICRO)
+    variance = step.noise(len(plan.parties), mechanism.variance_micro).variance
+    half = discrete_gaussian_accuracy(variance)
+    sums = {what: float(discrete_gaussian_accuracy(slots * variance)) for what, slots in step.summed}
     scale = step.statistic.scale
     return StepForecast(
         name=step.name,
@@ -79,5 +81,5 @@ def _step(plan: Plan, step: Step, mechanism: Mechanism) -> StepForecast:
         charge=mechanism.charge,
         bound=math.sqrt(mechanism.sensitivity_sq) / scale,
         sigma=math.sqrt(mechanism.variance_micro / MICRO) / scale,
-        half_widths={what: half / units for what, units in step.counted},
+        half_widths={what: half / units for what, units in step.counted} | sums,
     )

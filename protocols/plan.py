@@ -19,9 +19,9 @@ from pydantic import AfterValidator, Field, StringConstraints, ValidationError, 
 from . import budget, schema
 from .encoding import canonical, digest, parse
 from .errors import IntegrityError, UsageError
-from .questions import REGISTRY, Question, steps_of
+from .questions import REGISTRY, Question, segments, steps_of
 from .schema import Block, Date, Frozen, Name, Positive
-from .statistic import Step
+from .statistic import Facts, Step
 
 LEAST_VARIANCE_MICRO = 9 * budget.MICRO
 LARGEST_DELTA = Fraction(1, 10**6)
@@ -318,22 +318,37 @@ class Plan(Frozen):
         """Nano-ρ of the whole plan for one person known to every party, or to any of them."""
         return sum(mechanism.charge_person for _, mechanism in self.steps())
 
+    def facts(self, question: Question) -> Facts:
+        """What one of the plan's questions may know of the plan around it."""
+        before = self.questions[: self.questions.index(question)]
+        return Facts(
+            parties=tuple(self.parties),
+            people_cap=self.people_cap,
+            table=self.table,
+            features=self.features.names(self.table),
+            keyed=getattr(self, "people", None) is not None,
+            segments=next((q.clusters for q in before if isinstance(q, segments.Plan)), None),
+        )
+
     def _each_step(self) -> Iterator[tuple[Step, Mechanism]]:
-        honest = budget.honest_shares(self.quorum, self.collusion)
         for question in self.questions:
-            for step, rho in steps_of(question):
-                bound = step.statistic.bound_sq
-                yield (
-                    step,
-                    Mechanism(
-                        sensitivity_sq=bound,
-                        variance=budget.decimal(budget.variance_for(rho, bound, honest), budget.MICRO),
-                        slots=len(step.statistic.slots),
-                        adders=self.parties,
-                        quorum=self.quorum,
-                        collusion=self.collusion,
-                    ),
-                )
+            for step, rho in steps_of(question, self.facts(question)):
+                yield step, self._mechanism(step, rho)
+
+    def _mechanism(self, step: Step, rho: int) -> Mechanism:
+        quorum, collusion = self.quorum, self.collusion
+        if step.made == "overlap":  # in one slot there is a pair's noise only, and each of the two knows its own
+            quorum, collusion = len(self.parties), len(self.parties) - 1
+        bound = step.statistic.bound_sq
+        variance = budget.variance_for(rho, bound, budget.honest_shares(quorum, collusion))
+        return Mechanism(
+            sensitivity_sq=bound,
+            variance=budget.decimal(variance, budget.MICRO),
+            slots=len(step.statistic.slots),
+            adders=self.parties,
+            quorum=quorum,
+            collusion=collusion,
+        )
 
 
 def _with_nano(document: dict[str, Any]) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from .errors import IntegrityError
 from .figures import pointers
 from .plan import Mechanism, Plan
 from .schema import Base64, Count, Digest, Frozen, Hex16, Name, Positive
-from .statistic import Integers, Noise
+from .statistic import Integers
 
 Whole = Annotated[int, Field(strict=True, ge=-(2**53) + 1, le=2**53 - 1)]
 
@@ -97,7 +97,7 @@ def compose(plan: Plan, *, round_id: str, step: str, nonce: str, noised: Integer
         raise IntegrityError(f"step {step}: a state is there and should not be, or the other way round")
     if state is not None and question.check_state is not None:
         question.check_state(state, earlier)
-    noise = Noise(len(survivors), mechanism.variance_micro)
+    noise = question.noise(len(survivors), mechanism.variance_micro)
     if np.any(np.abs(noised.astype(np.float64)) >= 2.0**53):
         raise IntegrityError("the sum is larger than any sum of people: masks or shares are not what they should be")
     return Body(

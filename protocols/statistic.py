@@ -10,12 +10,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from math import isqrt
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .errors import UsageError
+from .schema import Schema
 
 UNUSABLE = "unusable"
 Integers = NDArray[np.int64]
@@ -29,19 +30,24 @@ _BATCH_PEOPLE = 1 << 14  # a question may read its state once a batch: wide stat
 class Statistic:
     """What is summed over people.
 
-    slots      names in order; the last is always `unusable`
+    slots      names in order; the last is `unusable`, save where nobody can be
     scale      integer units that stand for one whole person (weight 1)
     bound_sq   Δ²: the largest Σ x² of one person's integers, and so the squared L2 sensitivity of the sum to
                adding or removing one person at one party
+    tallied    whether a party sums it up over its people (`tally`). What is counted in another way has no `unusable`
     """
 
     slots: tuple[str, ...]
     scale: int
     bound_sq: int
+    tallied: bool = True
 
     def __post_init__(self) -> None:
-        if len(self.slots) < 2 or self.slots[-1] != UNUSABLE or len(set(self.slots)) != len(self.slots):
+        distinct = len(set(self.slots)) == len(self.slots)
+        if self.tallied and (len(self.slots) < 2 or self.slots[-1] != UNUSABLE or not distinct):
             raise UsageError("a statistic needs distinct slots, the last of them 'unusable'")
+        if not self.tallied and (not self.slots or UNUSABLE in self.slots or not distinct):
+            raise UsageError("a statistic that is not tallied needs distinct slots, none of them 'unusable'")
         if self.scale < 1 or self.bound_sq < 1 or len(self.slots) * self.bound_sq >= 2**63:
             raise UsageError("a statistic needs a positive scale and a bound whose squares fit in 63 bits")
 
@@ -85,7 +91,11 @@ def tally(statistic: Statistic, people: People, contribute: Contribute) -> Tally
 
     1. unusable people count in the last slot and nowhere else
     2. a row that is all zero, or whose Σ x² exceeds the bound, is moved to the last slot: absent and zero must differ
+
+    Raises UsageError for a statistic that is not counted in this way.
     """
+    if not statistic.tallied:
+        raise UsageError("this statistic is no sum over one party's people: it is counted between parties")
     usable = people["usable"] == 1
     total = np.zeros(len(statistic.slots), dtype=np.int64)
     unusable = int(np.count_nonzero(~usable))
@@ -165,6 +175,10 @@ class Step:
     check_state  for a step that the next one starts from: raises IntegrityError unless the state, given what earlier
                  steps released, is one that the plan allows. Bounds hold per person whatever the state
     counted      what a slot counts, in words, and how many integer units stand for one of it: for forecasts
+    summed       what the sum of so many slots counts, in words, at scale 1: for forecasts
+    made         how the noised vector comes about: a `sum` of masked shares, or between pairs of parties as an
+                 `overlap`. Of the latter every party's noise is needed, and no party's can be counted on but one's own
+    cell_shares  how many parties' noise is in one slot; None: of all whose shares arrived
     """
 
     name: str
@@ -173,13 +187,37 @@ class Step:
     answer: Callable[[Integers, Noise, Mapping[str, Any]], dict[str, Any]]
     counted: tuple[tuple[str, int], ...] = ()
     check_state: Callable[[Mapping[str, Any], Mapping[str, Any]], None] | None = None
+    summed: tuple[tuple[str, int], ...] = ()
+    made: Literal["sum", "overlap"] = "sum"
+    cell_shares: int | None = None
+
+    def noise(self, arrived: int, variance_micro: int) -> Noise:
+        """The noise in one slot of what is released. `arrived`: how many parties' shares are in it."""
+        return Noise(self.cell_shares or arrived, variance_micro)
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a question may know of the plan that asks it.
+
+    features  the features that every party has of its people, `usable` among them
+    keyed     whether the plan says what identifies a person across parties
+    segments  how many segments a question before it finds, None where none does
+    """
+
+    parties: tuple[str, ...]
+    people_cap: int
+    table: Schema
+    features: tuple[str, ...]
+    keyed: bool
+    segments: int | None
 
 
 @dataclass(frozen=True)
 class Noise:
     """What an answer must know of the noise in its sum.
 
-    shares          how many parties' shares arrived, each with its noise
+    shares          how many parties' noise is in one slot
     variance_micro  the variance of one share, in millionths of squared integer units
     """
 

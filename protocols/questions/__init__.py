@@ -10,17 +10,21 @@ from collections.abc import Callable
 from typing import Any
 
 from protocols.schema import Frozen
-from protocols.statistic import Step
+from protocols.statistic import Facts, Step
 
-from . import rfm, segments
+from . import overlap, rfm, segments
 
-Question = rfm.Plan | segments.Plan
-REGISTRY: dict[str, tuple[type[Frozen], Callable[[Any], list[tuple[Step, int]]]]] = {
-    "rfm": (rfm.Plan, rfm.steps),
-    "segments": (segments.Plan, segments.steps),
+Question = rfm.Plan | segments.Plan | overlap.Plan
+REGISTRY: dict[str, tuple[type[Frozen], Callable[[Any, Facts], list[tuple[Step, int]]]]] = {
+    "rfm": (rfm.Plan, lambda question, _: rfm.steps(question)),
+    "segments": (segments.Plan, lambda question, _: segments.steps(question)),
+    "overlap": (overlap.Plan, overlap.steps),
 }
 
 
-def steps_of(question: Question) -> list[tuple[Step, int]]:
-    """The steps of a question as its plan fixes them, each with its nano-ρ."""
-    return REGISTRY[question.kind][1](question)
+def steps_of(question: Question, facts: Facts) -> list[tuple[Step, int]]:
+    """The steps of a question as its plan fixes them, each with its nano-ρ. `facts`: of the plan around it.
+
+    Raises ValueError where the question cannot be asked in such a plan.
+    """
+    return REGISTRY[question.kind][1](question, facts)

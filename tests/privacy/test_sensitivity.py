@@ -13,9 +13,10 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from protocols.plan import Plan
-from protocols.questions import REGISTRY, Question, rfm, segments, steps_of
+from protocols.questions import REGISTRY, Question, overlap, rfm, segments, steps_of
 from protocols.questions.segments.states import FIXED
-from protocols.statistic import Contribute, Integers, Noise, Rows, Sparse, Statistic, Step, one_hot, tally
+from protocols.schema import Column, Schema
+from protocols.statistic import Contribute, Facts, Integers, Noise, Rows, Sparse, Statistic, Step, one_hot, tally
 
 DEMO = Path(__file__).resolve().parents[1] / "plans" / "rfm.toml"
 PLAN = Plan.from_toml(DEMO.read_bytes())
@@ -25,6 +26,19 @@ LEAST, MOST = -(2**63), 2**63 - 1
 EXTREMES = (LEAST, LEAST + 1, -1, 0, 1, 2, 99, 100, 2**31, 2**53 + 1, MOST - 1, MOST)
 FEATURES = ("recency_days", "baskets", "spend_cents", "discounted_baskets", "usable")
 People = dict[str, Integers]
+FACTS = Facts(
+    parties=("alpha", "beta", "gamma"),
+    people_cap=10**6,
+    table=Schema(name="sales", columns={"tier": Column(type="category", values=["gold", "plain", "other"])}),
+    features=FEATURES,
+    keyed=True,
+    segments=4,
+)
+
+
+def tallied(question: Question) -> list[Step]:
+    """The steps that are sums over one party's people. The others are in `test_overlap_bound.py`."""
+    return [step for step, _ in steps_of(question, FACTS) if step.statistic.tallied]
 
 
 # -- what is asked of whom ---------------------------------------------------------------------------------------------
@@ -62,7 +76,7 @@ def any_person() -> st.SearchStrategy[dict[str, int]]:
 def rfm_answers(draw: st.DrawFn, question: rfm.Plan) -> dict[str, Any]:
     """An answer to each step, as some noised sum would give it: clear, empty and absurd ones."""
     earlier: dict[str, Any] = {}
-    for step, _ in steps_of(question):
+    for step in tallied(question):
         top = draw(st.sampled_from([0, 10, 5000, 2**40]))
         slots = len(step.statistic.slots)
         noised = draw(st.lists(st.integers(-top // 20, top), min_size=slots, max_size=slots))
@@ -103,7 +117,7 @@ def segment_states(draw: st.DrawFn, plan: segments.Plan) -> dict[str, Any]:
     states |= {"seg-coarse": {"split": split}, "seg-fine": clusters(plan.over_clusters)}
     states |= {name: clusters(plan.clusters) for name in ("seg-over", *plan.lloyd_names())}
     earlier = {name: {"state": state} for name, state in states.items()}
-    for step, _ in steps_of(plan):
+    for step in tallied(plan):
         if step.check_state is not None:
             step.check_state(states[step.name], earlier)
     return earlier
@@ -132,7 +146,25 @@ def the_cases() -> dict[str, list[Case]]:
     (cohorts,) = (q for q in PLAN.questions if isinstance(q, rfm.Plan))
     found = {"rfm": [Case(cohorts, any_person(), rfm_answers(cohorts))]}
     plans = [segments_plan(features) for features in (TWO, FOUR)]
-    return {**found, "segments": [Case(plan, any_person(), segment_states(plan)) for plan in plans]}
+    found["segments"] = [Case(plan, any_person(), segment_states(plan)) for plan in plans]
+    found["overlap"] = [Case(plan, any_listed(), st.just({})) for plan in overlap_plans()]
+    return found
+
+
+def overlap_plans() -> list[overlap.Plan]:
+    rho = {"sizes": 10**6, "pairs": 10**7}
+    by = [{"by": "segments"}, {"by": "column", "column": "tier"}, {"by": "all"}]
+    value = {"party": "beta", "feature": "spend_cents", "low": 0, "high": 100, "bins": 3}
+    more: list[dict[str, Any]] = [{}, {}, {"value": value}]
+    return [
+        overlap.Plan.model_validate({"rho": rho, "lists": lists, **with_value})
+        for lists, with_value in zip(by, more, strict=True)
+    ]
+
+
+def any_listed() -> st.SearchStrategy[dict[str, int]]:
+    number = st.integers(-1, 5) | hostile()
+    return st.fixed_dictionaries({"list": number, "party": number, "usable": st.sampled_from([0, 1, 1, 1])})
 
 
 CASES = the_cases()
@@ -216,7 +248,7 @@ def _check_bounds(case: Case, tables_of_parties: st.SearchStrategy[list[tuple[Pe
     @MODEST
     @given(tables=tables_of_parties, earlier=case.earlier)
     def check(tables: list[tuple[People, int]], earlier: dict[str, Any]) -> None:
-        for step, _ in steps_of(case.question):
+        for step in tallied(case.question):
             check_bounded(step.statistic, bound_to(step, earlier), tables)
 
     check()
@@ -234,7 +266,7 @@ def _check_rows(case: Case, table_and_order: st.SearchStrategy[tuple[People, lis
     @given(drawn=table_and_order, earlier=case.earlier)
     def check(drawn: tuple[People, list[int]], earlier: dict[str, Any]) -> None:
         people, order = drawn
-        for step, _ in steps_of(case.question):
+        for step in tallied(case.question):
             assert tally(step.statistic, people, bound_to(step, earlier)).over_bound == 0, step.name
             check_row_by_row(step.statistic, bound_to(step, earlier), people, list(order))
 
@@ -251,7 +283,7 @@ def _check_counted(case: Case) -> None:
     @MODEST
     @given(person=case.person, earlier=case.earlier)
     def check(person: dict[str, int], earlier: dict[str, Any]) -> None:
-        for step, _ in steps_of(case.question):
+        for step in tallied(case.question):
             total = tally(step.statistic, table_of([person]), bound_to(step, earlier)).total
             assert np.any(total != 0)
             assert total[-1] in (0, step.statistic.unusable_entry)

@@ -371,7 +371,8 @@ def test_a_table_of_nobody_is_consistent_with_zeros_only() -> None:
 def test_the_steps_of_a_plan_are_cuts_then_cohorts_with_the_bounds_of_their_proofs() -> None:
     assert REGISTRY["rfm"][0] is rfm.Plan
     found = [
-        (s.name, len(s.statistic.slots), s.statistic.scale, s.statistic.bound_sq, rho) for s, rho in steps_of(QUESTION)
+        (s.name, len(s.statistic.slots), s.statistic.scale, s.statistic.bound_sq, rho)
+        for s, rho in steps_of(QUESTION, PLAN.facts(QUESTION))
     ]
     assert found == [("rfm-cuts", 43, 1, 3, 6_000_000), ("rfm-cohorts", 34, 2, 5, 12_000_000)]
 
