@@ -19,6 +19,7 @@ from pydantic import AfterValidator, Field, StringConstraints, ValidationError, 
 from . import budget, schema
 from .encoding import canonical, digest, parse
 from .errors import IntegrityError, UsageError
+from .people import PeopleRules
 from .questions import REGISTRY, Question, segments, steps_of
 from .schema import Block, Date, Frozen, Name, Positive
 from .statistic import Facts, Step
@@ -159,6 +160,7 @@ class Plan(Frozen):
     blocks: Annotated[dict[Name, Block], Field(min_length=1, max_length=64)]
     features: FeatureRules
     table: schema.Schema
+    people: PeopleRules | None = None
     questions: Annotated[list[Annotated[Question, Field(discriminator="kind")]], Field(min_length=1, max_length=16)]
 
     @field_validator("parties", "recipients")

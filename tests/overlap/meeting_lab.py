@@ -17,7 +17,7 @@ TIERS = ["gold", "silver", "other"]
 COLUMNS = {**lab.COLUMNS, "tier": {"type": "category", "values": TIERS}}
 QUESTION = {
     "kind": "overlap",
-    "rho": {"sizes": 50_000_000, "pairs": 150_000_000},
+    "rho": {"sizes": 50_000_000, "pairs": 100_000_000},
     "lists": {"by": "column", "column": "tier"},
 }
 CHANGES: dict[str, Any] = {

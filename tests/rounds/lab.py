@@ -313,7 +313,8 @@ class Room:
 
         def ask(requests: Mapping[str, messages.Request], timeout: float) -> dict[str, Answer]:
             nonlocal seen
-            seen += isinstance(next(iter(requests.values()), None), kind)
+            first: Any = next(iter(requests.values()), None)
+            seen += isinstance(first.request if isinstance(first, Parcel) else first, kind)
             if seen == nth:
                 caught.update(requests)
                 self.store.close()  # the dead write nothing more
