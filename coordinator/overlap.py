@@ -3,7 +3,7 @@
 1. **meet**     every party offers its halves; all offers are the roster, kept before anybody acts on it
 2. **lay out**  every party lays its lists out for each peer, and signs what they are
 3. **relay**    part by part, encrypted from party to party
-4. **finish**   every party checks and masks what it got, adds its mates, and signs what came of it; the values come here
+4. **finish**   every party checks and masks what it got, adds its mates, signs what came of it, and sends it here
 5. **reveal**   every party shows its canaries, now that nobody can change a list
 6. **count**    cell by cell, dummies and all (`protocols/overlap/counting.py`)
 
@@ -17,9 +17,10 @@ import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from protocols import keys, messages
 from protocols.encoding import canonical, digest, parse
@@ -45,7 +46,7 @@ Heads = Mapping[str, Mapping[str, Head]]
 
 @dataclass(frozen=True)
 class OverlapUnderWay:
-    """patience: not used: nobody can be done without."""
+    """One such step, with the fields of `steps.StepUnderWay`; nobody is left out after `patience`: all are needed."""
 
     plan: Plan
     occasion: Occasion
@@ -75,9 +76,7 @@ class OverlapUnderWay:
         finals = self._fetched(finished)
         canaries = self._revealed(finished)
         matrices = [
-            counting.matrix(
-                self.layout, a, b, (finals[a, b], finals[b, a]), (canaries[a][b], canaries[b][a])
-            )
+            counting.matrix(self.layout, a, b, (finals[a, b], finals[b, a]), (canaries[a][b], canaries[b][a]))
             for a, b in overlap.pairs(self.parties)
         ]
         return counting.flat(matrices), self.parties
@@ -119,7 +118,9 @@ class OverlapUnderWay:
                 )  # fmt: skip
             return heads
 
-        log.info("%s: the parties %s", self.occasion.step, "lay out their lists" if own else "finish their peers' lists")
+        log.info(
+            "%s: the parties %s", self.occasion.step, "lay out their lists" if own else "finish their peers' lists"
+        )
         return self._hear(dict.fromkeys(self.parties, asked), check)
 
     # -- 3. ------------------------------------------------------------------------------------------------------------
@@ -127,7 +128,9 @@ class OverlapUnderWay:
     def _relay(self, laid: Heads) -> None:
         """Every list to its peer. In each turn every party sends to another one, so all of them have work."""
         for apart in range(1, len(self.parties)):
-            self._relay_turn(laid, {p: self.parties[(i + apart) % len(self.parties)] for i, p in enumerate(self.parties)})
+            self._relay_turn(
+                laid, {p: self.parties[(i + apart) % len(self.parties)] for i, p in enumerate(self.parties)}
+            )
 
     def _relay_turn(self, laid: Heads, to: Mapping[str, str]) -> None:
         count = {owner: chunks(self.layout.sent(owner, peer), POINT_BYTES) for owner, peer in to.items()}
@@ -173,7 +176,7 @@ class OverlapUnderWay:
                 done[left[peer]] += 1
             log.info("%s: %s", self.occasion.step, _progress("fetched", done, count))
         for (owner, peer), values in data.items():
-            if digest(values) != finished[peer][owner].sha256:
+            if digest(bytes(values)) != finished[peer][owner].sha256:
                 raise IntegrityError(f"{peer} handed out other lists than it stated")
         return {pair: counting.values_of(values) for pair, values in data.items()}
 
@@ -203,14 +206,14 @@ class OverlapUnderWay:
     # -- asking --------------------------------------------------------------------------------------------------------
 
     @property
-    def _identities(self) -> dict[str, keys.Ed25519PublicKey]:
+    def _identities(self) -> dict[str, Ed25519PublicKey]:
         return {party: self.ledger.room.identities[party] for party in self.parties}
 
-    def _hear(self, requests: Mapping[str, messages.Request | Parcel], check: Callable[[str, Answer], _T]) -> dict[str, _T]:
-        return enough(
-            self.ask, requests, check, least=len(requests), deadline=self.deadline, patience=self.patience
-        )
+    def _hear(
+        self, requests: Mapping[str, messages.Request | Parcel], check: Callable[[str, Answer], _T]
+    ) -> dict[str, _T]:
+        return enough(self.ask, requests, check, least=len(requests), deadline=self.deadline, patience=self.patience)
 
 
-def _progress(what: str, done: Mapping[object, int], count: Mapping[object, int]) -> str:
+def _progress(what: str, done: Mapping[Any, int], count: Mapping[Any, int]) -> str:
     return f"{what} {sum(done.values())} of {sum(count.values())} parts"

@@ -270,8 +270,8 @@ def _show_forecast(plan: Plan) -> None:
     )
     steps = counted(len(found["steps"]), "step")
     console.print(
-        f"a round takes {plan.least_s} s at least, {steps} of {plan.answer_after_s} s each; it ends within "
-        f"{plan.deadline_s} s"
+        f"a round of {steps} takes {plan.least_s} s at least, with answer_after_s = {plan.answer_after_s}; it ends "
+        f"within {plan.deadline_s} s"
     )
     console.print(f"digest {found['digest']}", soft_wrap=True)
 

@@ -48,9 +48,7 @@ def contribute(
         return Contribution(np.zeros(len(step.statistic.slots), dtype=np.int64), fault)
 
 
-def _sum(
-    plan: Plan, step: Step, earlier: Mapping[str, Any], dataset: Dataset, state: Path, party: str
-) -> Contribution:
+def _sum(plan: Plan, step: Step, earlier: Mapping[str, Any], dataset: Dataset, state: Path, party: str) -> Contribution:
     if step.name == overlap.sizes.NAME:
         columns = listed(plan, party, earlier, dataset, state)
     else:

@@ -66,9 +66,7 @@ def members(plan: Plan, party: str, earlier: Mapping[str, Any], dataset: Dataset
     return Members(found.customers, at)
 
 
-def listed(
-    plan: Plan, party: str, earlier: Mapping[str, Any], dataset: Dataset, state: Path
-) -> dict[str, Integers]:
+def listed(plan: Plan, party: str, earlier: Mapping[str, Any], dataset: Dataset, state: Path) -> dict[str, Integers]:
     """The same as the columns of `overlap-sizes`: `list`, the `party`'s number in the plan, and `usable`."""
     at = members(plan, party, earlier, dataset, state).at
     number = np.full(len(at), plan.parties.index(party), dtype=np.int64)

@@ -12,6 +12,7 @@ import logging
 import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
@@ -23,10 +24,10 @@ from protocols.masking import Occasion, Secrets
 from protocols.overlap import agreement, words
 from protocols.overlap.agreement import Box, Halves, Head
 from protocols.overlap.layout import CHUNK_BYTES, FINAL_BYTES, POINT_BYTES, Layout, chunks, normaliser_of
+from protocols.overlap.points import Engine
 from protocols.plan import Mechanism, Plan
 from protocols.statistic import Integers
 
-from . import witness
 from .engine import open_engine
 from .membership import keys_by_list, members
 from .overlap_lists import Between, sha256_of
@@ -103,9 +104,7 @@ class Meeting:
         self._agree(request, own, plan)
         # (3)
         try:
-            heads = {
-                peer: self._laid(o, request.roster, peer, own, round_, plan) for peer in self._peers(plan)
-            }
+            heads = {peer: self._laid(o, request.roster, peer, own, round_, plan) for peer in self._peers(plan)}
             reply = words.Laid(party=self.party, heads=heads)
             self._keep_once(f"{o.step}/lists", request, reply)
         except Exception as exc:  # noqa: BLE001 - a full disk, a fault of ours: outside, all of them look alike
@@ -273,7 +272,7 @@ class Meeting:
         yield from keys_by_list(found, plan, state / dataset.snapshot)
 
     def _between(self, o: Occasion, roster: Mapping[str, agreement.Offer], peer: str, own: Secrets, layout: Layout,
-                 engine: object) -> Between:  # fmt: skip
+                 engine: Engine) -> Between:  # fmt: skip
         return Between(
             me=self.party,
             peer=peer,
@@ -368,7 +367,8 @@ def _padded(part: bytes) -> bytes:
     return part + bytes(-len(part) % 8)
 
 
-def _appending(path: Path, at: int):  # noqa: ANN202
+def _appending(path: Path, at: int) -> BinaryIO:
+    """The file, cut to its first `at` bytes, to be written on."""
     file = path.open("r+b" if path.exists() else "w+b")
     file.truncate(at)
     file.seek(at)

@@ -112,9 +112,7 @@ class Between:
                     raw = empty.take(32 * len(part))
                     self._put(out, part, [b"nobody/" + raw[i : i + 32] for i in range(0, len(raw), 32)])
 
-    def _next_places(
-        self, at: Integers, filled: Integers, places: Sequence[Integers]
-    ) -> tuple[Integers, Integers]:
+    def _next_places(self, at: Integers, filled: Integers, places: Sequence[Integers]) -> tuple[Integers, Integers]:
         """(places, which of the batch they are for): the next free ones of each person's list, up to its cap."""
         taken, chosen = [], []
         for s in np.unique(at).tolist():
@@ -164,7 +162,10 @@ class Between:
         # (3)
         mates = self._mates(self._scalars("dummies", int(self.drawn.sum())))
         whose = np.repeat(np.tile(np.arange(self.drawn.shape[1]), self.drawn.shape[0]), self.drawn.reshape(-1))
-        rest, shuffle = Stream(self.halves.derive(f"rest/{self.peer}")), Stream(self.halves.derive(f"final/{self.peer}"))
+        rest, shuffle = (
+            Stream(self.halves.derive(f"rest/{self.peer}")),
+            Stream(self.halves.derive(f"final/{self.peer}")),
+        )
         with _written(to, sum(final) * FINAL_BYTES) as out:
             start = written = 0
             for t, size in enumerate(sizes):

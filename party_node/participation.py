@@ -333,7 +333,7 @@ class Participation:
         return round_
 
     def check_paid(self, occasion: Occasion, round_: Round, checkpoint: str) -> None:
-        """Raise Refused unless every party cosigned the reserve, it is final in this party's budget, and still holds."""
+        """Raise Refused unless all have cosigned the reserve, it is final in this party's budget, and not expired."""
         witness.check_covered(checkpoint, book=self.book, entry=round_.reserve.seq)
         if not self.filter.is_spent(self.room.room, occasion.round):
             raise Refused(f"round {occasion.round[:8]} is not charged in this party's budget")

@@ -16,8 +16,8 @@
     Deliver  a release        Received or Refusal            checks signature, proof and figures; keeps it
     Supply   a size           Supplied or Refusal            gives back what it has of the ledger after that size
 
-Settle and Unmask are for plans whose quorum is below the number of parties (`recovery.py`). What is said in an overlap is
-in `overlap/words.py`.
+Settle and Unmask are for plans whose quorum is below the number of parties (`recovery.py`). What is said in an overlap
+is in `overlap/words.py`.
 
 A Refusal speaks of public state only. Anything that goes wrong with the data is not a refusal: the node sends its noise
 over zeros and tells its own operator.

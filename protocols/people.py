@@ -1,8 +1,14 @@
 """TEMPORARY"""
-from .schema import Frozen, Name
+
 from typing import Literal
+
+from .schema import Frozen, Name
+
+
 class PeopleRules(Frozen):
     column: Name
     key: Literal["id"]
+
     @property
-    def normaliser(self): return "sumroom/id/v1"
+    def normaliser(self):
+        return "sumroom/id/v1"

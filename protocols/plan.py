@@ -307,8 +307,12 @@ class Plan(Frozen):
 
     @property
     def least_s(self) -> int:
-        """Seconds that a round waits in all: at every step the nodes answer `answer_after_s` after they are asked."""
-        return len(self.steps()) * self.answer_after_s
+        """Seconds that a round waits in all: at every step the nodes answer `answer_after_s` after they are asked.
+
+        Twice where they count between them: with their lists laid out, and with their peers' lists finished.
+        """
+        waits = sum(2 if step.made == "overlap" else 1 for step, _ in self.steps())
+        return waits * self.answer_after_s
 
     @property
     def charge(self) -> int:

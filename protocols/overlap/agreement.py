@@ -1,4 +1,4 @@
-"""What the parties of an overlap agree on before any list travels: public halves, salts, and who says what of its lists.
+"""What the parties of an overlap agree on before any list travels: public halves, salts, and who states which lists.
 
 For each pair both have a fresh scalar, a and b, and publish [a]G and [b]G; the domain of the hash to the curve has a
 fresh salt of each, so that no value of one pair or round is a value of another. All secrets of a party follow from the
@@ -146,9 +146,7 @@ class Box:
     def __init__(self, own: Halves, me: str, roster: Roster, occasion: Occasion, sender: str, receiver: str) -> None:
         peer = receiver if me == sender else sender
         secret = exchange(own.sealing, roster[peer].sealing, peer)
-        info = canonical(
-            {"use": "sumroom/overlap-box/v1", "from": sender, "to": receiver, "occasion": occasion.body()}
-        )
+        info = canonical({"use": "sumroom/overlap-box/v1", "from": sender, "to": receiver, "occasion": occasion.body()})
         self._cipher = AESGCM(HKDF(hashes.SHA256(), 32, bytes.fromhex(roster_digest(roster)), info).derive(secret))
         self._sender = sender
 

@@ -1,13 +1,13 @@
 """What coordinator and nodes say to one another in an overlap. `messages.py` has these among all its words.
 
-    coordinator asks          a node answers          what the node does before it answers
-    ─────────────────────────────────────────────────────────────────────────────────────────────────────────────────
-    Meet     a step           Met or Refusal          draws its dummies, keeps them with fresh secrets
-    Lay      all offers       Laid or Refusal         keeps them as the only ones; lays its lists out, and signs them
-    Fetch    a part           Chunk or Refusal        of its own lists, encrypted for the peer; or of finished ones
-    Take     a peer's part    Taken or Refusal        decrypts it, keeps it
-    Finish   –                Finished or Refusal     checks its peers' lists, masks them, adds its mates; signs them
-    Reveal   peers' word      Revealed or Refusal     shows its canaries, when its own lists are finished, once
+coordinator asks          a node answers          what the node does before it answers
+─────────────────────────────────────────────────────────────────────────────────────────────────────────────────
+Meet     a step           Met or Refusal          draws its dummies, keeps them with fresh secrets
+Lay      all offers       Laid or Refusal         keeps them as the only ones; lays its lists out, and signs them
+Fetch    a part           Chunk or Refusal        of its own lists, encrypted for the peer; or of finished ones
+Take     a peer's part    Taken or Refusal        decrypts it, keeps it
+Finish   –                Finished or Refusal     checks its peers' lists, masks them, adds its mates; signs them
+Reveal   peers' word      Revealed or Refusal     shows its canaries, when its own lists are finished, once
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class Laid(Frozen):
 
 
 class Fetch(Frozen):
-    """kind `list`: of the party's own lists for `peer`. `final`: of the lists of `peer`, as this party finished them."""
+    """kind `list`: of the party's own lists for `peer`. `final`: of the lists of `peer`, as the party finished them."""
 
     type: Literal["fetch"] = "fetch"
     occasion: Occasion

@@ -144,7 +144,7 @@ def test_check_touches_no_file_and_says_the_same_every_time(capsys: pytest.Captu
 
 def test_check_says_how_long_a_round_takes_at_least(capsys: pytest.CaptureFixture[str], quiet: Path) -> None:
     out = run(capsys, "plan", "check", quiet / "plan.toml")[1]
-    assert "a round takes 2 s at least, 2 steps of 1 s each; it ends within 60 s" in out
+    assert "a round of 2 steps takes 2 s at least, with answer_after_s = 1; it ends within 60 s" in out
 
 
 @pytest.mark.parametrize("more", [[], ["--json"]], ids=["text", "json"])

@@ -30,7 +30,7 @@ PEOPLE = 300
 
 
 def customers(party: str) -> dict[str, str]:
-    """Customer → tier. Neighbours in `lab.FIVE` share two thirds of their customers, whose tiers they know otherwise."""
+    """Customer → tier. Neighbours in `lab.FIVE` share two thirds of their customers, in other tiers."""
     at = lab.FIVE.index(party)
     return {f"person-{i}": TIERS[(i * (at + 2) + i // 7) % 3] for i in range(100 * at, 100 * at + PEOPLE)}
 
@@ -44,7 +44,9 @@ def csv_of(who: dict[str, str]) -> str:
 def make(base: Path, members: tuple[str, ...] = lab.PARTIES, **changes: Any) -> tuple[Path, Plan]:
     """A room's folders with everybody registered, and its plan."""
     names = sorted(members)
-    whole = CHANGES | {"parties": names, "recipients": names, "collusion": len(names) - 1, "quorum": len(names)} | changes
+    whole = (
+        CHANGES | {"parties": names, "recipients": names, "collusion": len(names) - 1, "quorum": len(names)} | changes
+    )
     csv = {party: csv_of(customers(party)) for party in members}
     lab.make(base, csv=csv, members=members, more='tier = "tier"\n', **whole)
     return base, lab.plan(**whole)

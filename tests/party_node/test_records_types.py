@@ -8,8 +8,7 @@ from typing import Any
 import duckdb
 import pytest
 
-from party_node.features import window_of
-from party_node.features import Window, people
+from party_node.features import Window, people, window_of
 from party_node.records import Snapshot, Table, take_snapshot
 from protocols.plan import Plan
 from protocols.schema import Block, Schema
