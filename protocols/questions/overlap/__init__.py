@@ -45,23 +45,25 @@ NAME = "overlap"
 def steps(question: Plan, facts: Facts) -> list[tuple[Step, int]]:
     """The two steps with their nano-ρ. Raises ValueError where the question cannot be asked in such a plan."""
     check(question, facts)
-    bins = max(bins_of(question, party) for party in facts.parties)
+    bins = bins_of(question, *facts.parties)
     base = len(base_lists(question, facts))
+    sums = {"a party": base * bins}, {"two lists": bins, "two parties": base**2 * bins}
+    whole, shared = (tuple((what, slots) for what, slots in found.items() if slots > 1) for found in sums)
     first = Step(
         name=sizes.NAME,
         statistic=sizes.statistic(question, facts),
         contribute=lambda people, _: sizes.rows(question, facts, people),
         answer=lambda noised, noise, _: sizes.answer(question, facts, noised, noise),
         counted=(("a list", 1),),
-        summed=(("a party", base),) if base > 1 else (),
+        summed=whole,
     )
     second = Step(
         name=NAME,
         statistic=statistic(question, facts),
         contribute=_between_parties,
-        answer=lambda noised, noise, earlier: answer(question, facts, noised, noise, earlier[sizes.NAME]),
-        counted=(("two lists", 1),),
-        summed=((("two parties", base**2 * bins),) if base**2 * bins > 1 else ()),
+        answer=lambda noised, noise, earlier: answer(question, facts, noised, noise, earlier.get(sizes.NAME, {})),
+        counted=(("two lists", 1),) if bins == 1 else (),
+        summed=shared,
         made="overlap",
         cell_shares=2,
     )

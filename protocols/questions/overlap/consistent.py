@@ -22,6 +22,8 @@ def capped(values: Sequence[float], cap: float) -> list[float]:
     positive = [max(0.0, v) for v in values]
     if sum(positive) <= cap:
         return positive
+    if cap <= 0:
+        return [0.0] * len(positive)
     running, shift = 0.0, 0.0
     for i, v in enumerate(sorted(positive, reverse=True), 1):
         running += v

@@ -122,7 +122,7 @@ class Matrix:
         interval = fieller(c, d, v, v * squares, v * own)
         if interval is None:
             return too_noisy()
-        return figure(100 * c / d, Interval(100 * interval.low, 100 * interval.high), 0)
+        return figure(100 * c / d, Interval(100 * interval.low, 100 * interval.high), 1)
 
 
 def values(question: Value, a: Side, b: Side, slots: list[list[int]], variance: float) -> dict[str, Any]:
