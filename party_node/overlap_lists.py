@@ -24,6 +24,7 @@ from protocols.overlap.agreement import Halves
 from protocols.overlap.layout import CANARIES, CHUNK_BYTES, FINAL_BYTES, POINT_BYTES, Layout
 from protocols.statistic import Integers
 
+Bytes = NDArray[np.uint8]
 BATCH = CHUNK_BYTES // POINT_BYTES
 
 
@@ -62,6 +63,17 @@ class Between:
         """`count` scalars of 32 bytes, for dummies or canaries of this pair."""
         return Stream(self.halves.derive(f"{what}/{self.peer}")).take(32 * count)
 
+    @property
+    def _most(self) -> int:
+        """How many dummies are made in all, of which so many are used as were drawn: to make them takes one time."""
+        return int(self.drawn.size) * 2 * self.layout.shift
+
+    @property
+    def _used(self) -> NDArray[np.bool_]:
+        """(_most,) which: of each cell, row by row, the first ones."""
+        used: NDArray[np.bool_] = np.arange(2 * self.layout.shift)[None, :] < self.drawn.reshape(-1, 1)
+        return used.reshape(-1)
+
     def _mates(self, scalars: bytes) -> NDArray[np.uint64]:
         """The final values of the points [a][r]G: what the peer's mask makes of them, which is [r][a][b]G."""
         both = self.engine.mask(self.halves.scalar(self.peer), self.half)
@@ -94,23 +106,21 @@ class Between:
             # (2)
             for at, own in keys:
                 taken, chosen = self._next_places(at, filled, places)
-                self._put(out, taken, [own[i] for i in chosen.tolist()])
+                self._put_people(out, taken, [own[i] for i in chosen.tolist()])
             # (3)
-            r = self._scalars("canaries", len(sizes) * CANARIES)
-            spots = [places[s][self.layout.caps[self.me][s] :][:CANARIES] for s in range(len(sizes))]
-            self._put_points(out, np.concatenate(spots), self.engine.base(r))
-            each = self.drawn.sum(axis=1)
-            r = self._scalars("dummies", int(each.sum()))
-            spots = [places[s][self.layout.caps[self.me][s] + CANARIES :][: each[s]] for s in range(len(sizes))]
-            self._put_points(out, np.concatenate(spots), self.engine.base(r))
+            first, each = self.layout.caps[self.me], self.drawn.sum(axis=1)
+            spots = [places[s][cap : cap + CANARIES] for s, cap in enumerate(first)]
+            _put(out, np.concatenate(spots), self._masked_base(self._scalars("canaries", len(sizes) * CANARIES)))
+            spots = [places[s][cap + CANARIES :][: each[s]] for s, cap in enumerate(first)]
+            _put(out, np.concatenate(spots), self._masked_base(self._scalars("dummies", self._most))[self._used])
             # (4)
             empty = Stream(self.halves.derive(f"nobody/{self.peer}"))
-            for s, cap in enumerate(self.layout.caps[self.me]):
+            for s, cap in enumerate(first):
                 left = np.concatenate([places[s][filled[s] : cap], places[s][cap + CANARIES + int(each[s]) :]])
                 for start in range(0, len(left), BATCH):
                     part = left[start : start + BATCH]
                     raw = empty.take(32 * len(part))
-                    self._put(out, part, [b"nobody/" + raw[i : i + 32] for i in range(0, len(raw), 32)])
+                    self._put_people(out, part, [b"nobody/" + raw[i : i + 32] for i in range(0, len(raw), 32)])
 
     def _next_places(self, at: Integers, filled: Integers, places: Sequence[Integers]) -> tuple[Integers, Integers]:
         """(places, which of the batch they are for): the next free ones of each person's list, up to its cap."""
@@ -123,16 +133,14 @@ class Between:
         nothing = np.zeros(0, dtype=np.int64)
         return np.concatenate([nothing, *taken]), np.concatenate([nothing, *chosen])
 
-    def _put(self, out: mmap.mmap, places: Integers, keys: Sequence[bytes]) -> None:
+    def _put_people(self, out: mmap.mmap, places: Integers, keys: Sequence[bytes]) -> None:
         if len(keys):
-            self._put_points(out, places, self.engine.points(self.domain, keys))
+            hashed = self.engine.points(self.domain, keys)
+            _put(out, places, _rows(self.engine.mask(self.halves.scalar(self.peer), hashed)))
 
-    def _put_points(self, out: mmap.mmap, places: Integers, unmasked: bytes) -> None:
-        if not len(places):
-            return
-        masked = self.engine.mask(self.halves.scalar(self.peer), unmasked)
-        rows = np.frombuffer(out, dtype=np.uint8).reshape(-1, POINT_BYTES)
-        rows[places] = np.frombuffer(masked, dtype=np.uint8).reshape(-1, POINT_BYTES)
+    def _masked_base(self, scalars: bytes) -> Bytes:
+        """(n, 32): [a][r]G for each scalar r."""
+        return _rows(self.engine.mask(self.halves.scalar(self.peer), self.engine.base(scalars)))
 
     # -- the peer's lists ----------------------------------------------------------------------------------------------
 
@@ -160,7 +168,7 @@ class Between:
             raise IntegrityError(f"the lists of {self.peer} have other sizes than the plan gives them")
         counting.check_distinct(values, self.peer)
         # (3)
-        mates = self._mates(self._scalars("dummies", int(self.drawn.sum())))
+        mates = self._mates(self._scalars("dummies", self._most))[self._used]
         whose = np.repeat(np.tile(np.arange(self.drawn.shape[1]), self.drawn.shape[0]), self.drawn.reshape(-1))
         rest, shuffle = (
             Stream(self.halves.derive(f"rest/{self.peer}")),
@@ -179,8 +187,16 @@ class Between:
                 start, written = start + size, written + final[t]
 
 
+def _rows(points_: bytes) -> Bytes:
+    return np.frombuffer(points_, dtype=np.uint8).reshape(-1, POINT_BYTES)
+
+
+def _put(out: mmap.mmap, places: Integers, rows: Bytes) -> None:
+    np.frombuffer(out, dtype=np.uint8).reshape(-1, POINT_BYTES)[places] = rows
+
+
 def _first_bytes(masked: bytes) -> bytes:
-    return np.frombuffer(masked, dtype=np.uint8).reshape(-1, POINT_BYTES)[:, :FINAL_BYTES].tobytes()
+    return _rows(masked)[:, :FINAL_BYTES].tobytes()
 
 
 def sha256_of(path: Path) -> str:
