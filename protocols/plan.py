@@ -187,6 +187,8 @@ class Plan(Frozen):
                 "recipients: a later step starts from the releases before it, so all parties must get them"
             )
         self._check_features()
+        if self.people is not None:
+            self.people.check(self.table)
         names = [step.name for step, _ in self.steps()]
         if len(set(names)) != len(names):
             raise ValueError("questions: two of them have steps of one name; ask each question once")
@@ -196,6 +198,13 @@ class Plan(Frozen):
         if spent > self.rho:
             raise ValueError(f"rho: the steps cost {budget.decimal(spent)}, the plan allows {budget.decimal(self.rho)}")
         return self
+
+    @property
+    def table_digest(self) -> str:
+        """What a party registers its data for: the table and, where there are any, the rules of who is one person."""
+        if self.people is None:
+            return self.table.digest()
+        return digest(canonical({"people": self.people.body(), "table": self.table.body()}))
 
     def _check_features(self) -> None:
         known = self.features.names(self.table)
