@@ -111,12 +111,23 @@ def test_values_are_edges_times_counts_and_their_cells_are_added_up() -> None:
     pair = found["pairs"]["alpha--beta"]
     assert (value(pair["all"]["overlap"]), half(pair["all"]["overlap"])) == (260, discrete_gaussian_accuracy(200.0))
     assert value(pair["all"]["share"]["beta"]) == round(260 / 700, 4)
-    assert value(pair["values"]["all"]) == 30 * 60 + 60 * 70 + 90 * 80
+    assert value(pair["values"]["all"]["sum"]) == 30 * 60 + 60 * 70 + 90 * 80
+    assert value(pair["values"]["all"]["mean"]) == round(13_200 / 260, 2)
+    low, high = (float(pair["values"]["all"]["mean"][end]) for end in ("low", "high"))
+    assert 40 < low < high < 60
     noise = 50 * (30**2 + 60**2 + 90**2) + 30**2 / 4 * 260
-    assert half(pair["values"]["cells"]["all"]["all"]) == pytest.approx(1.959964 * noise**0.5, abs=1)
+    assert half(pair["values"]["cells"]["all"]["all"]["sum"]) == pytest.approx(1.959964 * noise**0.5, abs=1)
     turned = question_of("all", value={"party": "alpha", "feature": "spend_cents", "low": 0, "high": 90, "bins": 4})
     _, found = answers(turned, TWO, [100, 200, 300, 100, 900, 0], [50, 60, 70, 80])
     assert found["pairs"]["alpha--beta"]["values"] == pair["values"]
+
+
+def test_a_mean_whose_interval_is_half_of_the_range_or_more_is_too_noisy() -> None:
+    question = question_of("all", value={"party": "beta", "feature": "spend_cents", "low": 0, "high": 90, "bins": 4})
+    for counts in ([5, 6, 7, 8], [0, 0, 0, 0], [-9, 3, 2, -8]):
+        _, found = answers(question, TWO, [900, 100, 200, 300, 100, 0], counts)
+        assert found["pairs"]["alpha--beta"]["values"]["all"]["mean"] == {"value": TOO_NOISY}
+        assert found["pairs"]["alpha--beta"]["values"]["all"]["sum"]["value"] != TOO_NOISY
 
 
 def test_three_parties_have_bounds_and_the_upper_one_is_by_the_heaviest_tree() -> None:
