@@ -19,8 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from party_node import identity
-from party_node.contribution import window_of
-from party_node.features import people
+from party_node.features import people, window_of
 from party_node.records import Snapshot, Table, take_snapshot
 from protocols.encoding import canonical
 from protocols.errors import IntegrityError, UsageError
