@@ -337,7 +337,7 @@ class Node:
 
     def _dataset(self, plan: Plan) -> Dataset:
         dataset = self.store.dataset()
-        if dataset is None or dataset.schema_digest != plan.table.digest():
+        if dataset is None or dataset.schema_digest != plan.table_digest:
             raise Refused("no dataset is registered for this plan's table", "sumroom-party register --plan plan.toml")
         if not set(plan.blocks) <= set(dataset.blocks):
             raise Refused("the registered dataset does not cover the plan's blocks")

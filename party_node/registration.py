@@ -189,7 +189,7 @@ def _inside(snapshot: Snapshot, plan: Plan) -> tuple[dict[str, Inside], Inside |
 def _kept(store: Store, snapshot: Snapshot, plan: Plan, blocks: tuple[str, ...]) -> tuple[Dataset, Snapshot]:
     """Keep the snapshot and its row, as a version of its own."""
     version = secrets.token_hex(16)
-    settings = (snapshot.sha256, plan.table.digest(), blocks, plan.people_cap)
+    settings = (snapshot.sha256, plan.table_digest, blocks, plan.people_cap)
     dataset = Dataset(version, secrets.token_hex(32), f"snapshot-{version}.parquet", *settings)
     kept = keep_snapshot(snapshot, store.state / dataset.snapshot)
     try:

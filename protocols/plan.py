@@ -19,6 +19,7 @@ from pydantic import AfterValidator, Field, StringConstraints, ValidationError, 
 from . import budget, schema
 from .encoding import canonical, digest, parse
 from .errors import IntegrityError, UsageError
+from .people import PeopleRules
 from .questions import REGISTRY, Question, segments, steps_of
 from .schema import Block, Date, Frozen, Name, Positive
 from .statistic import Facts, Step
@@ -159,6 +160,7 @@ class Plan(Frozen):
     blocks: Annotated[dict[Name, Block], Field(min_length=1, max_length=64)]
     features: FeatureRules
     table: schema.Schema
+    people: PeopleRules | None = None
     questions: Annotated[list[Annotated[Question, Field(discriminator="kind")]], Field(min_length=1, max_length=16)]
 
     @field_validator("parties", "recipients")
@@ -185,6 +187,8 @@ class Plan(Frozen):
                 "recipients: a later step starts from the releases before it, so all parties must get them"
             )
         self._check_features()
+        if self.people is not None:
+            self.people.check(self.table)
         names = [step.name for step, _ in self.steps()]
         if len(set(names)) != len(names):
             raise ValueError("questions: two of them have steps of one name; ask each question once")
@@ -194,6 +198,13 @@ class Plan(Frozen):
         if spent > self.rho:
             raise ValueError(f"rho: the steps cost {budget.decimal(spent)}, the plan allows {budget.decimal(self.rho)}")
         return self
+
+    @property
+    def table_digest(self) -> str:
+        """What a party registers its data for: the table and, where there are any, the rules of who is one person."""
+        if self.people is None:
+            return self.table.digest()
+        return digest(canonical({"people": self.people.body(), "table": self.table.body()}))
 
     def _check_features(self) -> None:
         known = self.features.names(self.table)
@@ -326,7 +337,7 @@ class Plan(Frozen):
             people_cap=self.people_cap,
             table=self.table,
             features=self.features.names(self.table),
-            keyed=getattr(self, "people", None) is not None,
+            keyed=self.people is not None,
             segments=next((q.clusters for q in before if isinstance(q, segments.Plan)), None),
         )
 

@@ -65,9 +65,11 @@ class Column(Frozen):
     money     `low` to `high` in whole units of the room's currency; in hundredths once read
     count     a whole number from 0 to `high`: e-mails opened, visits, calls
     category  one of the public `values`; any other text, and none, is the value "other"
+    email, phone, maid, sha256
+              text that a person is known by, in the one spelling of `people.py` once read; may be missing
     """
 
-    type: Literal["id", "date", "money", "count", "category"]
+    type: Literal["id", "date", "money", "count", "category", "email", "phone", "maid", "sha256"]
     low: Annotated[int, Field(strict=True, ge=-(10**9), le=10**9)] | None = None
     high: Annotated[int, Field(strict=True, ge=-(10**9), le=10**9)] | None = None
     values: Annotated[list[Value], Field(min_length=2, max_length=32)] | None = None

@@ -469,10 +469,10 @@ def planned(asked: Entry) -> list[tuple[str, int, int, str]]:
             ("seg-over", big, 4 * k * own + 1, "over"), *lloyd, ("seg-profile", big, k * own + 1, "profile")]
 def check_plan(data: bytes, digest: str, ledger: Ledger) -> None:
     """The plan of this digest, and that every reserve of it is one: the rest of its own rules are not asked here."""
-    plan = parse(data)
-    need(sha256(data).hex() == digest and plan["type"] == "plan@v1", "not the plan of its name")
+    need(sha256(data).hex() == digest and (plan := parse(data))["type"] == "plan@v1", "not the plan of its name")
     need((plan["room"], plan["parties"]) == (ledger.room, ledger.last["plan", digest]["parties"]), "others approved it")
-    table, h = (sha256(canonical(plan["table"])).hex(), plan["people_cap"]), max(1, plan["quorum"] - plan["collusion"])
+    agreed = {at: plan[at] for at in ("people", "table")} if "people" in plan else plan["table"]
+    table, h = (sha256(canonical(agreed)).hex(), plan["people_cap"]), max(1, plan["quorum"] - plan["collusion"])
     same = {"name": "discrete_gaussian", "adders": plan["parties"], **{at: plan[at] for at in ("quorum", "collusion")}}
     noise = [(step, {"sensitivity_sq": squared, "slots": slots, **same,
                      "variance": -(-squared * 10**15 // (2 * h * asked["rho"][rho]))})

@@ -46,7 +46,7 @@ class Plans(Look):
         steps = tuple(
             (step, Mechanism.model_validate(mechanism), charge) for step, mechanism, charge in plan.mechanisms()
         )
-        return ReadPlan(plan, steps, plan.table.digest())
+        return ReadPlan(plan, steps, plan.table_digest)
 
     def finish(self) -> str:
         expected = {bundle.plan_name(name) for name in self.evidence.plans}

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from protocols import bundle, masking, messages, plan, release, schema
+from protocols import bundle, masking, messages, people, plan, release, schema
 from protocols.carrier import frames, rpc, seal
 from protocols.carrier import room_pb2 as pb
 from protocols.ledger import changes, entries, notes, statements, tlog_proof
@@ -32,6 +32,7 @@ MODELS: dict[str, dict[str, Any]] = {
     "checkpoint": {"Checkpoint": notes.Checkpoint},
     "tlog-proof": {"Proof": tlog_proof.Proof},
     "bundle": {},
+    "people": {"PeopleRules": people.PeopleRules},
     "question": {},
     "release": {
         "Release": release.Release,
