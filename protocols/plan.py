@@ -350,7 +350,7 @@ class Plan(Frozen):
             people_cap=self.people_cap,
             table=self.table,
             features=self.features.names(self.table),
-            keyed=getattr(self, "people", None) is not None,
+            keyed=self.people is not None,
             segments=next((q.clusters for q in before if isinstance(q, segments.Plan)), None),
         )
 

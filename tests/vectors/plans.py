@@ -6,6 +6,7 @@ from typing import Any
 
 from protocols.encoding import canonical
 from tests.ledger import builder as b
+from tests.vectors.overlaps import THREE, TWO
 from tests.vectors.questions import SEGMENTS_PLAN
 from tests.vectors.rooms import FIVE
 from tests.vectors.spoiled import Files, as_json, changed, without
@@ -47,6 +48,15 @@ def plan_vectors() -> Files:
         "good-rfm-of-five": FIVE.plan.body(),
         "good-segments": segments,
         "good-segments-of-three": SEGMENTS_PLAN,
+        "good-overlap-of-three": THREE,
+        "good-overlap-of-two": TWO,
+        "bad-overlap-without-keys": without(THREE, "people"),
+        "bad-overlap-of-one": {**TWO, "parties": ["alpha"], "recipients": ["alpha"], "collusion": 0, "quorum": 1},
+        "bad-overlap-by-no-column": changed(THREE, "questions", 0, "lists", "column", to="mail"),
+        "bad-overlap-by-segments-of-none": changed(THREE, "questions", 0, "lists", to={"by": "segments"}),
+        "bad-overlap-value-of-a-stranger": changed(THREE, "questions", 0, "value", "party", to="delta"),
+        "bad-overlap-value-of-no-feature": changed(THREE, "questions", 0, "value", "feature", to="sum_calls"),
+        "bad-overlap-of-more-dummies-than-people": {**THREE, "people_cap": 500},
         "bad-unknown-field": {**rfm, "note": "x"},
         "bad-missing-field": without(rfm, "purpose"),
         "bad-type-left-out": without(rfm, "type"),

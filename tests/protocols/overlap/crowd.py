@@ -25,10 +25,6 @@ TABLE = Schema(
 Listed = Mapping[str, Mapping[int, int]]
 
 
-class Keyed(Plan):
-    people: dict[str, str] | None = None
-
-
 def facts_of(*parties: str, segments: int | None = 3, people_cap: int = 100_000, **more: Any) -> Facts:
     features = ("baskets", "spend_cents", "usable")
     return Facts(**{
@@ -83,7 +79,7 @@ def plan_of(question: overlap.Plan, parties: Sequence[str] = SHOPS[:2], **more: 
         "people_cap": 50_000, "people": {"column": "customer", "key": "email"},
         "questions": [*([segments] if question.lists.by == "segments" else []), question.body()], **more,
     }  # fmt: skip
-    return Keyed.from_bytes(canonical(document))
+    return Plan.from_bytes(canonical(document))
 
 
 def bodies_of(plan: Plan, sizes: Sequence[int], cells: Sequence[int]) -> list[release.Body]:

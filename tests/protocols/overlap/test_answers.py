@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from protocols import figures
 from protocols.accuracy import discrete_gaussian_accuracy
+from protocols.encoding import canonical, parse
 from protocols.errors import IntegrityError
 from protocols.figures import TOO_NOISY
 from protocols.questions import overlap, steps_of
@@ -178,11 +179,16 @@ def test_the_consistent_view_could_be_true_and_its_margins_agree(sizes: list[int
         assert round(10 * float(pair["all"]["overlap"]["consistent"])) == sum(map(sum, view))
 
 
-def test_an_answer_is_the_same_bytes_whether_it_starts_from_the_first_answer_or_from_its_json() -> None:
-    (first, _), (second, _) = steps_of(question_of(), TWO)
-    one = first.answer(np.array(SIZES_OF_TWO), Noise(2, MICRO), {})
-    cells = np.array([500, -3, 300, 900])
-    again = json.loads(json.dumps(one))
+def test_an_answer_is_the_same_whether_it_starts_from_the_first_answer_or_from_its_canonical_bytes() -> None:
+    """In canonical form maps are sorted: plain comes after other, and s10 before s2."""
+    (first, _), (second, _) = steps_of(question_of("column"), TWO)
+    one = first.answer(np.array([1000, 3000, 500, 70, 2000, 4000, 900, 40, 7]), Noise(2, MICRO), {})
+    cells = np.array([500, -3, 300, 900, 5, 6, 70, 800, 9, 10, 110, 12, 1, 2, 3, 4])
+    again = parse(canonical(one))
+    lists = ["gold", "silver", "plain", "other"]
+    assert list(again["parties"]["alpha"]["lists"]) == sorted(lists)
+    caps = overlap.caps(question_of("column"), TWO, again)
+    assert [list(caps[party]) for party in TWO.parties] == [lists, lists]
     assert second.answer(cells, Noise(2, MICRO), {first.name: one}) == second.answer(
         cells, Noise(2, MICRO), {first.name: again}
     )
