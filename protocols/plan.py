@@ -214,9 +214,13 @@ class Plan(Frozen):
             return self.table.digest()
         return digest(canonical({"people": self.people.body(), "table": self.table.body()}))
 
+    @property
+    def _features(self) -> tuple[str, ...]:
+        """What a question may name. Without `people` also what lacks its columns, as noise over zeros: some are stored."""
+        return (self.features.names if self.people is None else self.features.computable)(self.table)
+
     def _check_features(self) -> None:
-        # Plans without people may name a feature whose columns are missing, and get noise over zeros: some are stored.
-        known = (self.features.names if self.people is None else self.features.computable)(self.table)
+        known = self._features
         for question in self.questions:
             for feature in getattr(question, "features", []):
                 if feature.name not in known:
@@ -349,7 +353,7 @@ class Plan(Frozen):
             parties=tuple(self.parties),
             people_cap=self.people_cap,
             table=self.table,
-            features=self.features.names(self.table),
+            features=self._features,
             keyed=self.people is not None,
             segments=next((q.clusters for q in before if isinstance(q, segments.Plan)), None),
         )

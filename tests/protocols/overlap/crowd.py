@@ -17,6 +17,10 @@ from protocols.statistic import Facts, Integers
 TABLE = Schema(
     name="sales",
     columns={
+        "basket": Column(type="id"),
+        "bought_on": Column(type="date"),
+        "paid": Column(type="money", low=-10000, high=10000),
+        "discount": Column(type="money", low=-10000, high=10000),
         "customer": Column(type="id"),
         "tier": Column(type="category", values=["gold", "silver", "plain", "other"]),
     },

@@ -48,6 +48,10 @@ name = "sales"
 customer = { type = "id" }
 mail = { type = "email" }
 tier = { type = "category", values = ["gold", "other"] }
+basket = { type = "id" }
+bought_on = { type = "date" }
+paid = { type = "money", low = -10000, high = 10000 }
+discount = { type = "money", low = -10000, high = 10000 }
 
 [[questions]]
 kind = "overlap"
