@@ -216,7 +216,7 @@ class Plan(Frozen):
 
     @property
     def _features(self) -> tuple[str, ...]:
-        """What a question may name. Without `people` also what lacks its columns, as noise over zeros: some are stored."""
+        """What a question may name; without `people` also what lacks its columns, as noise over zeros."""
         return (self.features.names if self.people is None else self.features.computable)(self.table)
 
     def _check_features(self) -> None:
