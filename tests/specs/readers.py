@@ -311,6 +311,7 @@ READ: dict[str, Callable[[str, bytes], None]] = {
     "bundle": read_bundle,
     "release": read_release,
     "plan": read_plan,
+    "people": read_plan,
     "question": read_question,
     "share": read_share,
     "recovery": read_recovery,
