@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import itertools
-import json
-import logging
 import random
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from types import ModuleType
 from typing import Any
 
 import duckdb
@@ -26,10 +23,9 @@ from protocols.errors import IntegrityError, UsageError
 from protocols.people import PeopleRules
 from protocols.plan import Plan
 from protocols.schema import Schema
-from tests.party_node.registering import Said, versions
 from tests.protocols.test_plan import PLAN
 
-ID, ADDRESS, BROKEN = "canary-id-71", "canary.address@example.com", "canary-no-address"
+BROKEN = "canary-no-address"
 COLUMNS: dict[str, Any] = {
     "customer": {"type": "id"},
     "email": {"type": "email"},
@@ -342,91 +338,3 @@ def test_a_plan_with_people_names_no_feature_whose_columns_its_table_lacks(featu
     body = {**PLAN.body(), "questions": [asked], "people": PEOPLE, "table": {"name": "known", "columns": NEWCOMER}}
     with pytest.raises(UsageError, match=f"no party has a feature {feature}; there are sum_visits, usable"):
         Plan.from_bytes(canonical(body))
-
-
-# -- what `register` says of it ----------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def home(lab: ModuleType, template: Path, tmp_path: Path) -> Path:
-    """Alpha's folder with a file of addresses, mapped as a newcomer would, and a plan for such a table."""
-    home = Path(lab.copy(template, tmp_path / "trial")) / "alpha"
-    columns = {name: NEWCOMER[name] for name in ("customer", "email", "tier")}
-    text = lab.plan_toml(lab.plan(table={"name": "known", "columns": columns}))
-    (home.parent / "plan.toml").write_text(text + '\n[people]\ncolumn = "email"\nkey = "email"\n')
-    settings = (home / "node.toml").read_text()
-    (home / "node.toml").write_text(
-        settings.split("[table.columns]")[0] + '[table.columns]\ncustomer = "email"\nemail = "email"\ntier = "tier"\n'
-    )
-    return home
-
-
-def addresses(home: Path, *more: str) -> None:
-    lines = [
-        "email,tier",
-        *(f"p{i}@example.com,gold" for i in range(200)),
-        f"{ADDRESS},",
-        ADDRESS.upper() + ",gold",
-        *more,
-    ]
-    (home / "sales.csv").write_text("\n".join([*lines, ""]), "utf-8")
-
-
-@pytest.mark.parametrize("option", [(), ("--json",)], ids=["words", "json"])
-def test_a_list_of_addresses_is_registered_and_its_keys_are_reported_without_a_value(
-    home: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture, option: tuple[str, ...]
-) -> None:
-    caplog.set_level(logging.DEBUG)
-    addresses(home, f"{BROKEN},gold")
-    before = versions(home)
-    said = Said(home, capsys, *option)
-    assert (said.status, said.err, len(versions(home))) == (0, "", len(before) + 1)
-    place = f"{home / 'sales.csv'} line 204"
-    if option:
-        told = json.loads(said.out)
-        assert told["people"] == 202
-        assert told["persons"] == {
-            "customers": 203, "people": 202, "with_key": 201, "many_customers": 0, "many_keys": 0,
-            "known": [{"column": "email", "type": "email", "people": 201}],
-        }  # fmt: skip
-        assert [(one["column"], one["rows"], one["first"][0]["line"]) for one in told["unspelled"]] == [
-            ("email", 1, 204)
-        ]
-    else:
-        assert said.out.splitlines()[1:] == [
-            "203 customers in the files: 1 merged into others",
-            "201 of 202 people have a key, and can be found at another party",
-            "column email (email): filled for 201 people",
-            "column email: unreadable in 1 row, as if empty; the rest of each counts:",
-            f"  {place}, column email: not an e-mail address",
-        ]
-    for mark in (ADDRESS, ADDRESS.upper(), BROKEN):
-        assert mark not in said.out + said.err + caplog.text
-
-
-def test_the_wrong_column_and_a_dummy_are_warned_of(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    addresses(home, *[f"{BROKEN}{i},gold" for i in range(240)])
-    said = Said(home, capsys)
-    assert said.status == 0
-    assert "warning: column 'email' is unreadable in 240 of 442 rows: is table.columns.email in node.toml" in said.err
-    assert said.out.splitlines()[-1] == "  …"
-    (home / "node.toml").write_text((home / "node.toml").read_text().replace('customer = "email"', 'customer = "id"'))
-    rows = [
-        "id,email,tier",
-        *(f"{ID}{i},{ADDRESS},gold" for i in range(30)),
-        *(f"c{i},c{i}@x.de,gold" for i in range(120)),
-    ]
-    (home / "sales.csv").write_text("\n".join([*rows, ""]), "utf-8")
-    said = Said(home, capsys)
-    assert said.status == 0
-    assert said.err.startswith("warning: 1 person is made of over 20 customers: is a dummy value")
-    assert (ID in said.out + said.err, ADDRESS in said.out + said.err) == (False, False)
-
-
-def test_data_registered_for_other_rules_are_not_those_of_a_plan(lab: ModuleType) -> None:
-    plain = lab.plan(table={"name": "known", "columns": NEWCOMER})
-    plans = [
-        Plan.from_bytes(canonical({**plain.body(), "people": {**PEOPLE, **more}}))
-        for more in ({}, {"gmail_dots": True})
-    ]
-    assert len({plain.table_digest, *(plan.table_digest for plan in plans)}) == 3
