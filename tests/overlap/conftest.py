@@ -18,8 +18,7 @@ from tests.rounds import lab
 @pytest.fixture(scope="session")
 def before_meeting(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Any]:
     """Two companies, of which sizes are released; next their meeting is asked for."""
-    question = meeting_lab.QUESTION | {"rho": {"sizes": 50_000_000, "pairs": 20_000_000}}  # σ = 5
-    base, plan = meeting_lab.make(tmp_path_factory.mktemp("two") / "room", cheats.MEMBERS, questions=[question])
+    base, plan = meeting_lab.make(tmp_path_factory.mktemp("two") / "room", cheats.MEMBERS, **meeting_lab.of_two())
     with lab.Room(base, plan) as room:
         room.stopped_at(words.Meet)
     return base, plan

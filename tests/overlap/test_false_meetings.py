@@ -267,8 +267,7 @@ def test_a_step_that_is_counted_between_parties_is_not_drawn_as_a_sum(watched: W
 
 
 def test_a_sum_is_not_met_for(tmp_path: Path, before_meeting: tuple[Path, Any]) -> None:
-    question = meeting_lab.QUESTION | {"rho": {"sizes": 50_000_000, "pairs": 20_000_000}}
-    base, plan = meeting_lab.make(tmp_path / "room", cheats.MEMBERS, questions=[question])
+    base, plan = meeting_lab.make(tmp_path / "room", cheats.MEMBERS, **meeting_lab.of_two())
     with lab.Room(base, plan) as room:
         (asked, *_) = room.stopped_at(messages.Prepare).values()
         meet = words.Meet(occasion=asked.occasion, checkpoint=asked.checkpoint)
