@@ -35,6 +35,9 @@ CREATE TABLE IF NOT EXISTS drawn(
 CREATE TABLE IF NOT EXISTS settled(
   room TEXT NOT NULL, round TEXT NOT NULL, step TEXT NOT NULL, survivors TEXT NOT NULL,
   PRIMARY KEY(room, round, step)) STRICT;
+CREATE TABLE IF NOT EXISTS stated(
+  room TEXT NOT NULL, round TEXT NOT NULL, step TEXT NOT NULL, sha256 TEXT NOT NULL,
+  PRIMARY KEY(room, round, step)) STRICT;
 CREATE TABLE IF NOT EXISTS noted(
   room TEXT NOT NULL, round TEXT NOT NULL, what TEXT NOT NULL CHECK(what IN ('held', 'taken-over', 'closed')),
   PRIMARY KEY(room, round, what)) STRICT;
@@ -47,7 +50,7 @@ CREATE TRIGGER IF NOT EXISTS charge_fixed BEFORE UPDATE ON charge
 """ + "".join(
     f"CREATE TRIGGER IF NOT EXISTS {table}_no_{verb} BEFORE {verb} ON {table} "
     f"BEGIN SELECT RAISE(ABORT, 'append-only'); END;\n"
-    for table in ("noted", "refund")
+    for table in ("stated", "noted", "refund")
     for verb in ("UPDATE", "DELETE")
 )
 _COUNTS = "(room, round) NOT IN (SELECT room, round FROM refund)"  # a charge that was not refunded
@@ -112,6 +115,16 @@ class Filter:
         row = self._db.execute("SELECT 1 FROM drawn WHERE room=? AND round=? AND step=?", (room, round_id, step))
         if row.fetchone():
             raise Refused(f"step {step} of round {round_id[:8]}: noise was drawn for it before, not here")
+
+    def state_once(self, room: str, round_id: str, step: str, sha256: str) -> None:
+        """Note the one roster or statement of an overlap's step, beside the node's state. Raises Refused for another.
+
+        step   with what it is about: `overlap/roster`, `overlap/lists`, `overlap/finals`, `overlap/canaries`
+
+        Why here too: a state put back to between drawing and agreeing would lay the same dummies and canaries out for a
+        second roster, and whoever has both lists knows them by their bytes.
+        """
+        self._note("stated", "sha256", (room, round_id, step), sha256, "something else was stated before, not here")
 
     def settle_once(self, room: str, round_id: str, step: str, survivors: Sequence[str]) -> None:
         """Note the one set of survivors of a step, beside the node's state. Raises Refused for another one."""

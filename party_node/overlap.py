@@ -9,6 +9,7 @@ is told to this party's operator alone.
 from __future__ import annotations
 
 import logging
+import os
 import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -78,6 +79,7 @@ class Meeting:
         layout = self._layout(plan, o, round_)
         # (2)
         self.steps.check_paid(o, round_, request.checkpoint)
+        self.steps.dataset_of(round_)
         # (3)
         store, room = self.steps.store, self.steps.room
         own = self.steps.drawn(o)
@@ -137,7 +139,7 @@ class Meeting:
         """
         1. this party has agreed to the roster that the lists were made with; the peer signed them, of the right sizes
         2. the part is the next one, or one that is here; decrypted, appended
-        3. with the last one the lists are what the peer said
+        3. with the last one the lists are what the peer said; where they are not, nothing of them stays
         """
         # (1)
         o, peer = request.occasion, request.head.party
@@ -150,8 +152,11 @@ class Meeting:
         count, path = chunks(layout.sent(peer, self.party), POINT_BYTES), self._file(o, peer, "received")
         part_file = path.with_name(f"{path.name}.part")
         if path.exists():
+            if sha256_of(path) != request.head.sha256:
+                raise IntegrityError(f"{peer} says something else of its lists than before")
             return words.Taken(party=self.party, peer=peer, next=count)
-        here = part_file.stat().st_size // CHUNK_BYTES if part_file.exists() else 0
+        # Of a file that has all parts but not its name, the last is taken again: this process was killed before (3).
+        here = min(part_file.stat().st_size // CHUNK_BYTES, count - 1) if part_file.exists() else 0
         if request.index != here:
             return words.Taken(party=self.party, peer=peer, next=here)
         sealed = bytes(payload)[: request.size]
@@ -161,9 +166,12 @@ class Meeting:
             raise IntegrityError(f"a part of the lists of {peer} has another size than its place")
         with _appending(part_file, here * CHUNK_BYTES) as file:
             file.write(part)
+            file.flush()
+            os.fsync(file.fileno())
         # (3)
         if request.index == count - 1:
             if sha256_of(part_file) != request.head.sha256:
+                part_file.unlink()
                 raise IntegrityError(f"the lists of {peer} are not what it said they are")
             part_file.replace(path)
         return words.Taken(party=self.party, peer=peer, next=request.index + 1)
@@ -308,7 +316,9 @@ class Meeting:
         mine = Halves(own).offer(self.steps.signing, self.party, self._peers(plan), normaliser)
         if request.roster[self.party] != mine:
             raise IntegrityError("the roster shows another offer for this party than it made")
-        self.steps.store.agree_once(o.round, o.step, o.attempt, agreement.roster_digest(request.roster))
+        known = agreement.roster_digest(request.roster)
+        self.steps.store.agree_once(o.round, o.step, o.attempt, known)
+        self.steps.filter.state_once(self.steps.room.room, o.round, f"{o.step}/roster", known)
 
     def _roster(self, o: Occasion) -> dict[str, agreement.Offer]:
         """The roster that this party has laid its lists out for."""
@@ -331,6 +341,7 @@ class Meeting:
         asked, body, o = messages.encode(request), messages.encode(reply), request.occasion
         sent = self.steps.store.sent_share(o.round, key)
         if sent is None:
+            self.steps.filter.state_once(self.steps.room.room, o.round, key, digest(body))
             self.steps.store.add_sent_share(o.round, key, asked, body, int(self.steps.clock()))
         elif sent[0] != asked:
             raise Refused(f"step {o.step} of round {o.round[:8]} was answered, to another request")

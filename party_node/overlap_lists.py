@@ -158,10 +158,13 @@ class Between:
         scalar, done = self.halves.scalar(self.peer), 0
         with received.open("rb") as file:
             while batch := file.read(BATCH * POINT_BYTES):
-                # (1)
-                self.engine.check(batch)
-                # (2)
-                masked = counting.values_of(_first_bytes(self.engine.mask(scalar, batch)))
+                try:
+                    # (1)
+                    self.engine.check(batch)
+                    # (2)
+                    masked = counting.values_of(_first_bytes(self.engine.mask(scalar, batch)))
+                except IntegrityError:  # which entry it was, and why, is nobody's business
+                    raise IntegrityError(f"the lists of {self.peer} hold what is no point of the curve") from None
                 values[done : done + len(masked)] = masked
                 done += len(masked)
         if done != len(values):

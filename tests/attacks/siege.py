@@ -192,7 +192,7 @@ class Siege:
         """From here on this party answers what `bend` makes of its node's true answer, signed with its true key."""
         node: Any = self.guests[party].node
         true = node.answer
-        node.answer = lambda request: bend(request, true(request))
+        node.answer = lambda request, payload=b"": bend(request, true(request, payload))
 
     @contextmanager
     def clocks(self, clock: Callable[[], float]) -> Iterator[None]:

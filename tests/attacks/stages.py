@@ -30,11 +30,13 @@ class Stage:
 class Stages:
     """All stages of one room: its keys, and the data that its parties registered, are the same in each."""
 
-    def __init__(self, place: Path, members: Sequence[str] = PARTIES, **changes: Any) -> None:
-        """`changes`: of the plan."""
+    def __init__(self, place: Path, members: Sequence[str] = PARTIES, *, csv: Mapping[str, str] | None = None,
+                 more: str = "", **changes: Any) -> None:  # fmt: skip
+        """csv, more: as `lab.make` takes them. `changes`: of the plan."""
         self.place = place
         self.plan = lab.plan(deadline_s=600, **changes)
-        self.fresh = Stage(lab.make(place / "fresh", members=members, deadline_s=600, **changes), self.plan, {})
+        base = lab.make(place / "fresh", members=members, csv=csv, more=more, deadline_s=600, **changes)
+        self.fresh = Stage(base, self.plan, {})
         _certify(self.fresh.place, members)
         self._made: dict[str, Stage] = {}
 

@@ -29,6 +29,13 @@ CHANGES: dict[str, Any] = {
 PEOPLE = 300
 
 
+def of_two(*, rho: int = 20_000_000) -> dict[str, Any]:
+    """Of a plan of two companies. rho: of the pair, nano; as it is, σ = 5."""
+    question = QUESTION | {"rho": {"sizes": 50_000_000, "pairs": rho}}
+    names = list(lab.PARTIES[:2])
+    return CHANGES | {"parties": names, "recipients": names, "collusion": 1, "quorum": 2, "questions": [question]}
+
+
 def customers(party: str) -> dict[str, str]:
     """Customer → tier. Neighbours in `lab.FIVE` share two thirds of their customers, in other tiers."""
     at = lab.FIVE.index(party)
