@@ -194,6 +194,15 @@ def test_an_answer_is_the_same_whether_it_starts_from_the_first_answer_or_from_i
     )
 
 
+def test_sizes_of_other_lists_than_the_plans_are_refused() -> None:
+    (first, _), (second, _) = steps_of(question_of(), TWO)
+    one = first.answer(np.array(SIZES_OF_TWO), Noise(2, MICRO), {})
+    more = {**one["parties"]["alpha"]["lists"], "s9": one["parties"]["alpha"]["lists"]["s1"]}
+    other = spoiled(one, "parties", "alpha", "lists", to=more)
+    with pytest.raises(IntegrityError, match="the lists of alpha are not those of the plan"):
+        second.answer(np.array([500, -3, 300, 900]), Noise(2, MICRO), {first.name: other})
+
+
 def spoiled(released: dict[str, Any], *path: str, to: Any) -> dict[str, Any]:
     copy = json.loads(json.dumps(released))
     at = copy

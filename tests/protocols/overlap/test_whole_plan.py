@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import re
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,46 +17,7 @@ from protocols.errors import IntegrityError, UsageError
 from protocols.plan import Plan
 from tests.protocols.overlap.crowd import SHOPS, bodies_of, facts_of, plan_of, question_of
 
-TOML = """
-room = "shop-room"
-name = "shared"
-purpose = "know whom we share"
-parties = ["baker", "grocer", "jeweller"]
-recipients = ["baker", "grocer", "jeweller"]
-collusion = 1
-quorum = 3
-deadline_s = 60
-answer_after_s = 1
-valid_until = "2031-12-31"
-delta = "0.000001"
-people_cap = 50000
-rho = "0.03"
-
-[blocks.q1]
-first = "2017-01-01"
-last = "2017-03-31"
-
-[features]
-as_of = "2017-07-01"
-discount_depth_percent = 15
-
-[people]
-column = "mail"
-key = "email"
-
-[table]
-name = "sales"
-[table.columns]
-customer = { type = "id" }
-mail = { type = "email" }
-tier = { type = "category", values = ["gold", "other"] }
-
-[[questions]]
-kind = "overlap"
-rho = { sizes = "0.004", pairs = "0.024" }
-lists = { by = "column", column = "tier" }
-value = { party = "grocer", feature = "spend_cents", low = 0, high = 100000, bins = 4 }
-"""
+TOML = (Path(__file__).resolve().parents[2] / "plans" / "overlap.toml").read_text("utf-8")
 
 
 def from_toml(old: str = "", new: str = "") -> Plan:
@@ -163,3 +126,21 @@ def test_a_state_is_not_for_the_overlap() -> None:
             plan, round_id="0a" * 16, step="overlap-sizes", nonce="1b" * 16, noised=np.array([1, 2, 3]),
             survivors=plan.parties, earlier={}, salt=bytes(32), state={},
         )  # fmt: skip
+
+
+DOCS = (Path(__file__).resolve().parents[3] / "docs" / "overlap.md").read_text("utf-8")
+
+
+def test_the_plan_in_the_documentation_is_one_that_can_be_asked() -> None:
+    (shown,) = re.findall(r"```toml\n(.*?)```", DOCS, re.DOTALL)
+    for part in shown.strip().split("\n\n"):
+        assert part in TOML
+
+
+def test_the_widths_in_the_documentation_are_the_forecast() -> None:
+    rows = re.findall(r"(?m)^\| ([0-9]+) \| ([0-9]+) \| ([0-9]+) \| ([0-9]+) \|$", DOCS)
+    assert len(rows) == 4
+    for parties, *said in rows:
+        plan = plan_of(question_of("column"), sorted(f"shop{i}" for i in range(int(parties))))
+        sizes, cells = (step.half_widths for step in forecast.steps(plan))
+        assert list(map(int, said)) == [sizes["a list"], cells["two lists"], cells["two parties"]]
