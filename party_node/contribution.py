@@ -14,7 +14,7 @@ from protocols.errors import SumroomError
 from protocols.plan import Plan
 from protocols.statistic import Integers, Step, tally
 
-from .features import Window, people
+from .features import PURCHASE, Window, people
 from .records import check_snapshot
 from .store import Dataset
 
@@ -55,6 +55,7 @@ def window_of(plan: Plan) -> Window:
         sums=table.sums(),
         bg_nbd=rules.bg_nbd,
         gamma_gamma=rules.gamma_gamma,
+        lacking=frozenset(PURCHASE) - table.columns.keys(),
     )
 
 

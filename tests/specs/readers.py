@@ -343,6 +343,7 @@ READ: dict[str, Callable[[str, bytes], None]] = {
     "bundle": read_bundle,
     "release": read_release,
     "plan": read_plan,
+    "people": read_plan,
     "question": read_question,
     "overlap-question": read_overlap,
     "share": read_share,

@@ -35,6 +35,36 @@ BG_NBD = {"r": "1.104", "alpha": "11.84", "a": "0.165", "b": "142"}
 GAMMA_GAMMA = {"p": "0.614", "q": "2.202", "v": "40.8"}
 
 
+PEOPLE = {"column": "email", "key": "email", "links": ["phone", "card"], "country": "DE", "gmail_dots": True}
+KNOWN_BY = {
+    "customer": {"type": "id"},
+    "email": {"type": "email"},
+    "phone": {"type": "phone"},
+    "card": {"type": "id"},
+}
+
+
+def people_vectors() -> Files:
+    """Plans with rules of who is one person."""
+    good = {**b.PLAN, "people": PEOPLE, "table": {"name": "customers", "columns": KNOWN_BY}}
+    visited = {**KNOWN_BY, "visits": {"type": "count", "high": 50}}
+    groups = {**good, "rho": 40_000_000, "questions": [SEGMENTS]}
+    files = {
+        "good-email": good,
+        "good-id": {**b.PLAN, "people": {"column": "customer", "key": "id"}},
+        "bad-no-such-column": changed(good, "people", "links", to=["phone", "mobile"]),
+        "bad-column-of-another-type": changed(good, "people", "key", to="maid"),
+        "bad-link-of-another-type": changed(groups, "table", "columns", to=visited)
+        | {"questions": good["questions"], "people": {**PEOPLE, "links": ["phone", "visits"]}},
+        "bad-link-is-the-key": changed(good, "people", "links", to=["phone", "email"]),
+        "bad-no-country": {**good, "people": without(PEOPLE, "country")},
+        "bad-country-of-no-number": changed(good, "people", "links", to=["card"]),
+        "bad-gmail-dots-of-no-address": {**good, "people": {"column": "card", "key": "id", "gmail_dots": False}},
+        "bad-feature-without-its-column": changed(groups, "table", "columns", to=visited),
+    }
+    return as_json(files)
+
+
 def plan_vectors() -> Files:
     rfm: dict[str, Any] = b.PLAN
     raw = canonical(rfm)

@@ -3,8 +3,8 @@
 With `--check` nothing is written: it ends with 1 and names the files that are not what the code writes. Keys come from
 fixed seeds, salts and times are fixed, and no noise is drawn: the numbers are made up. `good-*` is what the product
 writes; each `bad-*` is wrong in the one way that its name says. One module a format: `ledgers.py` (entry, bundle),
-`changes.py` (ledger changes), `checkpoints.py` (checkpoint, tlog-proof), `releases.py`, `plans.py`, `questions.py` and
-`misread.py`, `overlaps.py`, `shares.py`, `recoveries.py`, `headers.py`.
+`changes.py` (ledger changes), `checkpoints.py` (checkpoint, tlog-proof), `releases.py`, `plans.py` (plan, people),
+`questions.py` and `misread.py`, `overlaps.py`, `shares.py`, `recoveries.py`, `headers.py`.
 """
 
 from __future__ import annotations
@@ -57,6 +57,7 @@ def vectors() -> Files:
         },
         "release": {**releases.release_vectors(members, segments, shared), **releases.release_vectors_of_five(five)},
         "plan": plans.plan_vectors(),
+        "people": plans.people_vectors(),
         "question": {**asked_questions, **misread.misread_vectors()},
         "overlap-question": overlaps.overlap_vectors(),
         "share": shares.share_vectors(ROOM.plan, members[bundle.checkpoint_name(6)].decode()),
