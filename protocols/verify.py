@@ -32,7 +32,6 @@ class Undecided(Exception):
 def need(held: object, otherwise: str, error: type[Exception] = Violation) -> None:
     if not held:
         raise error(otherwise)
-
 # == Bytes, archive (bundle 5 to 16), Merkle tree (RFC 6962 section 2.1, RFC 9162 section 2.1.3.2) =====================
 def sha256(data: bytes) -> bytes:
     return hashlib.sha256(data).digest()
@@ -74,8 +73,7 @@ def written(name: str, content: bytes) -> bytes:  # as it must be: nothing else 
     info = tarfile.TarInfo(name)
     info.size = len(content)
     return info.tobuf(tarfile.USTAR_FORMAT, "latin-1") + content + bytes(-len(content) % 512)
-def unpack(data: bytes) -> dict[str, bytes]:
-    """name → content. Undecided where it is no whole archive, a violation where written again it is another."""
+def unpack(data: bytes) -> dict[str, bytes]:  # name → content; a violation where written again it is another
     need(len(data) <= 1 << 30 and data[257:265] == b"ustar\x0000", "no POSIX archive, or more than 1 GiB", Undecided)
     members, at, before = dict[str, bytes](), 0, ""
     while len(head := data[at : at + 512]) == 512 and any(head):
@@ -104,7 +102,6 @@ def leads_to(entry: bytes, at: int, size: int, path: Sequence[bytes], root: byte
         left = height < inner and at >> height & 1 == 0
         node = sha256(b"\1" + node + other if left else b"\1" + other + node)
     return at < size and len(path) == inner + (at >> inner).bit_count() and node == root
-
 # == The tables of the pages ===========================================================================================
 Shape = Callable[[Any], bool]
 def text(pattern: str) -> Shape:
@@ -173,7 +170,6 @@ def read_entry(data: bytes) -> Entry:
     need(isinstance(entry, dict) and entry.get("type") in list(ENTRIES), "no map, or of no known type")
     need(len(data) <= 1 << 20 and ENTRIES[entry["type"]](entry), f"not what the page says of {entry['type']}")
     return entry
-
 # == Who is in force, and the checkpoints that they sign ===============================================================
 Member = dict[str, str]  # `key` and, where it has one, `ml_dsa_44`, in Base64; empty while its keys are revoked
 def vkey_text(name: str, kind: int, public: bytes) -> str:  # checkpoint 5 and 6
@@ -253,7 +249,6 @@ class Policy:
     def satisfied(self, parties: Collection[str], who: str) -> bool:  # by those who cosigned, each with all its keys
         least, inner = self.groups.get(who, (1, []))
         return who[1:] in parties if who[0] == "+" else sum(self.satisfied(parties, one) for one in inner) >= least
-
 # == The ledger's rules (ledger entry 6 to 12, ledger changes) =========================================================
 def millionths(noise: Entry) -> int:
     before, _, after = noise["variance"].partition(".")
@@ -446,7 +441,6 @@ class Ledger:
             if len(signers & set(entry["survivors"])) < threshold(len(noise["adders"]), noise["collusion"]):
                 return "more of its survivors"
         return "" if len(signers) >= min(members.quorum, len(members.in_force())) else "more parties"
-
 # == Plans and releases ================================================================================================
 def pointers(tree: Any, at: str = "") -> list[str]:  # of every figure; what is no map of others is one (release 9)
     need(isinstance(tree, dict) and (tree or not at), f"{at or 'the answer'} is no map of figures")
@@ -461,8 +455,7 @@ def planned(asked: Entry, plan: Entry) -> list[tuple[str, int, int, str]]:
     if asked["kind"] == "overlap":
         by, value = asked["lists"], asked.get("value", {"party": "", "bins": 1})
         lists = len(plan["table"]["columns"][by["column"]]["values"]) if by["by"] == "column" else 1
-        if by["by"] == "segments":
-            lists = next(one["clusters"] for one in plan["questions"] if one["kind"] == "segments")
+        lists = sum(one.get("clusters", 0) for one in plan["questions"]) if by["by"] == "segments" else lists
         each = [lists * (value["bins"] if party == value["party"] else 1) for party in plan["parties"]]
         cells = (sum(each) ** 2 - sum(x * x for x in each)) // 2
         return [("overlap-sizes", 1, sum(each) + 1, "sizes"), ("overlap", len(each) - 1, cells, "pairs")]
@@ -481,8 +474,8 @@ def check_plan(data: bytes, digest: str, ledger: Ledger) -> None:
     need((plan["room"], plan["parties"]) == (ledger.room, ledger.last["plan", digest]["parties"]), "others approved it")
     agreed = {at: plan[at] for at in ("people", "table")} if "people" in plan else plan["table"]
     table, h = (sha256(canonical(agreed)).hex(), plan["people_cap"]), max(1, plan["quorum"] - plan["collusion"])
-    same = {"name": "discrete_gaussian", "adders": plan["parties"], **{at: plan[at] for at in ("quorum", "collusion")}}
-    alone = same | {"quorum": len(plan["parties"]), "collusion": len(plan["parties"]) - 1}  # overlap-question 8
+    same, n = {"name": "discrete_gaussian", "adders": plan["parties"]}, len(plan["parties"])
+    same, alone = same | {at: plan[at] for at in ("quorum", "collusion")}, same | {"quorum": n, "collusion": n - 1}
     noise = [(step, {"sensitivity_sq": squared, "slots": slots, **(alone if step == "overlap" else same),
                      "variance": -(-squared * 10**15 // (2 * (1 if step == "overlap" else h) * asked["rho"][rho]))})
              for asked in plan["questions"] for step, squared, slots, rho in planned(asked, plan)]
@@ -500,7 +493,6 @@ def check_proof(data: bytes, commit: Entry, line: bytes, ledger: Ledger) -> None
     need(all(len(node) == 32 for node in nodes) and checkpoint.root == ledger.roots[checkpoint.size], "another root")
     need(leads_to(line, commit["seq"], checkpoint.size, nodes, checkpoint.root), "it leads elsewhere")
     need(not ledger.lacks(commit, checkpoint.signers), "its checkpoint lacks cosignatures")
-
 # == The whole bundle ==================================================================================================
 NOT_CHECKED = ("whether figures and states follow from the noised sums, and the other rules of a plan",
                "whether a node's data were real, and whether its noise was drawn as stated",
@@ -604,6 +596,5 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print("    rounds       {} reserved; {} of them forfeited, {} of those refunded".format(*rounds))
     print(*(f"not checked here: {one}" for one in NOT_CHECKED), verdict, sep="\n")
     return int(verdict != "clean")
-
 if __name__ == "__main__":
     sys.exit(main())

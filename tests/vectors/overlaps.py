@@ -30,10 +30,6 @@ TABLE = {
         "paid": {"type": "money", "low": -10_000, "high": 10_000},
         "discount": {"type": "money", "low": -10_000, "high": 10_000},
         "mail": {"type": "email"},
-        "basket": {"type": "id"},
-        "bought_on": {"type": "date"},
-        "paid": {"type": "money", "low": -10_000, "high": 10_000},
-        "discount": {"type": "money", "low": -10_000, "high": 10_000},
         "tier": {"type": "category", "values": ["gold", "plain", "other"]},
     },
 }
