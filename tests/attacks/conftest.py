@@ -69,6 +69,9 @@ party_node; R reducer.py of protocols/ledger; M masking.py of protocols):
       put back to before it drew                               P _own, store.agree_once, M check_agreements
       put back to after it drew                                nothing to stop: the same words (store.add_drawing)
       state alone                                              party_node/filter.py check_undrawn, draw_once
+    test_overlap_cheats
+      another scalar                                           protocols/overlap/counting.py matrix (2)
+      many times; two spellings                                party_node/overlap_lists.py finish (1), (2)
     test_evil_members
       keys, boxes, signatures, pieces                          coordinator/steps.py; recovery.py _Together
 """

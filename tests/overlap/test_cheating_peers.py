@@ -5,6 +5,8 @@ What no check can catch is here too, with its limit: `test_copies_under_other_sc
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -174,6 +176,7 @@ def test_another_normaliser(watched: Watched, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(Halves, "offer", offer)
     spellings = ("sumroom/email/v1", "sumroom/id/v1")  # both are named, with their versions
     watched.forfeited(f"{CHEAT} turns identifiers into keys as {spellings[0]}, the plan as {spellings[1]}", *spellings)
+    assert not watched.room.sent(words.Lay)  # nobody is even asked to lay anything out
 
 
 @pytest.mark.parametrize("kind", ["list", "final"])
@@ -223,6 +226,43 @@ def test_canaries_that_were_never_in_the_lists_are_the_owners_own_loss(
     real = Between.canaries
     monkeypatch.setattr(Between, "canaries", lambda between: real(between) ^ np.uint64(between.me == CHEAT))
     watched.forfeited(f"canaries are missing in the lists that {HONEST} finished")
+
+
+def answering(
+    watched: Watched, monkeypatch: pytest.MonkeyPatch, kind: type, bend: Callable[[Any], dict[str, Any]]
+) -> None:
+    """The cheat's replies of this kind, with other fields."""
+    node = watched.room.nodes[CHEAT]
+    real = node.answer
+
+    def answer(request: Any, payload: Any = b"") -> Any:
+        answered = real(request, payload)
+        if not isinstance(answered.reply, kind):
+            return answered
+        return dataclasses.replace(answered, reply=answered.reply.model_copy(update=bend(answered.reply)))
+
+    monkeypatch.setattr(node, "answer", answer)
+
+
+@pytest.mark.parametrize(
+    ("kind", "bend", "said"),
+    [
+        (words.Laid, lambda _: {"heads": {}}, f"{CHEAT} states other lists than those of its pairs"),
+        (words.Finished, lambda r: {"heads": {CHEAT: r.heads[HONEST]}}, f"{CHEAT} states other lists than those"),
+        (words.Revealed, lambda _: {"canaries": {}}, f"{CHEAT} shows canaries of other pairs"),
+        (words.Chunk, lambda _: {"sha256": "0" * 64}, f"{CHEAT}: a part of its lists is not what it says"),
+        (words.Chunk, lambda r: {"size": r.size - 8}, f"{CHEAT}: a part of its lists is not what it says"),
+        (words.Taken, lambda r: {"next": r.next + 1}, f"{CHEAT} does not take the lists of {HONEST}"),
+        (words.Taken, lambda _: {"next": 0}, f"{CHEAT} does not take the lists of {HONEST}"),
+        (words.Met, lambda _: {"party": HONEST}, f"{CHEAT} gave another answer than was asked for"),
+    ],
+    ids=["no-lists", "anothers-lists", "no-canaries", "other-bytes", "fewer-bytes", "more", "none", "as-another"],
+)
+def test_an_answer_that_is_about_something_else(
+    kind: type, bend: Callable[[Any], dict[str, Any]], said: str, watched: Watched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answering(watched, monkeypatch, kind, bend)
+    watched.forfeited(said)
 
 
 # -- part by part ------------------------------------------------------------------------------------------------------

@@ -67,7 +67,7 @@ def test_a_copy_of_an_entry_in_another_spelling(
         points[-1] = written(copied(read(points[0])))  # in the first list, and in the last
 
     after(monkeypatch, "write_lists", with_points(bend))
-    watched.forfeited(said)
+    watched.forfeited(f"{HONEST} refused: {said}")
 
 
 def test_one_list_many_times_over(watched: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -75,7 +75,7 @@ def test_one_list_many_times_over(watched: Watched, monkeypatch: pytest.MonkeyPa
         points[:] = (points[:100] * (len(points) // 100 + 1))[: len(points)]
 
     after(monkeypatch, "write_lists", with_points(bend))
-    watched.forfeited(TWICE)
+    watched.forfeited(f"{HONEST} refused: {TWICE}")
 
 
 def twist() -> int:
@@ -94,7 +94,7 @@ def test_an_entry_that_is_no_point(u: int, watched: Watched, monkeypatch: pytest
         points[len(points) // 2] = written(u)
 
     after(monkeypatch, "write_lists", with_points(bend))
-    watched.forfeited(NO_POINT)
+    watched.forfeited(f"{HONEST} refused: {NO_POINT}")
 
 
 def test_a_value_twice_in_what_a_party_finished(watched: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -185,9 +185,11 @@ def test_copies_under_other_scalars_count_and_are_limited_by_the_places_for_dumm
 ) -> None:
     """What is true of them: nobody sees them, and one person counts k + 1 times in one cell.
 
-    k copies cost k of the 2 · shift · lists places that are the cheat's in one finished list, so that many are copied
-    in all: fewer than there are entries (a plan with more places than people is refused), less than one each on
-    average. Its own noise is gone, the honest party's stays. Which entry it copies, it cannot know.
+    k copies cost k of the 2 · shift · lists places that are the cheat's in one finished list: one each, were all people
+    copied alike (a plan with more places than people is refused). Nothing makes a cheat share them out alike. All of
+    them on one entry, and that person's cell says whether it is one of those that the cheat listed k times; but of n
+    entries it cannot know whose it takes, and hits a given person with probability 1/n. Entries that it drops for more
+    copies cost it the round: m of n go unseen with probability (1 − 32/n)^m. The honest party's noise stays.
     """
     draws = meeting_lab.Draws(monkeypatch)
     person, k = "person-150", 40
