@@ -76,14 +76,15 @@ def rosters() -> list[bytes]:
 
 
 def roster_read(data: bytes) -> None:
-    """As a node takes a roster that its coordinator shows it."""
+    """As a node takes a roster that its coordinator shows it; it takes the true one alone."""
     found = _document(data)
     try:
         offers = {party: agreement.Offer.model_validate(offer) for party, offer in found.items()}
     except ValidationError:
-        return  # messages are read in one, and refused in words: `request`
+        raise IntegrityError("no offers") from None  # of a message that holds such, its reader says so
     identities = {party: builder.key(party).public_key() for party in PARTIES}
     agreement.check_roster(offers, identities, OCCASION, NORMALISER)
+    assert offers == roster()
 
 
 @cache
@@ -103,27 +104,30 @@ def counts() -> list[bytes]:
 
 
 def counted(data: bytes) -> None:
-    """As the coordinator takes them, once each row of canaries is of the right length (`coordinator/overlap.py`)."""
+    """As the coordinator takes them, when it has read the message and seen that every row of canaries is whole."""
     found = _document(data)
     finals, canaries = [], []
     for owner in PARTIES:
         part = found.get(owner)
-        rows = part.get("canaries") if isinstance(part, dict) else None
-        if not isinstance(part, dict) or not isinstance(rows, list) or not isinstance(part.get("lists"), str):
-            return
-        if not rows or not all(isinstance(row, str) for row in rows):
-            return
-        read = [counting.values_of(keys.unbase64(row)) for row in rows]
-        if len({len(row) for row in read}) != 1:
-            return
-        finals.append(counting.values_of(keys.unbase64(part["lists"])))
+        texts = [part.get("lists"), *_rows(part)] if isinstance(part, dict) else [None]
+        if not all(isinstance(text, str) for text in texts):
+            raise IntegrityError("no lists")
+        values, *read = [counting.values_of(keys.unbase64(str(text))) for text in texts]
+        if not read or len({len(row) for row in read}) != 1:
+            raise IntegrityError("no canaries")
+        finals.append(values)
         canaries.append(np.stack(read))
     cells = counting.matrix(LAYOUT, *PARTIES, (finals[0], finals[1]), (canaries[0], canaries[1]))
-    assert cells.shape == (2, 1)
-    least, most = -2 * LAYOUT.shift, sum(LAYOUT.final(*PARTIES)) - 2 * LAYOUT.shift
-    assert least <= cells.sum() <= most
+    assert cells.shape == (LAYOUT.lists("alpha"), LAYOUT.lists("beta"))
+    counts_ = cells + 2 * LAYOUT.shift
+    assert counts_.min() >= 0
     if data in counts():
-        assert cells.tolist() == [[SHARED - 2 * LAYOUT.shift], [-2 * LAYOUT.shift]]
+        assert counts_.tolist() == [[SHARED], [0]]
+
+
+def _rows(part: dict[str, Any]) -> list[Any]:
+    rows = part.get("canaries")
+    return rows if isinstance(rows, list) else []
 
 
 def _document(data: bytes) -> dict[str, Any]:
