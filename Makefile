@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: install demo compose-demo test check proto lock bench-round bench-recovery bench-segments bench-overlap bench-ledger torture-round torture-ledger mutants guards long-ledger fuzz fuzz-atheris mutation-ledger bench-checkpoints other-readers clean
+.PHONY: install demo demo-overlap compose-demo test check proto lock bench-round bench-recovery bench-segments bench-overlap bench-ledger torture-round torture-ledger mutants guards long-ledger fuzz fuzz-atheris mutation-ledger bench-checkpoints other-readers clean
 
 install: .venv/installed
 
@@ -17,7 +17,11 @@ install: .venv/installed
 demo: install
 	$(BIN)/python examples/complete_journey/demo.py
 
-# The same in containers, with a Docker engine or podman: docs/containers.md. KEEP=1: the volumes stay until the next run.
+# How many people two lists of e-mail addresses share. LISTS="LEFT.csv RIGHT.csv": of these; else of made-up ones.
+demo-overlap: install
+	$(BIN)/python examples/email_overlap/run.py $(LISTS)
+
+# The same as demo in containers, with a Docker engine or podman: docs/containers.md. KEEP=1: the volumes stay until the next run.
 compose-demo: install
 	$(BIN)/python examples/complete_journey/compose.py $(if $(KEEP),--keep)
 
@@ -107,4 +111,4 @@ guards: install
 	$(BIN)/python tests/mutants/run.py --in tests/guards
 
 clean:
-	rm -rf .venv .atheris .room .compose demo-output build .grpc-tools
+	rm -rf .venv .atheris .room .two-lists .compose demo-output overlap-output build .grpc-tools

@@ -5,6 +5,9 @@
 Without files, two lists of made-up addresses are written first: 3,000 and 4,000, of which 1,200 are on both.
 1. keys and certificates of a room of two     3. each starts its node; the coordinator runs the plan
 2. each registers its list                    4. the auditor checks the bundle, offline
+
+It ends with the released number: how many people both lists share, and which part of each list that is, each with its
+95 % interval. The lists stay where they are.
 """
 
 from __future__ import annotations
@@ -18,9 +21,13 @@ import subprocess
 import sys
 from pathlib import Path
 
-from protocols import keys
+from party_node import registration
+from party_node.config import Config
+from party_node.files import quoted
+from protocols import bundle, keys, release
 from protocols.carrier import pki
-from protocols.errors import UsageError
+from protocols.errors import SumroomError, UsageError
+from protocols.figures import TOO_NOISY
 from protocols.plan import Plan
 from protocols.room import member_lines
 
@@ -87,7 +94,7 @@ def main() -> int:
         parser.error("name two CSV files, or none")
     try:
         _run(arguments.room.resolve(), arguments.out, arguments.lists, arguments.column)
-    except UsageError as exc:
+    except SumroomError as exc:
         print(exc.diagnostics(), file=sys.stderr)
         return exc.exit_code
     except KeyboardInterrupt:
@@ -102,9 +109,9 @@ def _run(room: Path, out: Path, lists: list[Path], column: str) -> None:
         if not path.is_file():
             raise UsageError(f"there is no file {path}")
     _make(room, files, column)
-    for party in PARTIES:
-        print(f"— {party} registers its list", flush=True)
-        _tool("party_node", "register", "--config", room / party / "node.toml", "--plan", PLAN)
+    for party, name in zip(PARTIES, map(str, files) if files else ("made up", "made up"), strict=True):
+        print(f"— {party} registers its list: {name}", flush=True)
+        _register(room / party / "node.toml", party, column)
     nodes = [_start(room / party) for party in PARTIES]
     try:
         print("— the coordinator runs the plan", flush=True)
@@ -117,7 +124,50 @@ def _run(room: Path, out: Path, lists: list[Path], column: str) -> None:
             node.wait()
     print("— the auditor checks the bundle", flush=True)
     _tool("protocols", "verify", out / "room.tar", "--policy", out / "policy.txt")
+    print("\n".join(_released(out)))
     print(f"— done: open {out / 'report.html'}")
+
+
+def _register(config: Path, party: str, column: str) -> None:
+    """As `sumroom-party register` does. Raises UsageError, in the words of who has no more than a list."""
+    plan = Plan.from_toml(PLAN.read_bytes())
+    hint = (
+        f"line 1 names the columns, {column!r} among them (--column: another one); below it are "
+        f"{registration.LEAST_PEOPLE} to {plan.people_cap:,} people's addresses (more: people_cap in {PLAN}); "
+        "the file is .csv or .csv.gz, in UTF-8, or .parquet"
+    )
+    try:
+        done = registration.register(Config.load(config), plan)
+    except SumroomError as exc:
+        raise UsageError(f"the list of {party}: {exc.message}", hint) from None
+    print("\n".join(done.lines()))
+    found = done.snapshot.resolved
+    if found is None or found.with_key < registration.LEAST_PEOPLE:
+        have = 0 if found is None else found.with_key
+        raise UsageError(f"the list of {party}: {have} people have an address that can be read", hint)
+
+
+def _released(out: Path) -> list[str]:
+    """What the room released of the overlap, in words: from the bundle, for below `out` earlier rooms' files may lie.
+
+    What noise has moved beyond 0 or beyond the whole list is shown there; an interval that holds still holds.
+    """
+    members = bundle.unpack((out / "room.tar").read_bytes())
+    (name,) = (name for name in members if name.startswith(bundle.RELEASES) and name.endswith("-overlap.json"))
+    found = release.read(members[name]).body_.answer["pairs"]["--".join(PARTIES)]["all"]
+    count, low, high = (max(0, int(found["overlap"][part])) for part in ("value", "low", "high"))
+    lines = [
+        f"— released in {out / name}:",
+        f"{' and '.join(PARTIES)} share {count:,} people (95 % interval: {low:,} to {high:,})",
+    ]
+    for party in PARTIES:
+        share = found["share"][party]
+        if share["value"] == TOO_NOISY:
+            lines.append(f"which part of {party} that is: too noisy to say")
+        else:
+            part, least, most = (100 * min(1.0, max(0.0, float(share[at]))) for at in ("value", "low", "high"))
+            lines.append(f"that is {part:.1f} % of {party} (95 % interval: {least:.1f} % to {most:.1f} %)")
+    return lines
 
 
 def _make(room: Path, files: list[Path], column: str) -> None:
@@ -135,7 +185,7 @@ def _make(room: Path, files: list[Path], column: str) -> None:
         identity, tls = keys.Identity.generate(), pki.new_tls_key()
         certificate = authority.party(pki.request(ROOM, party, tls, identity.ed25519), party)
         public[party] = _write_keys(room / party, identity, tls, certificate)
-        text = NODE_TOML.format(party=party, port=port, file=json.dumps(str(file)), column=json.dumps(column))
+        text = NODE_TOML.format(party=party, port=port, file=json.dumps(str(file)), column=json.dumps(quoted(column)))
         (room / party / "node.toml").write_text(text, "utf-8")
         digest = Plan.from_toml(PLAN.read_bytes()).digest
         (room / party / "consent.toml").write_text(CONSENT_TOML.format(digest=digest), "utf-8")

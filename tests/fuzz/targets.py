@@ -21,6 +21,8 @@ from tests.protocols import test_room
 from tests.specs.readers import VECTORS, coordinator, golden
 from tests.vectors import rooms
 
+from . import overlaps
+
 ROOT = Path(__file__).resolve().parents[2]
 Seeds = Callable[[], list[bytes]]
 
@@ -218,6 +220,10 @@ TARGETS: dict[str, Target] = {
     "audit": Target(vectors("bundle/good-*.tar"), audited, 20),
     "request": Target(requests, request),
     "reply": Target(replies, reply),
+    "request of an overlap": Target(overlaps.requests, request),
+    "reply of an overlap": Target(overlaps.replies, reply),
+    "offers of an overlap": Target(overlaps.rosters, overlaps.roster_read),
+    "counts of an overlap": Target(overlaps.counts, overlaps.counted),
     "room.toml": Target(room_files, room_toml),
     "header": Target(headers, header),
     "sealed": Target(vectors("wire-header/good-i*.bin"), sealed),

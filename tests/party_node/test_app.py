@@ -28,7 +28,7 @@ def asked(monkeypatch: pytest.MonkeyPatch, took: float, after_s: int, *, stops: 
         return stops
 
     answered = Answered(messages.Refusal(code="round", reason="failed"), after_s=after_s)
-    node: Any = SimpleNamespace(answer=lambda _: answered)
+    node: Any = SimpleNamespace(answer=lambda _, payload: answered)
     moments = iter([100.0, 100.0 + took])
     monkeypatch.setattr(party_app, "time", SimpleNamespace(monotonic=lambda: next(moments)))
     monkeypatch.setattr(party_app, "_stopping", SimpleNamespace(wait=wait))

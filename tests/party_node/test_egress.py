@@ -198,8 +198,8 @@ def test_a_party_that_states_nothing_or_what_cannot_be_stops_nothing(
     real = {party: node.answer for party, node in room.nodes.items()}
 
     def other(party: str, **changes: Any) -> Any:
-        def answer(request: messages.Request) -> Any:
-            answered = real[party](request)
+        def answer(request: messages.Request, payload: bytes = b"") -> Any:
+            answered = real[party](request, payload)
             if not isinstance(request, messages.Egress):
                 return answered
             reply = answered.reply.model_copy(update=changes)

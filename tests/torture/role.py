@@ -208,8 +208,8 @@ def _drawing(me: Watched, original: Function) -> Function:
 
 def _departing(me: Watched, original: Function) -> Function:
     @functools.wraps(original)
-    def answer(node: Any, request: Any) -> Any:
-        answered = original(node, request)
+    def answer(node: Any, request: Any, payload: Any = b"") -> Any:
+        answered = original(node, request, payload)
         if answered.payload:
             o = answered.reply.occasion
             me.tell("leave", round=o.round, step=o.step, sha256=hashlib.sha256(answered.payload).hexdigest())
