@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: install demo compose-demo test check proto lock bench-round bench-recovery bench-segments bench-ledger torture-round torture-ledger mutants guards long-ledger fuzz fuzz-atheris mutation-ledger bench-checkpoints other-readers clean
+.PHONY: install demo compose-demo test check proto lock bench-round bench-recovery bench-segments bench-overlap bench-ledger torture-round torture-ledger mutants guards long-ledger fuzz fuzz-atheris mutation-ledger bench-checkpoints other-readers clean
 
 install: .venv/installed
 
@@ -51,6 +51,10 @@ bench-recovery: install
 # QUICK=1: fewer runs. What it prints, and what it printed last: docs/benchmarks.md.
 bench-segments: install
 	$(BIN)/python tests/benchmarks/bench_segments.py
+
+# People whom two lists share: our CPU and bytes beside openmined-psi and spu, which pip puts below build/. QUICK=1: 2^14.
+bench-overlap: install
+	$(BIN)/python tests/benchmarks/bench_overlap.py
 
 # Rounds of real processes under kill -9, bad networks and full disks. QUICK=1: few rounds. See docs/torture.md.
 torture-round: install

@@ -24,6 +24,24 @@ from protocols.plan import Plan
 from protocols.room import Room
 
 WORD = 8  # bytes of one masked number on the wire
+_LISTS = (
+    "\n\nFor the overlap something else leaves besides: a point of 32 bytes for each of your customers that has a key, "
+    "to each of the {others} other parties, through the coordinator. It is the key, hashed and masked with a number "
+    "that only your node knows, for this round alone. The points go in shuffled lists, which your node fills up with "
+    "people that do not exist to sizes that are public: those of the step before, with room to spare. What your node "
+    "masks a second time of the others' lists goes to the coordinator, which counts what is equal. The noise is people "
+    "that do not exist as well: your node puts in its own number of them, and the other party of a pair does too."
+)
+_OVERLAP = (
+    "the overlap tells neither the other parties nor the coordinator which of your customers are shared: a party sees "
+    "masked points in lists of public sizes, the coordinator counts with your noise and the other party's in; your "
+    "noise alone protects your customers, also if the coordinator works with the other party, while both do as agreed",
+    "a party that alone does otherwise in the overlap is found out by values that only your node can know; at most it "
+    "can fill its own spare places with copies of chosen people, which costs these up to twice what is stated above",
+    "not covered: a party that does otherwise in the overlap and works with the coordinator can test whether people of "
+    "its choice are among your customers; who takes part and how many lists there are can be seen, and keys that "
+    "somebody made up go unnoticed; a hashed or masked key is a pseudonym, and not anonymous",
+)
 MOST_EPSILON = 30.0  # e^30 is more than there are people, and no float overflows
 
 
@@ -113,7 +131,7 @@ def _shape(plan: Plan) -> Table:
         table.add_row(
             step.name,
             f"{step.slots:,}",
-            f"{WORD * step.slots:,}",
+            "masked lists" if step.between else f"{WORD * step.slots:,}",
             f"{step.bound:.2f}",
             f"{step.sigma:.1f}",
             forecast.widths(step),
@@ -122,11 +140,13 @@ def _shape(plan: Plan) -> Table:
 
 
 def _leaving(plan: Plan) -> str:
-    total = sum(step.slots for step in forecast.steps(plan))
-    return (
+    steps = forecast.steps(plan)
+    total = sum(step.slots for step in steps if not step.between)
+    said = (
         f"{total:,} whole numbers in all, each a sum over your customers to which your node adds its own noise before "
         "anything leaves; no row, no identifier, no count without noise. Moves, noise and intervals are in persons."
     )
+    return said + _LISTS.format(others=len(plan.parties) - 1) if any(step.between for step in steps) else said
 
 
 def _costs(plan: Plan, lines: list[Line]) -> Table:
@@ -166,13 +186,14 @@ def warnings(plan: Plan, lines: Sequence[Line] = ()) -> list[str]:
             f"others who keep theirs to themselves, stand for the rest; if more than {plan.collusion} work together, "
             f"it is up to {honest} times the cost",
         )
-    lost = n - plan.quorum
+    lost, between = n - plan.quorum, any(step.between for step in forecast.steps(plan))
     said.append(
         f"a round goes on when up to {lost} of the {n} parties are lost in it, and ends when it is more"
+        + ("; for the overlap all are needed" if between else "")
         if lost
         else "a round ends when one party is lost in it until its deadline: every share is needed"
     )
-    return said
+    return [*said, *_OVERLAP] if between else said
 
 
 def _together(plan: Plan, lines: Sequence[Line]) -> Iterator[str]:

@@ -12,9 +12,17 @@ from pathlib import Path
 
 import duckdb
 
-from .files import lines_of
+from .files import lines_of, literal
 
 SAMPLE = 20
+# Of a value that a person is known by: not a fault of its row, which counts everywhere else.
+UNSPELLED = {
+    "email": "not an e-mail address",
+    "phone": "not a telephone number",
+    "id": "blank",
+    "maid": "not an advertising id",
+    "sha256": "not 64 hex digits",
+}
 Found = list[tuple[int, int, str]]  # file, row, reason
 
 
@@ -54,11 +62,17 @@ def place(file: str, row: int, line: int | None) -> str:
     return f"{file} data row {row}" if line is None else f"{file} line {line}"
 
 
-def faults_of(con: duckdb.DuckDBPyConnection, columns: Sequence[str], files: Sequence[Path]) -> tuple[Fault, ...]:
-    """The columns with rows that cannot be used, in the order of `columns`. Reads the files again, up to those rows."""
+def faults_of(
+    con: duckdb.DuckDBPyConnection, columns: Sequence[str], files: Sequence[Path], *, unspelled: bool = False
+) -> tuple[Fault, ...]:
+    """The columns with rows that cannot be used, in the order of `columns`. Reads the files again, up to those rows.
+
+    unspelled: instead, those with values that a person is known by and that have no spelling.
+    """
+    these = f"{'IN' if unspelled else 'NOT IN'} ({', '.join(map(literal, UNSPELLED.values()))})"
     reasons, first = {}, {}
     for i, name in enumerate(columns):
-        bad = f"FROM rows WHERE v0 IS NOT NULL AND r{i} IS NOT NULL"
+        bad = f"FROM rows WHERE v0 IS NOT NULL AND r{i} {these}"
         if counted := con.execute(f"SELECT r{i}, count(*) {bad} GROUP BY 1 ORDER BY 2 DESC, 1").fetchall():
             reasons[name] = dict(counted)
             first[name] = con.execute(f"SELECT file, row, r{i} {bad} ORDER BY 1, 2 LIMIT {SAMPLE}").fetchall()

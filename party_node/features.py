@@ -18,13 +18,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from protocols.errors import IntegrityError, UsageError
-from protocols.plan import BgNbd, GammaGamma, Plan
+from protocols.plan import FUTURE, NEEDS, BgNbd, GammaGamma, Plan
 from protocols.schema import Block, day
 from protocols.statistic import Integers
 
 from . import lifetime
 from .files import exactly, quoted
 
+PURCHASE = {"basket": "VARCHAR", "bought_on": "DATE", "paid": "BIGINT", "discount": "BIGINT"}
 MILLION = 1_000_000
 LARGEST = 2**53 - 1
 NEXT_YEAR_DAYS = 365
@@ -40,8 +41,8 @@ CREATE TEMP MACRO held(amount) AS greatest(least(amount, {LARGEST}), -{LARGEST})
 _QUERY = """
 WITH seen AS (
     SELECT customer, basket, bought_on, paid::HUGEINT AS paid, discount::HUGEINT AS discount, {own}
-           bad OR bought_on > $as_of OR bought_on < DATE '1970-01-01' AS unfit
-    FROM read_parquet($snapshot, hive_partitioning=false)
+           bad OR coalesce(bought_on > $as_of OR bought_on < DATE '1970-01-01', false) AS unfit
+    FROM (SELECT *{lacking} FROM read_parquet($snapshot, hive_partitioning=false))
     WHERE ({in_blocks}) OR (bad AND bought_on IS NULL)
 ), baskets AS (
     SELECT customer, basket, bool_or(unfit) AS unfit, max(bought_on) AS latest, sum(paid) AS paid,
@@ -79,6 +80,8 @@ class Window:
     `blocks`: the days that exist for it; `as_of`: the day that recency counts back from; a basket is discounted when
     more than `discount_depth_percent` of its price before discount was taken off. `shares`: feature -> (category
     column, value); `sums`: feature -> count column; `bg_nbd`, `gamma_gamma`: models of what is still to come.
+    `lacking`: which of PURCHASE the table has no column of; no feature is made of these, and without days every row
+    lies in every block.
     """
 
     blocks: tuple[Block, ...]
@@ -88,6 +91,7 @@ class Window:
     sums: Mapping[str, str] = field(default_factory=dict)
     bg_nbd: BgNbd | None = None
     gamma_gamma: GammaGamma | None = None
+    lacking: frozenset[str] = frozenset()
 
     def __post_init__(self) -> None:
         if not self.blocks:
@@ -131,6 +135,7 @@ def window_of(plan: Plan) -> Window:
         sums=table.sums(),
         bg_nbd=rules.bg_nbd,
         gamma_gamma=rules.gamma_gamma,
+        lacking=frozenset(PURCHASE) - table.columns.keys(),
     )
 
 
@@ -161,18 +166,21 @@ def people(snapshot: Path, window: Window) -> People:
 def _query(window: Window) -> tuple[str, dict[str, Any]]:
     """The SQL for the window's features, and the values of its parameters but for `$snapshot`."""
     given: dict[str, Any] = {"as_of": day(window.as_of), "depth": window.discount_depth_percent}
-    given |= {f"{end}{i}": day(getattr(b, end)) for i, b in enumerate(window.blocks) for end in ("first", "last")}
+    blocks = () if "bought_on" in window.lacking else window.blocks
+    given |= {f"{end}{i}": day(getattr(b, end)) for i, b in enumerate(blocks) for end in ("first", "last")}
     given |= {f"value{i}": value for i, (_, value) in enumerate(window.shares.values())}
     own = [f"{quoted(column)} AS category{i}" for i, (column, _) in enumerate(window.shares.values())]
     own += [f"{quoted(column)}::HUGEINT AS count{i}" for i, column in enumerate(window.sums.values())]
     sums = [f"sum(paid) FILTER (category{i} = $value{i}) AS in{i}" for i in range(len(window.shares))]
     sums += [f"sum(count{i}) AS sum{i}" for i in range(len(window.sums))]
-    features = _FEATURES | {name: f"ppm(in{i}, spend)" for i, name in enumerate(window.shares)}
+    features = {name: sql for name, sql in _FEATURES.items() if not window.lacking & NEEDS[name]}
+    features |= {name: f"ppm(in{i}, spend)" for i, name in enumerate(window.shares) if "paid" not in window.lacking}
     features |= {name: f"held(sum{i})" for i, name in enumerate(window.sums)}
     chosen = (features | {_PURCHASE_DAYS: "days"}).items()
     parts = {
         "own": "".join(f"{one}, " for one in own),
-        "in_blocks": " OR ".join(f"bought_on BETWEEN $first{i} AND $last{i}" for i in range(len(window.blocks))),
+        "in_blocks": " OR ".join(f"bought_on BETWEEN $first{i} AND $last{i}" for i in range(len(blocks))) or "true",
+        "lacking": "".join(f", NULL::{PURCHASE[name]} AS {name}" for name in sorted(window.lacking)),
         "sums": "".join(f"{one}, " for one in sums),
         "features": ", ".join(f"CASE WHEN fit THEN {sql} ELSE 0 END::BIGINT AS {quoted(name)}" for name, sql in chosen),
     }
@@ -182,11 +190,11 @@ def _query(window: Window) -> tuple[str, dict[str, Any]]:
 def _with_future(found: Mapping[str, Integers], window: Window) -> dict[str, Integers]:
     """What the snapshot says with what the window's models make of it; `usable` last, the purchase days left out."""
     columns = {name: values for name, values in found.items() if name not in (_PURCHASE_DAYS, "usable")}
-    if window.bg_nbd is not None:
+    if window.bg_nbd is not None and not window.lacking & FUTURE["alive_ppm"]:
         age, days = columns["tenure_days"].astype(np.float64), found[_PURCHASE_DAYS].astype(np.float64)
         past = (np.maximum(days - 1, 0), age - columns["recency_days"], age)
         columns["alive_ppm"] = _truncated(MILLION * lifetime.alive(window.bg_nbd, *past), found["usable"])
-        if window.gamma_gamma is not None:
+        if window.gamma_gamma is not None and not window.lacking & FUTURE["value_12m_cents"]:
             spend = np.maximum(columns["spend_cents"], 0).astype(np.float64)
             value = lifetime.purchases(window.bg_nbd, *past, days=NEXT_YEAR_DAYS)
             value *= lifetime.mean_spend(window.gamma_gamma, days, spend)

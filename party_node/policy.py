@@ -36,14 +36,15 @@ from protocols import ledger_copy, schema
 from protocols.budget import decimal
 from protocols.errors import Refused, UsageError
 from protocols.plan import Plan
-from protocols.questions import REGISTRY
+from protocols.questions import REGISTRY, overlap
 from protocols.room import Room
 from protocols.schema import Digest, Frozen, Name, Positive
 
 from .config import Config
+from .records import PERSON
 
 # What features are computed from. Without one of these every share would be noise over zeros, and paid for.
-NEEDED = {"customer": "id", "basket": "id", "bought_on": "date", "paid": "money", "discount": "money"}
+NEEDED = {PERSON: "id", "basket": "id", "bought_on": "date", "paid": "money", "discount": "money"}
 _DIGEST = re.compile("[0-9a-f]{64}")
 _HOW_TO_WRITE = (
     "a rule starts with [[deny]], [[ask]] or [[allow]]; names and amounts stand in quotes; "
@@ -242,7 +243,7 @@ def check_plan(plan: Plan, room: Room, party: str, today: dt.date) -> None:
         raise Refused(f"the plan's block {wrong[0]} is not one of this room's")
     if plan.answer_after_s < 1:
         raise Refused("answer_after_s is 0: how long this node computes would show; the least is 1")
-    for column, kind in NEEDED.items():
+    for column, kind in _needed(plan).items():
         if column not in plan.table.columns or plan.table.columns[column].type != kind:
             raise Refused(f"features need a column {column} of type {kind}, and the plan's table has none")
     if schema.day(plan.valid_until) < today:
@@ -255,6 +256,12 @@ def check_plan(plan: Plan, room: Room, party: str, today: dt.date) -> None:
             raise Refused(f"the plan costs ρ {decimal(cost)} per {what}, the room's cap is {decimal(cap)}")
     if len(plan.canonical) > LARGEST_PLAN:
         raise Refused(f"the plan has {len(plan.canonical):,} bytes, the most is {LARGEST_PLAN:,}")
+
+
+def _needed(plan: Plan) -> dict[str, str]:
+    """The columns that the plan's questions cannot do without, each with its type."""
+    purchases = any(not isinstance(q, overlap.Plan) or q.value is not None for q in plan.questions)
+    return NEEDED if purchases else {PERSON: NEEDED[PERSON]}
 
 
 def _questions(plan: Plan) -> list[str]:

@@ -19,13 +19,17 @@ from typing import Any
 import duckdb
 
 from protocols.errors import IntegrityError, UsageError
+from protocols.people import KEYS, PeopleRules
 from protocols.schema import OTHER, Block, Column, Schema
 
+from . import identity
 from .faults import BadRow, Fault, earliest, faults_of, repeats_of
 from .files import Source, check_files, exactly, is_parquet, literal, nearest, quoted, source_of, there_is, unreadable
 
 PERSON, BOUGHT_ON = "customer", "bought_on"
-_SQL = {"id": "VARCHAR", "date": "DATE", "money": "BIGINT", "count": "BIGINT", "category": "VARCHAR"}
+_SQL = {"id": "VARCHAR", "date": "DATE", "money": "BIGINT", "count": "BIGINT", "category": "VARCHAR"} | dict.fromkeys(
+    KEYS, "VARCHAR"
+)
 _BLANKS = "' ' || chr(9) || chr(10) || chr(13) || chr(160)"
 _ROOM = "is there room and permission?"
 _ASK = "ask the operator for a plan with another table"
@@ -59,7 +63,8 @@ class Snapshot:
     """A written snapshot: `rows` of `people` (bad ones among them), first and last readable day (empty: none).
 
     `faults`: what cannot be used, by column; `bad_sample`: its first places. `repeats`: rows that a table of one row
-    per id may not have, None when there are none.
+    per id may not have, None when there are none. `unspelled`: what a person could be known by but for its spelling.
+    `resolved`: how customers became persons; None without rules for that, where a customer is a person.
     """
 
     path: Path
@@ -73,6 +78,8 @@ class Snapshot:
     faults: tuple[Fault, ...]
     repeats: Fault | None
     nameless_rows: int
+    unspelled: tuple[Fault, ...] = ()
+    resolved: identity.Resolved | None = None
 
 
 @dataclass(frozen=True)
@@ -83,13 +90,15 @@ class Inside:
     people: int
 
 
-def take_snapshot(table: Table, schema: Schema, to: Path) -> Snapshot:
+def take_snapshot(table: Table, schema: Schema, to: Path, rules: PeopleRules | None = None) -> Snapshot:
     """Read the party's files into one Parquet file at `to`, sorted, in the columns of `schema` plus `bad`.
 
     id is text, trimmed; date a day (a time of day is dropped as written, zones are not converted); money whole
     hundredths, rounded half away from zero row by row; count a whole number; category one of the agreed values, "other"
-    for any other text and for none. What cannot be used is null and its row is `bad`. The same rows give the same bytes
-    whatever files they come from. `to` appears whole or not at all.
+    for any other text and for none. What cannot be used is null and its row is `bad`. What a person is known by is in
+    its one spelling, or null and its row as good as before; `rules` say which customers are one person, who then is the
+    `customer` and has a key. The same rows give the same bytes whatever files they come from. `to` appears whole or not
+    at all.
     Raises UsageError: a file or column missing, a mapping that does not fit, a file unreadable, no row of anybody.
     """
     # 1. What can be refused without reading a row
@@ -99,16 +108,22 @@ def take_snapshot(table: Table, schema: Schema, to: Path) -> Snapshot:
     with tempfile.TemporaryDirectory(dir=to.parent, prefix=".snapshot-") as beside, _engine(Path(beside)) as con:
         # 2. Every file row by row: values in the agreed types, and for each a reason if it cannot be used
         columns = (f"v{i} {_SQL[schema.columns[name].type]}, r{i} VARCHAR" for i, name in enumerate(_names(schema)))
-        con.execute(f"CREATE TEMP TABLE rows (file INTEGER, row BIGINT, {', '.join(columns)}, bad BOOLEAN)")
+        con.execute(
+            f"CREATE TEMP TABLE rows (file INTEGER, row BIGINT, {', '.join(columns)}, bad BOOLEAN, key VARCHAR)"
+        )
         for index, file in enumerate(table.files):
             _load(con, index, file, table, schema)
-        # 3. Rows of somebody, sorted, written beside and moved into place
         if not con.execute("SELECT count(v0) FROM rows").fetchall()[0][0]:
             what = f"no row has a {PERSON}, so there is nothing to take"
             raise UsageError(what, f"is table.columns.{PERSON} in node.toml the right column?")
-        _write(con, schema, Path(beside) / "part", to)
-        # 4. What the operator is told
-        return _describe(con, schema, table.files, to)
+        # 3. What people are known by in one spelling, and who is one person; a table's repeats are those of its files
+        repeats = repeats_of(con, _names(schema), schema.one_row_per, table.files) if schema.one_row_per else None
+        identity.spell(con, _names(schema), schema, rules)
+        resolved = None if rules is None else identity.resolve(con, _names(schema), schema, rules)
+        # 4. Rows of somebody, sorted, written beside and moved into place
+        _write(con, schema, Path(beside) / "part", to, keyed=rules is not None)
+        # 5. What the operator is told
+        return replace(_describe(con, schema, table.files, to), repeats=repeats, resolved=resolved)
 
 
 def keep_snapshot(snapshot: Snapshot, to: Path) -> Snapshot:
@@ -172,7 +187,7 @@ def _load(con: duckdb.DuckDBPyConnection, index: int, file: Path, table: Table, 
     bad = f"coalesce({', '.join(f'r{i}' for i in range(len(reads)))}) IS NOT NULL"
     raw = f"SELECT row_number() OVER () AS row, {', '.join(texts)} FROM {source.clause}"
     try:
-        con.execute(f"INSERT INTO rows SELECT {index}, row, {', '.join(reads)}, {bad} FROM ({raw})")
+        con.execute(f"INSERT INTO rows SELECT {index}, row, {', '.join(reads)}, {bad}, NULL FROM ({raw})")
         found = con.execute("SELECT count(*) FROM rows WHERE file = ?", [index]).fetchall()[0][0]
     except duckdb.Error as exc:
         raise unreadable(file, exc) from None
@@ -283,6 +298,8 @@ def _typed(text: str, column: Column, nothing: str) -> tuple[str, str]:
     if column.type == "category":
         public = ", ".join(literal(one) for one in column.values or ())
         return f"CASE WHEN {text} IN ({public}) THEN {text} ELSE {literal(OTHER)} END", "NULL::VARCHAR"
+    if column.type in KEYS:
+        return text, "NULL::VARCHAR"
     value, wrong = {"id": _text, "date": _date, "money": _money, "count": _whole}[column.type](text, column)
     return value, f"CASE WHEN {text} IS NULL THEN '{nothing}' {wrong} END"
 
@@ -324,9 +341,10 @@ def _names(schema: Schema) -> list[str]:
     return sorted(schema.columns, key=lambda name: (name != PERSON, name))
 
 
-def _write(con: duckdb.DuckDBPyConnection, schema: Schema, part: Path, to: Path) -> None:
+def _write(con: duckdb.DuckDBPyConnection, schema: Schema, part: Path, to: Path, *, keyed: bool) -> None:
     """Write the rows of somebody to `part`, readable by the owner only, sync it, move it to `to`."""
     chosen = ", ".join(f"v{i} AS {quoted(name)}" for i, name in enumerate(_names(schema)))
+    chosen += f", key AS {quoted(identity.KEY)}" if keyed else ""
     query = f"SELECT {chosen}, bad FROM rows WHERE v0 IS NOT NULL ORDER BY ALL NULLS FIRST"
     try:
         con.execute(f"COPY ({query}) TO {literal(str(part))} (FORMAT parquet)")
@@ -360,9 +378,9 @@ def _describe(con: duckdb.DuckDBPyConnection, schema: Schema, files: Sequence[Pa
     rows, people, first, last, bad = con.execute(query).fetchall()[0]
     nameless = con.execute("SELECT count(*) FROM rows WHERE v0 IS NULL").fetchall()[0][0]
     faults = faults_of(con, _names(schema), files)
-    repeats = repeats_of(con, _names(schema), schema.one_row_per, files) if schema.one_row_per else None
-    sample = earliest(faults, files)
-    return Snapshot(to, _sha256(to), rows, people, first or "", last or "", bad, sample, faults, repeats, nameless)
+    unspelled = faults_of(con, _names(schema), files, unspelled=True)
+    found = (rows, people, first or "", last or "", bad, earliest(faults, files), faults, None, nameless, unspelled)
+    return Snapshot(to, _sha256(to), *found)
 
 
 def _sha256(path: Path) -> str:

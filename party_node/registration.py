@@ -10,6 +10,7 @@ comparing data, or the ledger would show everybody whether a party's data have c
 
 from __future__ import annotations
 
+import dataclasses
 import datetime as dt
 import secrets
 import shutil
@@ -70,6 +71,7 @@ class Registered:
             "rows_without_customer": found.nameless_rows,
             "bad_sample": [vars(row) for row in found.bad_sample],
             "warnings": list(self.warnings),
+            **_known_by(found),
         }
 
     def lines(self) -> list[str]:
@@ -87,7 +89,7 @@ class Registered:
             lines.append(f"{_rows(found.bad_rows)} {are} unusable, and each one's customer with it:")
             lines += [f"  {row}" for row in found.bad_sample]
             lines += ["  …"] if _more(found) else []
-        return lines
+        return [*lines, *_people_lines(found)]
 
 
 def register(config: Config, plan: Plan) -> Registered:
@@ -101,7 +103,7 @@ def register(config: Config, plan: Plan) -> Registered:
     try:
         with closing(Store(state)) as store, _beside(state) as beside:
             # 1. Read everything, beside what is kept
-            snapshot = take_snapshot(table, plan.table, beside / "snapshot.parquet")
+            snapshot = take_snapshot(table, plan.table, beside / "snapshot.parquet", plan.people)
             # 2. Judge it
             check_columns(snapshot, plan.table)
             check_rows(snapshot)
@@ -201,7 +203,45 @@ def _kept(store: Store, snapshot: Snapshot, plan: Plan, blocks: tuple[str, ...])
 
 
 def _warnings(snapshot: Snapshot, period: Inside | None) -> tuple[str, ...]:
-    return (*_outside(snapshot, period), *_short(snapshot))
+    resolved = () if snapshot.resolved is None else snapshot.resolved.warnings()
+    return (*_outside(snapshot, period), *_short(snapshot), *_ill_spelled(snapshot), *resolved)
+
+
+def _known_by(snapshot: Snapshot) -> dict[str, Any]:
+    """Who is one person, and what they are known by, as plain values; nothing for a table without such columns."""
+    found: dict[str, Any] = {}
+    if snapshot.resolved is not None:
+        found["persons"] = dataclasses.asdict(snapshot.resolved)
+    if snapshot.resolved is not None or snapshot.unspelled:
+        found["unspelled"] = [
+            {"column": fault.column, "rows": fault.rows, "first": [vars(row) for row in fault.first]}
+            for fault in snapshot.unspelled
+        ]
+    return found
+
+
+def _people_lines(snapshot: Snapshot) -> list[str]:
+    """The same in words."""
+    lines = []
+    if (found := snapshot.resolved) is not None:
+        told_apart = "1 customer" if found.customers == 1 else f"{found.customers:,} customers"
+        lines.append(f"{told_apart} in the files: {found.customers - found.people:,} merged into others")
+        lines.append(f"{found.with_key:,} of {_people(found.people)} have a key, and can be found at another party")
+        lines += [f"column {one.column} ({one.type}): filled for {_people(one.people)}" for one in found.known]
+    for fault in snapshot.unspelled:
+        lines.append(f"column {fault.column}: unreadable in {_rows(fault.rows)}, as if empty; the rest of each counts:")
+        lines += [f"  {row}" for row in fault.first]
+        lines += ["  …"] if fault.rows > len(fault.first) else []
+    return lines
+
+
+def _ill_spelled(snapshot: Snapshot) -> tuple[str, ...]:
+    return tuple(
+        f"column {fault.column!r} is unreadable in {fault.rows:,} of {_rows(snapshot.rows)}: "
+        f"is table.columns.{fault.column} in node.toml the right column?"
+        for fault in snapshot.unspelled
+        if 2 * fault.rows > snapshot.rows
+    )
 
 
 def _outside(snapshot: Snapshot, period: Inside | None) -> tuple[str, ...]:

@@ -24,6 +24,7 @@ class StepForecast:
     bound        the most that one person can move their sum, L2, in persons
     sigma        standard deviation of one party's own noise on each, in persons
     half_widths  what a released number counts → half of its 95 % interval, in persons; empty where it counts nobody
+    between      it is counted between pairs of parties, from masked lists: the numbers are in no party's hands
     """
 
     name: str
@@ -32,6 +33,7 @@ class StepForecast:
     bound: float
     sigma: float
     half_widths: Mapping[str, float]
+    between: bool = False
 
 
 def steps(plan: Plan) -> list[StepForecast]:
@@ -82,4 +84,5 @@ def _step(plan: Plan, step: Step, mechanism: Mechanism) -> StepForecast:
         bound=math.sqrt(mechanism.sensitivity_sq) / scale,
         sigma=math.sqrt(mechanism.variance_micro / MICRO) / scale,
         half_widths={what: half / units for what, units in step.counted} | sums,
+        between=step.made == "overlap",
     )

@@ -1,8 +1,8 @@
 """The discrete Gaussian on integers, drawn by OpenDP. The only file that imports it.
 
-Who may call: `party_node/share.py`, which sends, and the rehearsal, which does not. OpenDP's vector mechanism neither
-checks its input nor refuses a scale of zero, so both are checked here, and what OpenDP says the release costs is
-compared with what we charge.
+Who may call: `party_node/share.py` and `party_node/overlap.py`, which send, and the rehearsal, which does not. The
+vector mechanism of OpenDP neither checks its input nor refuses a scale of zero, so both are checked here, and what
+OpenDP says the release costs is compared with what we charge.
 """
 
 from __future__ import annotations

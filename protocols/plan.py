@@ -28,17 +28,20 @@ LEAST_VARIANCE_MICRO = 9 * budget.MICRO
 LARGEST_DELTA = Fraction(1, 10**6)
 # For what a round does besides its waits: agreeing on mask keys, adding up, and having each commit cosigned.
 SPARE_S = 10
-ALWAYS = (
-    "recency_days",
-    "baskets",
-    "spend_cents",
-    "discounted_baskets",
-    "tenure_days",
-    "mean_basket_cents",
-    "gap_days",
-    "promo_share_ppm",
-    "discount_depth_ppm",
-)
+# Which columns of purchases a feature is made of; shares are of `paid`, sums of their own column alone.
+NEEDS = {
+    "recency_days": {"bought_on"},
+    "baskets": {"basket"},
+    "spend_cents": {"paid"},
+    "discounted_baskets": {"basket", "paid", "discount"},
+    "tenure_days": {"bought_on"},
+    "mean_basket_cents": {"basket", "paid"},
+    "gap_days": {"bought_on"},
+    "promo_share_ppm": {"paid", "discount"},
+    "discount_depth_ppm": {"paid", "discount"},
+}
+ALWAYS = tuple(NEEDS)
+FUTURE = {"alive_ppm": {"bought_on"}, "value_12m_cents": {"bought_on", "paid"}}
 
 
 class Mechanism(Frozen):
@@ -139,6 +142,11 @@ class FeatureRules(Frozen):
         value = ("value_12m_cents",) if self.gamma_gamma else ()
         return (*ALWAYS, *table.shares(), *table.sums(), *alive, *value, "usable")
 
+    def computable(self, table: schema.Schema) -> tuple[str, ...]:
+        """Those of `names` that the table has the columns for."""
+        needs = NEEDS | FUTURE | {name: {"paid"} for name in table.shares()}
+        return tuple(name for name in self.names(table) if needs.get(name, set()) <= table.columns.keys())
+
 
 class Plan(Frozen):
     """See `docs` of each field in `examples/complete_journey/plan.toml`, which is a whole one."""
@@ -206,8 +214,13 @@ class Plan(Frozen):
             return self.table.digest()
         return digest(canonical({"people": self.people.body(), "table": self.table.body()}))
 
+    @property
+    def _features(self) -> tuple[str, ...]:
+        """What a question may name; without `people` also what lacks its columns, as noise over zeros."""
+        return (self.features.names if self.people is None else self.features.computable)(self.table)
+
     def _check_features(self) -> None:
-        known = self.features.names(self.table)
+        known = self._features
         for question in self.questions:
             for feature in getattr(question, "features", []):
                 if feature.name not in known:
@@ -340,8 +353,8 @@ class Plan(Frozen):
             parties=tuple(self.parties),
             people_cap=self.people_cap,
             table=self.table,
-            features=self.features.names(self.table),
-            keyed=getattr(self, "people", None) is not None,
+            features=self._features,
+            keyed=self.people is not None,
             segments=next((q.clusters for q in before if isinstance(q, segments.Plan)), None),
         )
 

@@ -23,11 +23,15 @@ from protocols.plan import Plan
 from protocols.release import Body
 from protocols.verdict import Findings
 
-from . import budget_tables, rfm_sections, segments_sections
+from . import budget_tables, overlap_sections, rfm_sections, segments_sections
 from .sections import Column, Make, Section, Table, cells
 
 # In the order in which they are read.
-_STEPS: Mapping[str, tuple[str, Make]] = {**rfm_sections.STEPS, **segments_sections.STEPS}
+_STEPS: Mapping[str, tuple[str, Make]] = {
+    **rfm_sections.STEPS,
+    **segments_sections.STEPS,
+    **overlap_sections.STEPS,
+}
 _SEARCHES = {"seg-": "Finding the segments"}  # steps for a later one's sake, by how their names begin
 
 
@@ -64,6 +68,7 @@ def page(plan: Plan, bodies: Sequence[Body], findings: Findings, *, made_at: str
         budget=budget_tables.spent(plan, findings),
         cost=budget_tables.cost(plan, _label),
         reach=budget_tables.reach(plan),
+        between=any(step.made == "overlap" for step, _ in plan.steps()),
     )
 
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from textwrap import fill
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from .charts import BAR, INK, NARROW, QUIET, RULE, WHISKER, WIDE, Draw, Picture, Reading, picture, shade, veil
 from .places import Place, Point
@@ -26,6 +26,9 @@ EVERYBODY = "everybody"
 CROWD = 6  # more segments than that have only their numbers written on the small map
 
 Box = tuple[float, float, float, float]  # left, bottom, right, top
+_T = TypeVar("_T")
+# axes, corner, width, height, what the tile says, whether the picture is the narrow one
+DrawTile = Callable[["Axes", Point, float, float, _T, bool], None]
 
 
 @dataclass(frozen=True)
@@ -50,9 +53,15 @@ def segment_map(marks: Sequence[Mark], sides: Sequence[str], *, title: str, labe
 def index_heat(names: Sequence[str], columns: Sequence[str], tiles: Sequence[Sequence[Reading | None]],
                *, title: str, label: str, caption: str) -> Picture:  # fmt: skip
     """Rows of tiles, one for each name, around 100; in panels below one another where there are many columns."""
+    return tiled((title, label, caption), names, columns, tiles, _draw_index)
+
+
+def tiled(words: tuple[str, str, str], names: Sequence[str], columns: Sequence[str], tiles: Sequence[Sequence[_T]],
+          draw_tile: DrawTile[_T]) -> Picture:  # fmt: skip
+    """Such a heat map with tiles of any kind. words: title, label and caption."""
     return picture(
-        (title, label, caption),
-        lambda narrow: _draw_heat(names, columns, tiles, narrow),
+        words,
+        lambda narrow: _draw_heat(names, columns, tiles, draw_tile, narrow),
         lambda narrow: (_measure(narrow)[0], len(_panels(len(columns), narrow)) * _panel_height(len(names), narrow)),
     )
 
@@ -221,7 +230,7 @@ def _panel_height(rows: int, narrow: bool) -> int:
     return _measure(narrow)[2] * rows + _measure(narrow)[3] + 8
 
 
-def _draw_heat(names: Sequence[str], columns: Sequence[str], tiles: Sequence[Sequence[Reading | None]],
+def _draw_heat(names: Sequence[str], columns: Sequence[str], tiles: Sequence[Sequence[_T]], draw_tile: DrawTile[_T],
                narrow: bool) -> Draw:  # fmt: skip
     panels = _panels(len(columns), narrow)
 
@@ -234,13 +243,13 @@ def _draw_heat(names: Sequence[str], columns: Sequence[str], tiles: Sequence[Seq
         for number, panel in enumerate(panels):
             top = number * float(_panel_height(len(names), narrow))
             _draw_panel(ax, top, max(map(len, panels)), [columns[i] for i in panel], names,
-                        [[line[i] for i in panel] for line in tiles], narrow)  # fmt: skip
+                        [[line[i] for i in panel] for line in tiles], draw_tile, narrow)  # fmt: skip
 
     return draw
 
 
 def _draw_panel(ax: Axes, top: float, room: int, columns: Sequence[str], names: Sequence[str],
-                tiles: Sequence[Sequence[Reading | None]], narrow: bool) -> None:  # fmt: skip
+                tiles: Sequence[Sequence[_T]], draw_tile: DrawTile[_T], narrow: bool) -> None:  # fmt: skip
     """room: how many columns the widest panel has, so that tiles have one width in all."""
     width, left, step, head = _measure(narrow)
     across = (width - left) / room
@@ -254,7 +263,7 @@ def _draw_panel(ax: Axes, top: float, room: int, columns: Sequence[str], names: 
         else:
             ax.text(left - 12, at + step / 2, fill(name, 32), ha="right", va="center", color=INK, linespacing=1.2)
         for x, tile in enumerate(line):
-            _draw_index(ax, (left + x * across + 1.5, at + above + 1.5), across - 3, step - above - 3, tile, narrow)
+            draw_tile(ax, (left + x * across + 1.5, at + above + 1.5), across - 3, step - above - 3, tile, narrow)
 
 
 def _draw_index(ax: Axes, corner: Point, width: float, height: float, tile: Reading | None, narrow: bool) -> None:

@@ -1,6 +1,6 @@
 """How many people do two lists of e-mail addresses share? Two nodes and a coordinator, each a process of its own.
 
-    python examples/email_overlap/run.py [LEFT.csv RIGHT.csv] [--column email] [--room .two-lists] [--out overlap-output]
+    python examples/email_overlap/run.py [LEFT.csv RIGHT.csv] [--column email] [--room DIR] [--out DIR]
 
 Without files, two lists of made-up addresses are written first: 3,000 and 4,000, of which 1,200 are on both.
 1. keys and certificates of a room of two     3. each starts its node; the coordinator runs the plan

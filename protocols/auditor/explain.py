@@ -29,7 +29,7 @@ from ..ledger.entries import Commit, Dataset, Entry, Reserve, decode
 from ..ledger.entries import Plan as PlanEntry
 from ..ledger.records import check_recorded
 from ..ledger.tree import leaf_hash
-from ..plan import Plan
+from ..plan import Mechanism, Plan
 from ..verdict import counted
 
 _PLACE = re.compile(r"(?P<file>[^#]+)#(?P<pointer>(/([^~/]|~[01])*)+)")
@@ -98,7 +98,7 @@ def explain(archive: Archive, evidence: Evidence, place: str, read: Callable[[st
     if plan is None:
         raise CannotDecide("the plan of this release is not in the bundle")
     links = (
-        _number(pointer, figure, body),
+        _number(pointer, figure, body, plan.plan),
         _release(file, signed, found.commit),
         _mechanism(plan.plan, body, found.reserve),
         _charge(plan.plan, found.reserve, body.step),
@@ -157,7 +157,7 @@ def _check(evidence: Evidence, signed: release.Release, found: _Found) -> None:
 # --- the links, each in sentences ------------------------------------------------------------------------------------
 
 
-def _number(pointer: str, figure: Mapping[str, str], body: release.Body) -> Link:
+def _number(pointer: str, figure: Mapping[str, str], body: release.Body, plan: Plan) -> Link:
     said = [f"The number {pointer} is {figure['value']}."]
     if "low" in figure:
         said.append(
@@ -165,9 +165,12 @@ def _number(pointer: str, figure: Mapping[str, str], body: release.Body) -> Link
         )
     else:
         said.append("Too noisy means: the true figure is too small beside the noise to say anything about it.")
+    between = plan.step(body.step)[0].made == "overlap"
+    noised = counted(len(body.noised), "noised count") if between else counted(len(body.noised), "noised sum")
+    before = ", from the sizes of the lists that the step before it released," if between else ","
     said.append(
-        f"It was computed from {counted(len(body.noised), 'noised sum')} that the release shows in full, and from "
-        "nothing else: anybody can compute it again."
+        f"It was computed from {noised} that the release shows in full{before} and from nothing else: anybody can "
+        "compute it again."
     )
     return Link("number", tuple(said), {"pointer": pointer, **figure})
 
@@ -196,6 +199,9 @@ def _mechanism(plan: Plan, body: release.Body, reserve: Reserve) -> Link:
     sigma = math.sqrt(mechanism.variance_micro / MICRO) / scale
     bound = math.sqrt(mechanism.sensitivity_sq) / scale
     others = counted(mechanism.collusion, "other party", "other parties")
+    shown = {"entry": reserve.seq, "step": body.step, "scale": scale, **mechanism.body()}
+    if step.made == "overlap":
+        return Link("mechanism", _between(mechanism, sigma, bound), shown)
     said = (
         f"Step {body.step} adds up {counted(mechanism.slots, 'number')} at each company. Whatever a single person did "
         f"can move these sums by no more than {bound:.3g} (in persons, all of them together).",
@@ -203,8 +209,24 @@ def _mechanism(plan: Plan, body: release.Body, reserve: Reserve) -> Link:
         "persons) to each of its sums before they leave it. Its own node sees to that; no audit can.",
         f"The noise is enough to hide a person even from {others} and the coordinator together.",
     )
-    shown = {"entry": reserve.seq, "step": body.step, "scale": scale, **mechanism.body()}
     return Link("mechanism", said, shown)
+
+
+def _between(mechanism: Mechanism, sigma: float, bound: float) -> tuple[str, ...]:
+    """How an overlap is counted and hidden."""
+    return (
+        f"The step counts {counted(mechanism.slots, 'number')} between {_list(mechanism.adders)}, pair by pair: how "
+        "many people of one company's list are in a list of another. Keys of people were masked by both companies with "
+        "numbers that only they know, one after the other; equal ones could be counted, and nobody could read them.",
+        f"A single person at one company can move these numbers by no more than {bound:.3g} (in persons, all of them "
+        "together).",
+        "Before anything was counted, each company of a pair put people that do not exist into each number: a random "
+        f"number of them, of standard deviation {sigma:.3g} around a public one that was then taken off. So in each "
+        "number there is the noise of two companies, and nobody ever saw it without. That each put in what it should "
+        "only its own node sees to; no audit can.",
+        "Either company's noise alone is enough to hide its people from the other companies and the coordinator "
+        "together, while they do as agreed.",
+    )
 
 
 def _charge(plan: Plan, reserve: Reserve, step: str) -> Link:

@@ -17,8 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from party_node.contribution import window_of
-from party_node.features import people
+from party_node.features import people, window_of
 from party_node.records import Table, take_snapshot
 from protocols.encoding import canonical
 from protocols.plan import Plan

@@ -17,6 +17,8 @@ from protocols.errors import IntegrityError
 from protocols.keys import Identity
 from protocols.ledger import entries, trust
 from protocols.ledger.statements import Audit
+from tests.specs.readers import VECTORS
+from tests.vectors import rooms
 
 
 @pytest.fixture(scope="module")
@@ -78,6 +80,30 @@ def test_a_number_is_followed_back_to_those_who_cosigned_it(capsys, files) -> No
     ]  # fmt: skip
     assert document["links"][3]["shown"]["entry"] == 5
     assert set(document["links"][5]["shown"]["cosigned"]) == {"alpha", "beta", "gamma"}
+
+
+def test_a_number_of_an_overlap_is_explained_as_one_and_not_as_a_sum(capsys, files, tmp_path) -> None:
+    room_tar, policy = tmp_path / "overlap.tar", tmp_path / "policy.txt"
+    room_tar.write_bytes((VECTORS / "bundle" / "good-overlap.tar").read_bytes())
+    policy.write_text(trust.render(rooms.room_of("good-overlap").policy()))
+    (name,) = (one for one in bundle.unpack(room_tar.read_bytes()) if one.endswith("-overlap.json"))
+    place = f"{name}#/pairs/alpha--beta/all/overlap"
+    status, out, err = run(capsys, "explain", str(room_tar), place, "--policy", str(policy))
+    assert (status, err) == (0, "")
+    for words in (
+        "The number /pairs/alpha--beta/all/overlap is 990.",
+        "computed from 63 noised counts that the release shows in full, from the sizes of the lists",
+        "The step counts 63 numbers between alpha, beta and gamma, pair by pair",
+        "can move these numbers by no more than 1.41",
+        "there is the noise of two companies",
+        "Either company's noise alone is enough",
+        "ρ 0.04 for one person's records at one company",
+    ):
+        assert words in out
+    assert "adds up" not in out
+    place = place.replace("-overlap.json", "-overlap-sizes.json").replace("/pairs/alpha--beta/all/overlap", "/unusable")
+    _, out, _ = run(capsys, "explain", str(room_tar), place, "--policy", str(policy))
+    assert "Step overlap-sizes adds up 16 numbers at each company" in out
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 import re
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 from coordinator.console import budget_tables
 from party_node import card, cli
@@ -19,6 +21,7 @@ from protocols.budget import decimal
 from protocols.errors import Refused
 from protocols.figures import TOO_NOISY
 from protocols.ledger.fields import LIFETIME, PERSON
+from tests.protocols.overlap.crowd import SHOPS, plan_of, question_of
 
 ESCAPES = "know \x1b[31mred\x1b[0m [bold]fat[/bold] \x9b2J\u202etxt\nstanding  approved\r\tall"
 
@@ -246,6 +249,40 @@ def test_the_card_says_what_holds_together_with_what_was_released_before(lab: Mo
         f"and {anywhere:,.1f} times about anywhere"
     )
     assert not [one for one in card.warnings(lab.plan()) if one.startswith("together")]
+
+
+def test_the_card_of_an_overlap_says_what_leaves_besides_sums_and_what_is_not_covered(asking: Any) -> None:
+    plan = plan_of(question_of("column"), SHOPS)
+    told = io.StringIO()
+    card.show(plan, asking.ledger.room, [], "waits", Console(file=told, width=200, no_color=True))
+    text = " ".join(told.getvalue().split())
+    assert re.search(r"overlap-sizes │ 13 │ 104 │ 1.00 ", text)
+    assert re.search(r"overlap │ 48 │ masked lists │ 1.41 ", text)
+    assert "13 whole numbers in all, each a sum over your customers" in text
+    assert "a point of 32 bytes for each of your customers that has a key, to each of the 2 other parties" in text
+    said = card.warnings(plan)
+    for words in (
+        "which of your customers are shared",
+        "is found out",
+        "not covered",
+        "a pseudonym, and not anonymous",
+    ):
+        assert any(words in one for one in said), words
+    assert "your noise alone protects your customers" in " ".join(said)
+
+
+def test_the_card_of_sums_alone_says_nothing_of_an_overlap(lab: ModuleType, asking: Any) -> None:
+    told = io.StringIO()
+    card.show(lab.plan(), asking.ledger.room, [], "waits", Console(file=told, width=200))
+    assert "overlap" not in told.getvalue()
+    assert not [one for one in card.warnings(lab.plan()) if "overlap" in one]
+
+
+def test_the_overlap_needs_all_parties_though_sums_can_lose_some() -> None:
+    shops = [f"shop{i}" for i in range(5)]
+    plan = plan_of(question_of("all"), shops, collusion=1, quorum=4)
+    (lost,) = (one for one in card.warnings(plan) if one.startswith("a round goes on when up to 1 of the 5"))
+    assert lost.endswith("; for the overlap all are needed")
 
 
 def test_a_plan_of_any_cost_has_a_card(lab: ModuleType) -> None:

@@ -356,13 +356,13 @@ def test_a_step_without_a_section_of_its_own_shows_all_its_figures_in_a_plain_ta
         "noisy": {"value": "too noisy"},
         "rate": {"value": "0.1234", "low": "0.1000", "high": "0.2000"},
     }
-    extra = bodies[0].model_copy(update={"step": "overlap-sizes", "answer": answer})
+    extra = bodies[0].model_copy(update={"step": "other-sizes", "answer": answer})
     html = make_page(plan, [*bodies, extra])
-    assert "<h2>Step overlap-sizes</h2>" in html
+    assert "<h2>Step other-sizes</h2>" in html
     assert row(html, "a/b / c~d")[1:] == ["\u22121,234.5", "\u22121,300.5 to 1,200,000.0", "0.0"]
     assert row(html, "noisy")[1:] == ["too noisy", "", ""]
     assert row(html, "rate")[1:] == ["0.1234", "0.1000 to 0.2000", ""]
-    assert html.index("<h2>Cuts</h2>") < html.index("Step overlap-sizes") < html.index("Privacy budget")
+    assert html.index("<h2>Cuts</h2>") < html.index("Step other-sizes") < html.index("Privacy budget")
 
 
 def test_what_does_not_belong_together_is_refused():

@@ -165,7 +165,8 @@ def _messages(*kinds: str) -> list[bytes]:
 
 @cache
 def plans_in_toml() -> list[bytes]:
-    return [(ROOT / "examples" / "complete_journey" / "plan.toml").read_bytes()]
+    found = (ROOT / "examples" / "complete_journey" / "plan.toml", ROOT / "tests" / "plans" / "overlap.toml")
+    return [path.read_bytes() for path in found]
 
 
 def room_toml(data: bytes) -> None:

@@ -134,7 +134,7 @@ class Room:
             "version": hex16(f"data of {party}"),
             "blocks": ["q1", "q2"],
             "commitment": digest(party.encode()),
-            "schema_digest": self.plan.table.digest(),
+            "schema_digest": self.plan.table_digest,
             "people_cap": 5000,
             "signature": "AAAA",
             **changes,

@@ -148,12 +148,14 @@ def test_an_entry_that_is_there_twice_is_refused(tmp_path: Path) -> None:
 
 def test_canaries_are_all_different_and_as_many_as_they_must_be() -> None:
     found = Pair().side("beta").canaries()
-    assert found.shape == (3, CANARIES) and len(np.unique(found)) == found.size
+    assert found.shape == (3, CANARIES)
+    assert len(np.unique(found)) == found.size
 
 
 def test_an_order_is_a_permutation_and_no_two_streams_give_the_same() -> None:
     one, other = Stream(b"1" * 32).order(1000), Stream(b"2" * 32).order(1000)
-    assert sorted(one.tolist()) == list(range(1000)) and (one != other).any()
+    assert sorted(one.tolist()) == list(range(1000))
+    assert (one != other).any()
 
 
 @settings(max_examples=200)

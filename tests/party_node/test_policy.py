@@ -194,6 +194,7 @@ def test_a_plan_for_which_no_dataset_is_registered_is_refused(room: Any, lab: Mo
     for changes, reason in (
         ({"people_cap": 499}, "another people_cap"),
         ({"table": {"name": "sales", "columns": columns}}, "no dataset is registered"),
+        ({"people": {"column": "customer", "key": "id"}}, "no dataset is registered"),
     ):
         agreed = lab.plan(**changes)
         lab.consent(room.base / "alpha", agreed)

@@ -105,8 +105,10 @@ class Room:
         for (s, t), people in cells.items():
             found[f"{at}/cells/{s}/{t}"] = Fraction(len(people))
             found[f"{at}/index/{s}/{t}"] = Fraction(100 * len(people) * len(shared), margins[a][s] * margins[b][t])
-            found[f"{at}/values/cells/{s}/{t}"] = Fraction(sum(self.worth[p] for p in people))
-        found[f"{at}/values/all"] = Fraction(sum(self.worth[p] for p in shared))
+            found[f"{at}/values/cells/{s}/{t}/sum"] = Fraction(sum(self.worth[p] for p in people))
+            found[f"{at}/values/cells/{s}/{t}/mean"] = Fraction(sum(self.worth[p] for p in people), len(people))
+        found[f"{at}/values/all/sum"] = Fraction(sum(self.worth[p] for p in shared))
+        found[f"{at}/values/all/mean"] = Fraction(sum(self.worth[p] for p in shared), len(shared))
         for party, sums in margins.items():
             found[f"{at}/all/share/{party}"] = Fraction(len(shared), len(self.listed[party]))
             for name, count in sums.items():
@@ -134,7 +136,7 @@ def kind_of(path: str) -> str:
     """`/pairs/alpha--beta/cells/s1/s2` → `cells`, `/all/reach/people` → `reach`."""
     parts = path.split("/")[1:]
     return "/".join([parts[-1] if parts[0] == "parties" else parts[2] if parts[0] == "pairs" else parts[1],
-                     *(["share"] if "share" in parts else [])])  # fmt: skip
+                     *([part for part in ("share", "sum", "mean") if part in parts])])  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -146,7 +148,7 @@ def test_intervals_of_every_kind_hold_the_exact_number_as_often_as_they_say(
 ) -> None:
     hits = hits_by_kind(Room(parties, **more))
     said = {"size", "cells", "lists", "lists/share", "all", "all/share", "index", "duplication", "reach"}
-    assert set(hits) == said | ({"values"} if more else set())
+    assert set(hits) == said | ({"values/sum", "values/mean"} if more else set())
     rates = {kind: float(np.mean(found)) for kind, found in hits.items()}
     assert all(BAND[0] <= rate <= BAND[1] for rate in rates.values()), str(rates)
 

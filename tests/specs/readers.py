@@ -28,7 +28,12 @@ from tests.ledger import builder
 from tests.vectors import recoveries, rooms, shares
 
 VECTORS = Path(__file__).resolve().parents[1] / "vectors"
-ASKED = {"rfm": "good-rfm", "five": "good-rfm-of-five", "segments": "good-segments-of-three"}
+ASKED = {
+    "overlap": "good-overlap-of-three",
+    "rfm": "good-rfm",
+    "five": "good-rfm-of-five",
+    "segments": "good-segments-of-three",
+}
 
 
 def golden(name: str) -> bytes:
@@ -129,7 +134,8 @@ def read_release(vector: str, data: bytes) -> None:
     made = release.read(data)
     assert made.to_bytes() == data
     release.check_signature(made, coordinator())
-    name = "segments" if made.body_.step.startswith("seg") else "five" if "-five" in vector else "rfm"
+    kinds = {"seg": "segments", "overlap": "overlap"}
+    name = kinds.get(made.body_.step.split("-")[0], "five" if "-five" in vector else "rfm")
     members = bundle.unpack(golden(f"bundle/{'good-room' if name == 'rfm' else f'good-{name}'}.tar"))
     agreed = plan.Plan.from_bytes(golden(f"plan/{ASKED[name]}.json"))
     steps = [step.name for step, _ in agreed.steps()]
@@ -277,6 +283,32 @@ def read_question(name: str, data: bytes) -> None:
         earlier[step.name] = {**made["answer"], **more}
 
 
+def read_overlap(name: str, data: bytes) -> None:
+    """The same of both steps of an overlap: the first is a sum, of the second matches and noise are given."""
+    document = parse(data)
+    of = "two" if name.endswith("-two.json") else "three"
+    asked = plan.Plan.from_bytes(golden(f"plan/good-overlap-of-{of}.json"))
+    assert document["plan"] == asked.digest
+    (sizes, of_sizes), (cells, of_cells) = asked.steps()
+    first, second = document["steps"]
+    n = len(asked.parties)
+    found = _computed(sizes, sizes.noise(n, of_sizes.variance_micro), document["people"], first, {})
+    for part, made in found.items():
+        if first[part] != made:
+            raise IntegrityError(f"{sizes.name}: {part}")
+    vectors = (second["matched"], *second["noise"].values())
+    noised = [sum(numbers) for numbers in zip(*vectors, strict=True)]
+    noise, earlier = cells.noise(n, of_cells.variance_micro), {sizes.name: first["answer"]}
+    again = {
+        "slots": list(cells.statistic.slots),
+        "noised": noised,
+        "answer": cells.answer(np.array(noised, dtype=np.int64), noise, earlier),
+    }
+    for part, made in again.items():
+        if second[part] != made:
+            raise IntegrityError(f"{cells.name}: {part}")
+
+
 def _computed(
     step: Step, noise: Noise, people: dict[str, Any], made: dict[str, Any], earlier: dict[str, Any]
 ) -> dict[str, Any]:
@@ -311,7 +343,9 @@ READ: dict[str, Callable[[str, bytes], None]] = {
     "bundle": read_bundle,
     "release": read_release,
     "plan": read_plan,
+    "people": read_plan,
     "question": read_question,
+    "overlap-question": read_overlap,
     "share": read_share,
     "recovery": read_recovery,
     "wire-header": read_header,

@@ -13,6 +13,7 @@ from protocols.carrier import frames, rpc, seal
 from protocols.carrier import room_pb2 as pb
 from protocols.ledger import changes, entries, notes, statements, tlog_proof
 from protocols.questions import rfm
+from protocols.questions.overlap import plan as overlap
 from protocols.questions.segments import plan as segments
 from tests.specs.readers import VECTORS, golden
 
@@ -34,6 +35,12 @@ MODELS: dict[str, dict[str, Any]] = {
     "bundle": {},
     "people": {"PeopleRules": people.PeopleRules},
     "question": {},
+    "overlap-question": {
+        "overlap": overlap.Plan,
+        "overlap.rho": overlap.Shares,
+        "overlap.lists": overlap.Lists,
+        "overlap.value": overlap.Value,
+    },
     "release": {
         "Release": release.Release,
         "Body": release.Body,

@@ -44,7 +44,13 @@ def test_there_are_good_and_bad_vectors_of_every_format() -> None:
 
 @pytest.mark.parametrize(
     ("name", "sizes"),
-    [("good-room", (10, 2, 1)), ("good-both", (10, 2, 1)), ("good-segments", (13, 7, 0)), ("good-five", (10, 2, 0))],
+    [
+        ("good-room", (10, 2, 1)),
+        ("good-both", (10, 2, 1)),
+        ("good-segments", (13, 7, 0)),
+        ("good-overlap", (8, 2, 0)),
+        ("good-five", (10, 2, 0)),
+    ],
 )
 def test_the_auditor_finds_nothing_wrong_with_a_good_bundle(name: str, sizes: tuple[int, ...]) -> None:
     findings = audit.verify(golden(f"bundle/{name}.tar"), rooms.room_of(name).policy())

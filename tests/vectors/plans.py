@@ -6,6 +6,7 @@ from typing import Any
 
 from protocols.encoding import canonical
 from tests.ledger import builder as b
+from tests.vectors.overlaps import THREE, TWO
 from tests.vectors.questions import SEGMENTS_PLAN
 from tests.vectors.rooms import FIVE
 from tests.vectors.spoiled import Files, as_json, changed, without
@@ -34,6 +35,36 @@ BG_NBD = {"r": "1.104", "alpha": "11.84", "a": "0.165", "b": "142"}
 GAMMA_GAMMA = {"p": "0.614", "q": "2.202", "v": "40.8"}
 
 
+PEOPLE = {"column": "email", "key": "email", "links": ["phone", "card"], "country": "DE", "gmail_dots": True}
+KNOWN_BY = {
+    "customer": {"type": "id"},
+    "email": {"type": "email"},
+    "phone": {"type": "phone"},
+    "card": {"type": "id"},
+}
+
+
+def people_vectors() -> Files:
+    """Plans with rules of who is one person."""
+    good = {**b.PLAN, "people": PEOPLE, "table": {"name": "customers", "columns": KNOWN_BY}}
+    visited = {**KNOWN_BY, "visits": {"type": "count", "high": 50}}
+    groups = {**good, "rho": 40_000_000, "questions": [SEGMENTS]}
+    files = {
+        "good-email": good,
+        "good-id": {**b.PLAN, "people": {"column": "customer", "key": "id"}},
+        "bad-no-such-column": changed(good, "people", "links", to=["phone", "mobile"]),
+        "bad-column-of-another-type": changed(good, "people", "key", to="maid"),
+        "bad-link-of-another-type": changed(groups, "table", "columns", to=visited)
+        | {"questions": good["questions"], "people": {**PEOPLE, "links": ["phone", "visits"]}},
+        "bad-link-is-the-key": changed(good, "people", "links", to=["phone", "email"]),
+        "bad-no-country": {**good, "people": without(PEOPLE, "country")},
+        "bad-country-of-no-number": changed(good, "people", "links", to=["card"]),
+        "bad-gmail-dots-of-no-address": {**good, "people": {"column": "card", "key": "id", "gmail_dots": False}},
+        "bad-feature-without-its-column": changed(groups, "table", "columns", to=visited),
+    }
+    return as_json(files)
+
+
 def plan_vectors() -> Files:
     rfm: dict[str, Any] = b.PLAN
     raw = canonical(rfm)
@@ -47,6 +78,15 @@ def plan_vectors() -> Files:
         "good-rfm-of-five": FIVE.plan.body(),
         "good-segments": segments,
         "good-segments-of-three": SEGMENTS_PLAN,
+        "good-overlap-of-three": THREE,
+        "good-overlap-of-two": TWO,
+        "bad-overlap-without-keys": without(THREE, "people"),
+        "bad-overlap-of-one": {**TWO, "parties": ["alpha"], "recipients": ["alpha"], "collusion": 0, "quorum": 1},
+        "bad-overlap-by-no-column": changed(THREE, "questions", 0, "lists", "column", to="mail"),
+        "bad-overlap-by-segments-of-none": changed(THREE, "questions", 0, "lists", to={"by": "segments"}),
+        "bad-overlap-value-of-a-stranger": changed(THREE, "questions", 0, "value", "party", to="delta"),
+        "bad-overlap-value-of-no-feature": changed(THREE, "questions", 0, "value", "feature", to="sum_calls"),
+        "bad-overlap-of-more-dummies-than-people": {**THREE, "people_cap": 500},
         "bad-unknown-field": {**rfm, "note": "x"},
         "bad-missing-field": without(rfm, "purpose"),
         "bad-type-left-out": without(rfm, "type"),

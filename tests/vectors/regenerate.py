@@ -3,8 +3,8 @@
 With `--check` nothing is written: it ends with 1 and names the files that are not what the code writes. Keys come from
 fixed seeds, salts and times are fixed, and no noise is drawn: the numbers are made up. `good-*` is what the product
 writes; each `bad-*` is wrong in the one way that its name says. One module a format: `ledgers.py` (entry, bundle),
-`changes.py` (ledger changes), `checkpoints.py` (checkpoint, tlog-proof), `releases.py`, `plans.py`, `questions.py` and
-`misread.py`, `shares.py`, `recoveries.py`, `headers.py`.
+`changes.py` (ledger changes), `checkpoints.py` (checkpoint, tlog-proof), `releases.py`, `plans.py` (plan, people),
+`questions.py` and `misread.py`, `overlaps.py`, `shares.py`, `recoveries.py`, `headers.py`.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from tests.vectors import (
     headers,
     ledgers,
     misread,
+    overlaps,
     plans,
     questions,
     recoveries,
@@ -38,6 +39,7 @@ def vectors() -> Files:
     """`<format>/<file>` → bytes."""
     members, both, asked_questions = whole(), whole(BOTH), questions.question_vectors()
     segments = asked(questions.plan_of("segments"), asked_questions["good-segments.json"])
+    shared = asked(overlaps.plan_of("three"), overlaps.overlap_vectors()["good-three.json"])
     bodies, five = bundle.split_entries(members[bundle.ENTRIES]), of_five()
     formats = {
         "ledger-entry": {
@@ -48,10 +50,16 @@ def vectors() -> Files:
         "ledger-changes": changes.change_vectors(),
         "checkpoint": checkpoints.checkpoint_vectors(members, both),
         "tlog-proof": checkpoints.proof_vectors(both),
-        "bundle": {**ledgers.bundle_vectors(members, segments, five), "good-both.tar": bundle.pack(both)},
-        "release": {**releases.release_vectors(members, segments), **releases.release_vectors_of_five(five)},
+        "bundle": {
+            **ledgers.bundle_vectors(members, segments, five),
+            "good-both.tar": bundle.pack(both),
+            "good-overlap.tar": bundle.pack(shared),
+        },
+        "release": {**releases.release_vectors(members, segments, shared), **releases.release_vectors_of_five(five)},
         "plan": plans.plan_vectors(),
+        "people": plans.people_vectors(),
         "question": {**asked_questions, **misread.misread_vectors()},
+        "overlap-question": overlaps.overlap_vectors(),
         "share": shares.share_vectors(ROOM.plan, members[bundle.checkpoint_name(6)].decode()),
         "recovery": recoveries.recovery_vectors(),
     }

@@ -11,9 +11,11 @@ from tests.vectors.rooms import ROOM
 from tests.vectors.spoiled import Files, as_json, changed, without
 
 
-def release_vectors(members: Files, segments: Files) -> Files:
-    names = [name for name in (*members, *segments) if name.startswith(bundle.RELEASES) and name.endswith(".json")]
-    found = [{**members, **segments}[name] for name in names]
+def release_vectors(members: Files, segments: Files, shared: Files) -> Files:
+    names = [
+        name for name in (*members, *segments, *shared) if name.startswith(bundle.RELEASES) and name.endswith(".json")
+    ]
+    found = [{**members, **segments, **shared}[name] for name in names]
     good = {f"good-{parse(data)['body']['step']}": data for data in found}
     raw = good["good-rfm-cuts"]
     document = parse(raw)
@@ -49,7 +51,8 @@ def release_vectors(members: Files, segments: Files) -> Files:
         "bad-integer-too-large": raw.replace(b'"noised":[4000', b'"noised":[9007199254740992'),
         "bad-type": _signed(document, {**body, "type": "release@v2"}),
     }
-    return as_json({**good, **bad, **_bad_states(parse(good["good-seg-over"]), parse(good["good-seg-coarse"]))})
+    return as_json({**good, **bad, **_bad_states(parse(good["good-seg-over"]), parse(good["good-seg-coarse"])),
+                    **_bad_overlaps(parse(good["good-overlap"]))})  # fmt: skip
 
 
 def release_vectors_of_five(members: Files) -> Files:
@@ -74,6 +77,16 @@ def _bad_states(over: dict[str, Any], coarse: dict[str, Any]) -> dict[str, Any]:
         "bad-state-without-radius": _signed(over, changed(body, "state", "radius", to=0)),
         "bad-state-splits-what-is-not-there": _signed(coarse, changed(split, "state", "split", 2, 0, to=8)),
         "bad-state-with-too-many-parts": _signed(coarse, changed(split, "state", "split", 2, 2, to=9)),
+    }
+
+
+def _bad_overlaps(shared: dict[str, Any]) -> dict[str, Any]:
+    """A release of an overlap whose figures are those of other sizes, and one in which a party's noise is not."""
+    body = shared["body"]
+    reach = changed(body, "answer", "all", "reach", "at_least", "value", to="1")
+    return {
+        "bad-overlap-of-other-sizes": _signed(shared, reach),
+        "bad-overlap-counting-on-others": _signed(shared, changed(body, "mechanism", "quorum", to=2)),
     }
 
 

@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from protocols import bundle, verify
-from protocols.ledger import trust
+from protocols.ledger import entries, trust
 from tests.fuzz.mutations import near
 from tests.ledger import builder
 from tests.specs.readers import files, golden
@@ -58,6 +58,23 @@ def test_every_bundle_that_something_was_done_to_is_judged_alike(data: st.DataOb
     archive, policy = near(data.draw, seeds), builder.Room().policy()
     ours, second = judges.product(archive, policy), judges.second(archive, policy)
     assert ours[0] == second[0], (ours, second)
+
+
+def test_data_declared_by_other_rules_of_who_is_one_person_are_a_violation_to_both(tmp_path: Path) -> None:
+    room = builder.Room(people={"column": "customer", "key": "id"})
+    members = room.whole(tmp_path / "ledger.db")
+    for judge in (judges.product, judges.second):
+        assert judge(bundle.pack(members), room.policy())[0] == 0
+    plain = {"schema_digest": room.plan.table.digest()}
+    opening = room.opening()
+    opening[2] = room.dataset(2, builder.PARTIES[1], **plain)
+    bodies = [entries.encode(entry) for entry in (*opening, room.reserve(5))]
+    cosigned = dict.fromkeys(range(1, len(bodies) + 1), builder.PARTIES)
+    name = bundle.plan_name(room.plan.digest)
+    wrong = bundle.pack({name: members[name], **builder.signed_members(room, bodies, cosigned)})
+    for judge in (judges.product, judges.second):
+        status, why = judge(wrong, room.policy())
+        assert (status, "of another table or cap" in str(why)) == (1, True)
 
 
 # -- the file ----------------------------------------------------------------------------------------------------------

@@ -20,16 +20,31 @@ from protocols.statistic import Facts, Integers, Noise, People, Rows, Statistic,
 
 from . import sizes
 from .matrix import Matrix, Side, values
-from .plan import Lists, Plan, Value, base_lists, bins_of, check, list_names, pair_name, pairs, shift, variance_micro
+from .plan import (
+    ALL,
+    Lists,
+    Plan,
+    Value,
+    base_lists,
+    bins_of,
+    check,
+    list_names,
+    pair_name,
+    pairs,
+    shift,
+    variance_micro,
+)
 from .reach import Whole
 from .sizes import Sizes, caps
 
 __all__ = [
+    "ALL",
     "NAME",
     "Lists",
     "Plan",
     "Value",
     "base_lists",
+    "bins_of",
     "caps",
     "list_names",
     "pair_name",

@@ -11,8 +11,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-ROUNDS = 200
-CLOSE = 1e-3  # people; what is shown is in tenths
+ROUNDS = 2000
+CLOSE = 1e-5  # people, between the two projections of a round; what is shown is in tenths
 
 Table = list[list[float]]
 
@@ -34,7 +34,7 @@ def capped(values: Sequence[float], cap: float) -> list[float]:
 
 
 def table(values: Sequence[Sequence[float]], rows: Sequence[float], columns: Sequence[float]) -> Table:
-    """The nearest table without a negative entry whose rows and columns add up to at most these caps, to 10⁻³."""
+    """The nearest table without a negative entry whose rows and columns add up to at most these caps."""
     x = [list(row) for row in values]
     p = [[0.0] * len(columns) for _ in rows]
     q = [[0.0] * len(columns) for _ in rows]

@@ -20,6 +20,7 @@ from .plan import Value
 
 GATE = 5.0
 WIDEST = 0.5  # half-width of a share
+WIDE_RANGE = 10_000  # from here on a mean has no decimals
 
 
 @dataclass(frozen=True)
@@ -126,7 +127,7 @@ class Matrix:
 
 
 def values(question: Value, a: Side, b: Side, slots: list[list[int]], variance: float) -> dict[str, Any]:
-    """Per cell the sum of the feature over the shared people, and over all cells.
+    """Per cell the sum and the mean of the feature over the shared people, and over all cells.
 
     slots  rows for the lists of a, columns for those of b, those of the value's party split by edge
     """
@@ -144,13 +145,21 @@ def values(question: Value, a: Side, b: Side, slots: list[list[int]], variance: 
     return found
 
 
-def _value(edges: list[int], counts: list[int], variance: float) -> Figure:
-    """Σ edge × count, with the noise of the counts and that of rounding: at most a quarter of gap² for each person."""
-    total = sum(edge * x for edge, x in zip(edges, counts, strict=True))
-    gap = max(high - low for low, high in pairwise(edges))
-    rounding = gap**2 / 4 * max(0, sum(counts))
-    half = Z95 * math.sqrt(variance * sum(edge**2 for edge in edges) + rounding)
-    return figure(total, Interval(total - half, total + half), 0)
+def _value(edges: list[int], counts: list[int], variance: float) -> dict[str, Figure]:
+    """sum: Σ edge × count; mean: that over the count, by Fieller, in the feature's unit.
+
+    In both there is the noise of the counts and that of rounding: for each person at most a quarter of the gap squared
+    (Popoviciu 1935). The mean is too noisy where its interval takes up half of the range or more.
+    """
+    total, people = sum(edge * x for edge, x in zip(edges, counts, strict=True)), sum(counts)
+    gap, span = max(high - low for low, high in pairwise(edges)), edges[-1] - edges[0]
+    spread = variance * sum(edge**2 for edge in edges) + gap**2 / 4 * max(0, people)
+    half = Z95 * math.sqrt(spread)
+    interval = fieller(total, people, spread, variance * len(edges), variance * sum(edges))
+    found = {"sum": figure(total, Interval(total - half, total + half), 0), "mean": too_noisy()}
+    if interval is not None and interval.half_width < span / 4:
+        found["mean"] = figure(total / people, interval, 0 if span >= WIDE_RANGE else 2)
+    return found
 
 
 def share(part: int, whole: int, var_part: float, var_whole: float) -> Figure:

@@ -86,9 +86,9 @@ def read(question: Plan, facts: Facts, released: Mapping[str, Any]) -> Sizes:
         found: dict[str, dict[str, tuple[int, int, int]]] = {}
         for party in facts.parties:
             lists, names = released["parties"][party]["lists"], list_names(question, facts, party)
-            if set(lists) != set(names):
+            if set(lists) != set(names):  # in canonical form they are in another order than in the plan
                 raise IntegrityError(f"{NAME}: the lists of {party} are not those of the plan")
-            found[party] = {name: _numbers(lists[name]) for name in names}  # a release on disk has them by the alphabet
+            found[party] = {name: _numbers(lists[name]) for name in names}
             if not all(0 <= cap <= facts.people_cap for _, _, cap in found[party].values()):
                 raise IntegrityError(f"{NAME}: a list of {party} has a cap that is not within the plan's people_cap")
         deviation = float(released["deviation"]["value"])

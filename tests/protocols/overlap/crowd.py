@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from protocols import release
+from protocols.encoding import canonical
+from protocols.plan import Plan
 from protocols.questions import overlap
 from protocols.schema import Column, Schema
 from protocols.statistic import Facts, Integers
@@ -14,6 +17,10 @@ from protocols.statistic import Facts, Integers
 TABLE = Schema(
     name="sales",
     columns={
+        "basket": Column(type="id"),
+        "bought_on": Column(type="date"),
+        "paid": Column(type="money", low=-10000, high=10000),
+        "discount": Column(type="money", low=-10000, high=10000),
         "customer": Column(type="id"),
         "tier": Column(type="category", values=["gold", "silver", "plain", "other"]),
     },
@@ -56,3 +63,43 @@ def exact_cells(question: overlap.Plan, facts: Facts, listed: Listed) -> Integer
                 cells[at, listed[b][person]] += 1
         found.append(cells.ravel())
     return np.concatenate(found)
+
+
+SHOPS = ("baker", "grocer", "jeweller")
+
+
+def plan_of(question: overlap.Plan, parties: Sequence[str] = SHOPS[:2], **more: Any) -> Plan:
+    """A whole plan that asks it, after a question for three segments where it needs them."""
+    features = [{"name": name, "transform": "identity", "low": 0, "high": 9} for name in ("baskets", "tenure_days")]
+    rho = dict.fromkeys(("moments", "coarse", "fine", "over", "lloyd", "profile"), 10**6)
+    segments = {"kind": "segments", "rho": rho, "features": features, "clusters": 3, "lloyd_rounds": 1,
+                "coarse_cells": 8, "fine_cells": 8}  # fmt: skip
+    document = {
+        "type": "plan@v1", "room": "shop-room", "name": "shared", "purpose": "know whom we share",
+        "parties": list(parties), "recipients": list(parties), "valid_until": "2031-12-31", "delta": "0.000001",
+        "rho": 10**9, "blocks": {"q1": {"first": "2017-01-01", "last": "2017-03-31"}},
+        "features": {"as_of": "2017-07-01", "discount_depth_percent": 15}, "table": TABLE.body(),
+        "collusion": len(parties) - 1, "quorum": len(parties), "deadline_s": 60, "answer_after_s": 1,
+        "people_cap": 50_000, "people": {"column": "customer", "key": "email"},
+        "questions": [*([segments] if question.lists.by == "segments" else []), question.body()], **more,
+    }  # fmt: skip
+    return Plan.from_bytes(canonical(document))
+
+
+def bodies_of(plan: Plan, sizes: Sequence[int], cells: Sequence[int]) -> list[release.Body]:
+    """The releases of both steps, as of made-up noised vectors."""
+    found: list[release.Body] = []
+    for step, noised in (("overlap-sizes", sizes), ("overlap", cells)):
+        found.append(
+            release.compose(
+                plan,
+                round_id="0a" * 16,
+                step=step,
+                nonce="1b" * 16,
+                noised=np.asarray(noised, np.int64),
+                survivors=list(plan.parties),
+                earlier={body.step: body.released for body in found},
+                salt=bytes(32),
+            )
+        )
+    return found

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from protocols import figures
 from protocols.accuracy import discrete_gaussian_accuracy
+from protocols.encoding import canonical, parse
 from protocols.errors import IntegrityError
 from protocols.figures import TOO_NOISY
 from protocols.questions import overlap, steps_of
@@ -111,12 +112,23 @@ def test_values_are_edges_times_counts_and_their_cells_are_added_up() -> None:
     pair = found["pairs"]["alpha--beta"]
     assert (value(pair["all"]["overlap"]), half(pair["all"]["overlap"])) == (260, discrete_gaussian_accuracy(200.0))
     assert value(pair["all"]["share"]["beta"]) == round(260 / 700, 4)
-    assert value(pair["values"]["all"]) == 30 * 60 + 60 * 70 + 90 * 80
+    assert value(pair["values"]["all"]["sum"]) == 30 * 60 + 60 * 70 + 90 * 80
+    assert value(pair["values"]["all"]["mean"]) == round(13_200 / 260, 2)
+    low, high = (float(pair["values"]["all"]["mean"][end]) for end in ("low", "high"))
+    assert 40 < low < high < 60
     noise = 50 * (30**2 + 60**2 + 90**2) + 30**2 / 4 * 260
-    assert half(pair["values"]["cells"]["all"]["all"]) == pytest.approx(1.959964 * noise**0.5, abs=1)
+    assert half(pair["values"]["cells"]["all"]["all"]["sum"]) == pytest.approx(1.959964 * noise**0.5, abs=1)
     turned = question_of("all", value={"party": "alpha", "feature": "spend_cents", "low": 0, "high": 90, "bins": 4})
     _, found = answers(turned, TWO, [100, 200, 300, 100, 900, 0], [50, 60, 70, 80])
     assert found["pairs"]["alpha--beta"]["values"] == pair["values"]
+
+
+def test_a_mean_whose_interval_is_half_of_the_range_or_more_is_too_noisy() -> None:
+    question = question_of("all", value={"party": "beta", "feature": "spend_cents", "low": 0, "high": 90, "bins": 4})
+    for counts in ([5, 6, 7, 8], [0, 0, 0, 0], [-9, 3, 2, -8]):
+        _, found = answers(question, TWO, [900, 100, 200, 300, 100, 0], counts)
+        assert found["pairs"]["alpha--beta"]["values"]["all"]["mean"] == {"value": TOO_NOISY}
+        assert found["pairs"]["alpha--beta"]["values"]["all"]["sum"]["value"] != TOO_NOISY
 
 
 def test_three_parties_have_bounds_and_the_upper_one_is_by_the_heaviest_tree() -> None:
@@ -167,14 +179,28 @@ def test_the_consistent_view_could_be_true_and_its_margins_agree(sizes: list[int
         assert round(10 * float(pair["all"]["overlap"]["consistent"])) == sum(map(sum, view))
 
 
-def test_an_answer_is_the_same_bytes_whether_it_starts_from_the_first_answer_or_from_its_json() -> None:
-    (first, _), (second, _) = steps_of(question_of(), TWO)
-    one = first.answer(np.array(SIZES_OF_TWO), Noise(2, MICRO), {})
-    cells = np.array([500, -3, 300, 900])
-    again = json.loads(json.dumps(one))
+def test_an_answer_is_the_same_whether_it_starts_from_the_first_answer_or_from_its_canonical_bytes() -> None:
+    """In canonical form maps are sorted: plain comes after other, and s10 before s2."""
+    (first, _), (second, _) = steps_of(question_of("column"), TWO)
+    one = first.answer(np.array([1000, 3000, 500, 70, 2000, 4000, 900, 40, 7]), Noise(2, MICRO), {})
+    cells = np.array([500, -3, 300, 900, 5, 6, 70, 800, 9, 10, 110, 12, 1, 2, 3, 4])
+    again = parse(canonical(one))
+    lists = ["gold", "silver", "plain", "other"]
+    assert list(again["parties"]["alpha"]["lists"]) == sorted(lists)
+    caps = overlap.caps(question_of("column"), TWO, again)
+    assert [list(caps[party]) for party in TWO.parties] == [lists, lists]
     assert second.answer(cells, Noise(2, MICRO), {first.name: one}) == second.answer(
         cells, Noise(2, MICRO), {first.name: again}
     )
+
+
+def test_sizes_of_other_lists_than_the_plans_are_refused() -> None:
+    (first, _), (second, _) = steps_of(question_of(), TWO)
+    one = first.answer(np.array(SIZES_OF_TWO), Noise(2, MICRO), {})
+    more = {**one["parties"]["alpha"]["lists"], "s9": one["parties"]["alpha"]["lists"]["s1"]}
+    other = spoiled(one, "parties", "alpha", "lists", to=more)
+    with pytest.raises(IntegrityError, match="the lists of alpha are not those of the plan"):
+        second.answer(np.array([500, -3, 300, 900]), Noise(2, MICRO), {first.name: other})
 
 
 def spoiled(released: dict[str, Any], *path: str, to: Any) -> dict[str, Any]:
