@@ -97,6 +97,21 @@ transform = "log1p"
 low = 100
 high = 1000000
 """,
+    "overlap": """\
+
+# How many people each two parties share, counted on masked keys: nobody learns who.
+[people]
+column = "mail"         # what a person is known by at every party
+key = "email"
+
+[table.columns.mail]
+type = "email"
+
+[[questions]]
+kind = "overlap"
+rho = { sizes = "0.004", pairs = "0.024" }          # pairs: of all pairs of one party together
+lists = { by = "all" }          # or by = "segments", found by a question before; or by = "column" and its name
+""",
 }
 
 

@@ -46,7 +46,9 @@ WaitOption = Annotated[float, typer.Option("--wait", min=0, max=86_400, help="Se
 def new(
     config: ConfigOption,
     out: Annotated[Path, typer.Option(metavar="PLAN.TOML", help="The file to write; it must not be there.")],
-    question: Annotated[list[str], typer.Option(help="A question to ask: rfm or segments. May be given twice.")],
+    question: Annotated[
+        list[str], typer.Option(help="A question to ask: rfm, segments or overlap. May be given again.")
+    ],
     name: Annotated[str, typer.Option(help="A short name for it.")] = "new-plan",
     purpose: Annotated[
         str, typer.Option(help="What the parties want to know, and why: a sentence.")

@@ -8,6 +8,7 @@ but what one entry needs again: its place, 8 bytes, and for final lists its valu
 from __future__ import annotations
 
 import hashlib
+import logging
 import mmap
 import os
 from collections.abc import Iterator, Sequence
@@ -24,6 +25,7 @@ from protocols.overlap.agreement import Halves
 from protocols.overlap.layout import CANARIES, CHUNK_BYTES, FINAL_BYTES, POINT_BYTES, Layout
 from protocols.statistic import Integers
 
+log = logging.getLogger("sumroom.party")
 Bytes = NDArray[np.uint8]
 BATCH = CHUNK_BYTES // POINT_BYTES
 
@@ -107,6 +109,9 @@ class Between:
             for at, own in keys:
                 taken, chosen = self._next_places(at, filled, places)
                 self._put_people(out, taken, [own[i] for i in chosen.tolist()])
+                log.info(
+                    "lists for %s: %d people of at most %d", self.peer, filled.sum(), sum(self.layout.caps[self.me])
+                )
             # (3)
             first, each = self.layout.caps[self.me], self.drawn.sum(axis=1)
             spots = [places[s][cap : cap + CANARIES] for s, cap in enumerate(first)]
@@ -167,6 +172,7 @@ class Between:
                     raise IntegrityError(f"the lists of {self.peer} hold what is no point of the curve") from None
                 values[done : done + len(masked)] = masked
                 done += len(masked)
+                log.info("lists of %s: %d of %d entries masked", self.peer, done, len(values))
         if done != len(values):
             raise IntegrityError(f"the lists of {self.peer} have other sizes than the plan gives them")
         counting.check_distinct(values, self.peer)

@@ -456,8 +456,16 @@ def pointers(tree: Any, at: str = "") -> list[str]:  # of every figure; what is 
     figure = set(tree) - {"consistent"} == {"value", "low", "high"} or tree == {"value": "too noisy"}
     need(figure and all(isinstance(one, str) for one in tree.values()), f"{at} is no figure with its interval")
     return [at]
-def planned(asked: Entry) -> list[tuple[str, int, int, str]]:
-    """Step, Δ², slots and name of its ρ of each step that a question has (the pages plan and question)."""
+def planned(asked: Entry, plan: Entry) -> list[tuple[str, int, int, str]]:
+    """Step, Δ², slots and name of its ρ of each step of a question (the pages plan, question, overlap-question)."""
+    if asked["kind"] == "overlap":
+        by, value = asked["lists"], asked.get("value", {"party": "", "bins": 1})
+        lists = len(plan["table"]["columns"][by["column"]]["values"]) if by["by"] == "column" else 1
+        if by["by"] == "segments":
+            lists = next(one["clusters"] for one in plan["questions"] if one["kind"] == "segments")
+        each = [lists * (value["bins"] if party == value["party"] else 1) for party in plan["parties"]]
+        cells = (sum(each) ** 2 - sum(x * x for x in each)) // 2
+        return [("overlap-sizes", 1, sum(each) + 1, "sizes"), ("overlap", len(each) - 1, cells, "pairs")]
     if asked["kind"] == "rfm":
         bins = sum(len(asked[at]) + 1 for at in ("recency_days", "frequency_baskets", "monetary_units"))
         return [("rfm-cuts", 3, bins + 1, "cuts"), ("rfm-cohorts", 5, 25 + 8 + 1, "cohorts")]
@@ -474,9 +482,10 @@ def check_plan(data: bytes, digest: str, ledger: Ledger) -> None:
     agreed = {at: plan[at] for at in ("people", "table")} if "people" in plan else plan["table"]
     table, h = (sha256(canonical(agreed)).hex(), plan["people_cap"]), max(1, plan["quorum"] - plan["collusion"])
     same = {"name": "discrete_gaussian", "adders": plan["parties"], **{at: plan[at] for at in ("quorum", "collusion")}}
-    noise = [(step, {"sensitivity_sq": squared, "slots": slots, **same,
-                     "variance": -(-squared * 10**15 // (2 * h * asked["rho"][rho]))})
-             for asked in plan["questions"] for step, squared, slots, rho in planned(asked)]
+    alone = same | {"quorum": len(plan["parties"]), "collusion": len(plan["parties"]) - 1}  # overlap-question 8
+    noise = [(step, {"sensitivity_sq": squared, "slots": slots, **(alone if step == "overlap" else same),
+                     "variance": -(-squared * 10**15 // (2 * (1 if step == "overlap" else h) * asked["rho"][rho]))})
+             for asked in plan["questions"] for step, squared, slots, rho in planned(asked, plan)]
     for one in [one for (kind, _), one in ledger.last.items() if kind == "reserve" and one["plan"] == digest]:
         made = [(at["step"], at["mechanism"] | {"variance": millionths(at["mechanism"])}) for at in one["steps"]]
         need(made == noise, f"entry {one['seq']} has other steps or noise than its plan")

@@ -38,6 +38,13 @@ def test_slots_are_distinct_and_end_with_unusable(slots: tuple[str, ...]) -> Non
         Statistic(slots, 1, 1)
 
 
+@pytest.mark.parametrize("slots", [(), ("a", "a"), ("unusable",), ("a", "unusable")])
+def test_what_nobody_tallies_has_distinct_slots_and_nobody_who_is_unusable(slots: tuple[str, ...]) -> None:
+    assert Statistic(("a",), 1, 1, tallied=False).slots == ("a",)
+    with pytest.raises(UsageError, match="none of them 'unusable'"):
+        Statistic(slots, 1, 1, tallied=False)
+
+
 @pytest.mark.parametrize(("scale", "bound_sq"), [(0, 1), (-1, 1), (1, 0), (1, -4), (1, 2**63), (1, 2**62)])
 def test_scale_and_bound_are_positive_and_squares_fit_in_63_bits(scale: int, bound_sq: int) -> None:
     with pytest.raises(UsageError, match="63 bits"):

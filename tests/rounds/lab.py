@@ -31,6 +31,7 @@ from protocols.encoding import canonical
 from protocols.plan import Plan
 from protocols.release import Release
 from protocols.room import member_lines
+from tests.rounds.in_toml import plan_toml
 
 PARTIES = ("alpha", "beta", "gamma")
 FIVE = (*PARTIES, "delta", "epsilon")  # of whom one may be lost, with a plan of `FOUR_OF_FIVE`
@@ -205,11 +206,6 @@ def make(
     return base
 
 
-def plan_toml(agreed: Plan) -> str:
-    body = agreed.body()
-    return _toml({**body, "rho": _decimal(body["rho"]), "questions": [_in_decimals(q) for q in body["questions"]]})
-
-
 def consent(home: Path, agreed: Plan, *, per_round: str = "0.4", per_period: str = "0.8") -> None:
     """Let the party whose folder this is approve exactly this plan."""
     rule = f'[[allow]]\nplan = "{agreed.digest}"\nper_round = "{per_round}"\nper_period = "{per_period}"\n'
@@ -381,24 +377,3 @@ def _write_key(path: Path) -> str:
     with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
         file.write(identity.pem())
     return member_lines(identity.public())
-
-
-def _decimal(nano: int) -> str:
-    return f"{nano // 10**9}.{nano % 10**9:09d}"
-
-
-def _in_decimals(question: dict[str, Any]) -> dict[str, Any]:
-    return {**question, "rho": {name: _decimal(nano) for name, nano in question["rho"].items()}}
-
-
-def _toml(value: Any) -> str:
-    """A document in TOML, tables inline: enough for a plan."""
-    return "".join(f"{name} = {_inline(inner)}\n" for name, inner in value.items())
-
-
-def _inline(value: Any) -> str:
-    if isinstance(value, dict):
-        return "{" + ", ".join(f"{name} = {_inline(inner)}" for name, inner in value.items()) + "}"
-    if isinstance(value, list):
-        return "[" + ", ".join(map(_inline, value)) + "]"
-    return f'"{value}"' if isinstance(value, str) else str(value)

@@ -25,6 +25,10 @@ TABLE = {
     "name": "sales",
     "columns": {
         "customer": {"type": "id"},
+        "basket": {"type": "id"},
+        "bought_on": {"type": "date"},
+        "paid": {"type": "money", "low": -10_000, "high": 10_000},
+        "discount": {"type": "money", "low": -10_000, "high": 10_000},
         "mail": {"type": "email"},
         "basket": {"type": "id"},
         "bought_on": {"type": "date"},

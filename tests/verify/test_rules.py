@@ -265,7 +265,8 @@ def test_every_release_of_the_vectors_in_its_place(name: str) -> None:
     data = golden(name)
     body = encoding.parse(golden("release/good-rfm-cuts.json"))["body"]
     step = "rfm-cohorts" if b'"step":"rfm-cohorts"' in data and b'"step":"rfm-cuts"' not in data else "rfm-cuts"
-    members = bundle.unpack(golden("bundle/good-room.tar"))
+    step = encoding.parse(data)["body"]["step"] if "overlap" in name else step
+    members = bundle.unpack(golden(f"bundle/{'good-overlap' if 'overlap' in name else 'good-room'}.tar"))
     members[bundle.release_name(body["round"], step)] = data
     archive, policy = bundle.pack(members), rooms.room_of(name).policy()
     expected = int("/bad-" in name)

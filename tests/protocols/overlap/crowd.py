@@ -22,6 +22,10 @@ TABLE = Schema(
         "paid": Column(type="money", low=-10000, high=10000),
         "discount": Column(type="money", low=-10000, high=10000),
         "customer": Column(type="id"),
+        "basket": Column(type="id"),
+        "bought_on": Column(type="date"),
+        "paid": Column(type="money", low=-10_000, high=10_000),
+        "discount": Column(type="money", low=-10_000, high=10_000),
         "tier": Column(type="category", values=["gold", "silver", "plain", "other"]),
     },
 )
