@@ -29,7 +29,7 @@ from protocols.overlap.points import Engine
 from protocols.plan import Mechanism, Plan
 from protocols.statistic import Integers
 
-from .engine import open_engine
+from .engine import WorkerLost, open_engine
 from .membership import keys_by_list, members
 from .overlap_lists import Between, sha256_of
 from .participation import Answered, Participation
@@ -51,7 +51,17 @@ class Meeting:
         return self.steps.party
 
     def answer(self, request: words.Requests, payload: bytes | memoryview) -> Answered:
-        """What `node.Node.answer` does with a request of an overlap. Raises Refused and IntegrityError."""
+        """What `node.Node.answer` does with a request of an overlap. Raises Refused and IntegrityError.
+
+        A process that is lost, for lack of memory perhaps, ends no round: it is asked for again.
+        """
+        try:
+            return self._answer(request, payload)
+        except WorkerLost as exc:
+            log.error("%s: %s", request.type, exc.message)
+            return Answered(messages.Refusal(code="round", reason=messages.FAILED))
+
+    def _answer(self, request: words.Requests, payload: bytes | memoryview) -> Answered:
         match request:
             case words.Meet():
                 return self.meet(request)
@@ -268,6 +278,8 @@ class Meeting:
                 between = self._between(o, roster, peer, own, layout, engine)
                 try:
                     between.write_lists(self._people(plan, round_, dataset), path)
+                except WorkerLost:  # that is no fault of the data
+                    raise
                 except Exception as exc:  # noqa: BLE001 - whatever it is, it may depend on the data
                     fault = exc.message if isinstance(exc, SumroomError) else type(exc).__name__
                     log.error("for this operator only: step %s: %s; this party's lists are of nobody", o.step, fault)

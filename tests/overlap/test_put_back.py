@@ -11,6 +11,7 @@ import pytest
 
 from coordinator.conversation import Parcel
 from party_node import overlap as node_overlap
+from party_node.engine import WorkerLost
 from party_node.overlap_lists import Between
 from protocols import messages
 from protocols.overlap import layout, words
@@ -174,3 +175,24 @@ def test_a_fault_of_the_data_shows_to_the_operator_alone(
     assert "for this operator only: step overlap: ValueError; this party's lists are of nobody" in caplog.text
     assert "person-7" not in caplog.text
     assert np.any(draws.noise(HONEST, CHEAT))
+
+
+@pytest.mark.parametrize("name", ["write_lists", "finish", "canaries"])
+def test_a_process_that_is_lost_costs_no_round_and_no_people(
+    name: str, watched: Watched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once at each party, in the middle of it: the party is asked again, and its lists are of its people."""
+    draws = meeting_lab.Draws(monkeypatch)
+    real, lost = getattr(Between, name), set[str]()
+
+    def once(between: Between, *given: Any) -> Any:
+        if between.me not in lost:
+            lost.add(between.me)
+            raise WorkerLost("a process of this node ended")
+        return real(between, *given)
+
+    monkeypatch.setattr(Between, name, once)
+    *_, overlap = watched.room.run()
+    cells = meeting_lab.matrices(overlap.body_.noised, watched.room.plan.parties)[HONEST, CHEAT]
+    assert (cells - draws.noise(HONEST, CHEAT) == meeting_lab.truth(HONEST, CHEAT)).all()
+    assert lost == set(cheats.MEMBERS)
