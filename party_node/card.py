@@ -37,8 +37,8 @@ _OVERLAP = (
     "masked points in lists of public sizes, the coordinator counts with your noise and the other party's in; your "
     "noise alone protects your customers, also if the coordinator works with the other party, while both do as agreed",
     "a party that alone does otherwise in the overlap is found out by values that only your node can know, but for one "
-    "thing: with copies in its own spare places it can try whether a person of its choice stands at a place of your list "
-    "that it picks blindly. It is right with one chance in the length of that list for each place that it tries, and "
+    "thing: with copies in its own spare places it can try whether a person of its choice stands at a place of your "
+    "list that it picks blindly. It is right with one chance in the length of that list for each place that it tries, and "
     "what it then sees is not covered by what is stated above: the shorter a list, the more that is",
     "not covered: a party that does otherwise in the overlap and works with the coordinator can test whether people of "
     "its choice are among your customers; who takes part and how many lists there are can be seen, and keys that "
