@@ -38,7 +38,7 @@ _OVERLAP = (
     "noise alone protects your customers, also if the coordinator works with the other party, while both do as agreed",
     "a party that alone does otherwise in the overlap is found out by values that only your node can know, but for one "
     "thing: with copies in its own spare places it can try whether a person of its choice stands at a place of your "
-    "list that it picks blindly. It is right with one chance in the length of that list for each place that it tries, and "
+    "list that it picks blindly. It is right with one chance in the length of that list for each place it tries, and "
     "what it then sees is not covered by what is stated above: the shorter a list, the more that is",
     "not covered: a party that does otherwise in the overlap and works with the coordinator can test whether people of "
     "its choice are among your customers; who takes part and how many lists there are can be seen, and keys that "
