@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: install demo demo-overlap compose-demo test check proto lock bench-round bench-recovery bench-segments bench-overlap bench-ledger torture-round torture-ledger mutants guards long-ledger fuzz fuzz-atheris mutation-ledger bench-checkpoints other-readers clean
+.PHONY: install demo demo-overlap compose-demo test check proto lock bench-round bench-recovery bench-segments bench-overlap bench-ledger torture-round torture-ledger mutants guards long-ledger long-overlap fuzz fuzz-atheris mutation-ledger bench-checkpoints other-readers clean
 
 install: .venv/installed
 
@@ -75,6 +75,11 @@ bench-ledger: install
 # The ledger and its witnesses against a naive model, 50,000 random operations. STEPS=1000: fewer.
 long-ledger: install
 	$(BIN)/python -m tests.ledger.long
+
+# An overlap of two parties with a million people each, against the truth. PEOPLE=100000: fewer.
+PEOPLE ?= 1000000
+long-overlap: install
+	$(BIN)/python -m tests.overlap.million --people $(PEOPLE)
 
 # Every reader of bytes against documents that are almost right. EXAMPLES=2000: fewer of each.
 fuzz: install
