@@ -24,7 +24,7 @@ OWN = {
     "statements": ["tests/ledger/test_statements.py"],
     "tlog_proof": ["tests/ledger/test_tlog_proof.py"],
     "coverage": ["tests/protocols/audit", "tests/protocols/test_bundle.py"],
-    "standing": ["tests/rounds/test_standing.py"],
+    "standing": ["tests/ledger/test_standing.py"],
     "budget": ["tests/protocols/test_budget.py"],
 }
 # A mutant should die in seconds.
