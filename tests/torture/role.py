@@ -210,7 +210,7 @@ def _departing(me: Watched, original: Function) -> Function:
     @functools.wraps(original)
     def answer(node: Any, request: Any, payload: Any = b"") -> Any:
         answered = original(node, request, payload)
-        if answered.payload:
+        if answered.payload and hasattr(answered.reply, "occasion"):
             o = answered.reply.occasion
             me.tell("leave", round=o.round, step=o.step, sha256=hashlib.sha256(answered.payload).hexdigest())
         return answered
