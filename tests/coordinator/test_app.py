@@ -19,7 +19,7 @@ WORDS = np.arange(7, dtype="<u8") + np.uint64(2**63)
 
 def test_the_words_are_the_bytes_that_the_party_sent_and_no_copy() -> None:
     array = Array(WORDS)
-    payload = app._payload(ArrayRecord({"words": array}))
+    payload = codec.words_of(ArrayRecord({"words": array}))
     assert bytes(payload) == WORDS.tobytes()
     assert isinstance(payload, memoryview)
     assert payload.obj is array.data
@@ -27,14 +27,14 @@ def test_the_words_are_the_bytes_that_the_party_sent_and_no_copy() -> None:
 
 @pytest.mark.parametrize("record", [{}, {"other": Array(WORDS)}, {"words": Array(WORDS[:0])}])
 def test_no_words_are_no_bytes(record: dict[str, Any]) -> None:
-    assert bytes(app._payload(ArrayRecord(record))) == b""
+    assert bytes(codec.words_of(ArrayRecord(record))) == b""
 
 
 @pytest.mark.parametrize("shape", [(-1,), (8,), (10**12,), (2, 3)])
 def test_words_whose_shape_lies_are_other_bytes_and_no_exception(shape: tuple[int, ...]) -> None:
     """Whoever checks the share finds that they do not have the digest that the party signed."""
     array = Array("uint64", shape, "numpy.ndarray", Array(WORDS).data)
-    assert bytes(app._payload(ArrayRecord({"words": array}))) != WORDS.tobytes()
+    assert bytes(codec.words_of(ArrayRecord({"words": array}))) != WORDS.tobytes()
 
 
 @pytest.mark.parametrize("record", [None, ConfigRecord({"body": "text"}), ConfigRecord({"body": b"{}"}), ArrayRecord()])
