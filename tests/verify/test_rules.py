@@ -350,3 +350,48 @@ def test_a_list_of_parties_has_64_at_most_and_one_at_least() -> None:
         assert verdict(lambda line=line: verify.read_entry(line)) == expected
     denied = {"type": "deny@v1", "seq": 0, "time": 1, "plan": "0" * 64, "reason": "not-held", "parties": []}
     assert verify.read_entry(naive.spelled(denied)) == denied
+
+
+def opened(parties: tuple[str, ...], **changes: Any) -> str:
+    """What becomes of a first entry with these parties; the product would not even make some."""
+    body = builder.Room().genesis().body()
+    (row, *_), ever = body["caps"]["record"].values(), 150_000_000
+    caps = body["caps"] | {"record": dict.fromkeys(parties, row), "lifetime_record": dict.fromkeys(parties, ever)}
+    public = {party: {"key": keys.public_text(builder.key(party))} for party in parties}
+    quorum = len(parties) // 2 + 1
+    whole = {**body, "type": "genesis@v1", "coordinator": {"key": body["coordinator"]["key"]}, "parties": public}
+    line = naive.spelled({**whole, "caps": caps, "cosign_quorum": quorum, **changes})
+    return verdict(lambda: taken_in(verify.Ledger(), line))
+
+
+def test_a_room_has_64_parties_at_most() -> None:
+    names = tuple(f"p{at:02d}" for at in range(65))
+    assert opened(names[:64]) == "taken"
+    assert opened(names) == "violation"
+
+
+def test_a_party_has_neither_the_name_of_a_person_nor_that_of_the_ledger() -> None:
+    assert opened(("alpha", "beta", "gamma")) == "taken"
+    assert opened(("alpha", "beta", "person")) == "violation"
+    assert opened(("alpha", "beta", "gamma"), origin="gamma") == "violation"
+
+
+def test_who_was_in_force_is_asked_of_no_size_that_the_ledger_never_had() -> None:
+    room, ledger = builder.Room(), verify.Ledger()
+    taken_in(ledger, naive.spelled(room.genesis().body()))
+    assert set(ledger.members_at(1).parties) == set(builder.PARTIES)
+    with pytest.raises(verify.Violation, match="never had"):
+        ledger.members_at(2)
+
+
+def test_a_plan_is_of_the_room_and_of_the_parties_that_approved_it() -> None:
+    room, ledger = builder.Room(), verify.Ledger()
+    taken_in(ledger, naive.spelled(room.genesis().body()))
+    for seq, party in enumerate(builder.PARTIES, 1):
+        taken_in(ledger, naive.spelled(room.dataset(seq, party).body()))
+    entry = room.plan_entry(len(builder.PARTIES) + 1)
+    taken_in(ledger, naive.spelled(entry.body()))
+    data = room.plan.canonical
+    assert verdict(lambda: verify.check_plan(data, room.plan.digest, ledger)) == "taken"
+    ledger.room = "another-room"
+    assert verdict(lambda: verify.check_plan(data, room.plan.digest, ledger)) == "violation"
