@@ -391,8 +391,8 @@ def _padded(part: bytes) -> bytes:
 
 
 def _appending(path: Path, at: int) -> BinaryIO:
-    """The file, cut to its first `at` bytes, to be written on."""
-    file = path.open("r+b" if path.exists() else "w+b")
+    """The file, for its owner alone, cut to its first `at` bytes, to be written on."""
+    file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o600), "r+b")
     file.truncate(at)
     file.seek(at)
     return file

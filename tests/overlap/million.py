@@ -60,7 +60,7 @@ def plan_changes(people: int) -> dict[str, Any]:
         "people": {"column": "customer", "key": "id"},
         "questions": [meeting_lab.QUESTION | {"rho": {"sizes": 6_000_000, "pairs": 6_000_000}}],
         "people_cap": cap,
-        "delta": f"{min(1e-6, 1 / (10 * cap)):.15f}",
+        "delta": f"0.{min(10**9, 10**15 // (10 * cap)):015d}",
         "parties": list(PARTIES),
         "recipients": list(PARTIES),
         "collusion": 1,

@@ -90,3 +90,12 @@ def test_nothing_of_a_round_that_has_ended_stays_on_disk(template: tuple[Path, A
         for party in plan.parties:
             assert not list((base / party / "state" / "overlap").glob("*"))
             assert not room.nodes[party].store.drawn_rounds()
+
+
+def test_what_lies_on_disk_of_a_round_is_its_owners_alone(template: tuple[Path, Any], tmp_path: Path) -> None:
+    base, plan = lab.copy(template[0], tmp_path / "room"), template[1]
+    with lab.Room(base, plan) as room:
+        room.stopped_at(words.Reveal)
+        kept = [path for party in plan.parties for path in (base / party / "state" / "overlap").rglob("*")]
+        assert len([path for path in kept if path.is_file()]) == 3 * 2 * 3  # own, received, finished; for each peer
+        assert all(path.stat().st_mode & 0o077 == 0 for path in kept)
