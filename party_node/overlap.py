@@ -29,6 +29,7 @@ from protocols.overlap.points import Engine
 from protocols.plan import Mechanism, Plan
 from protocols.statistic import Integers
 
+from .caps import check_sizes
 from .engine import WorkerLost, open_engine
 from .membership import keys_by_list, members
 from .overlap_lists import Between, sha256_of
@@ -90,6 +91,7 @@ class Meeting:
         # (2)
         self.steps.check_paid(o, round_, request.checkpoint)
         self.steps.dataset_of(round_)
+        check_sizes(plan, self.party, self.steps.earlier(round_), self.steps.store, o.round)
         # (3)
         store, room = self.steps.store, self.steps.room
         own = self.steps.drawn(o)

@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 
+from party_node import share
 from protocols import messages
+from protocols.errors import RoundEnded
 from protocols.overlap import words
 from protocols.overlap.layout import Layout
 from tests.overlap import meeting_lab
@@ -99,3 +101,25 @@ def test_what_lies_on_disk_of_a_round_is_its_owners_alone(template: tuple[Path, 
         kept = [path for party in plan.parties for path in (base / party / "state" / "overlap").rglob("*")]
         assert len([path for path in kept if path.is_file()]) == 3 * 2 * 3  # own, received, finished; for each peer
         assert all(path.stat().st_mode & 0o077 == 0 for path in kept)
+
+
+def test_a_peer_that_takes_from_the_size_of_anothers_list_ends_the_round(
+    template: tuple[Path, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With too small a cap people would be left out, and one person's absence would let another in."""
+    base, plan = lab.copy(template[0], tmp_path / "room"), template[1]
+    real = share.draw
+
+    def draw(total: Any, mechanism: Any) -> Any:
+        noised = real(total, mechanism)
+        if total[:3].any() == 0 and total[3:6].any():  # beta's sum of `overlap-sizes`: alpha's lists come first
+            noised[0] -= 200
+        return noised
+
+    with lab.Room(base, plan) as room:
+        monkeypatch.setattr(share, "draw", draw)
+        with pytest.raises(RoundEnded, match="alpha refused: the released sizes of the lists of alpha are smaller"):
+            room.run()
+        (round_,) = room.book.accounts.rounds.values()
+        assert round_.state == "forfeited"
+        assert [commit.step for commit in round_.commits] == ["overlap-sizes"]

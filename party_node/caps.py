@@ -1,0 +1,45 @@
+"""Whether the released sizes of a party's own lists can be true, as far as its own noised numbers tell.
+
+The caps of an overlap's lists follow from these sizes. A peer that subtracts from the sum of another party's size would
+make its cap too small; then people are left out, and one person's absence lets another in: the matrix would move by
+more than is charged. What is compared is the release and what this party itself sent, noise and all, and not its data.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from protocols.errors import IntegrityError, Refused
+from protocols.overlap.layout import question_of
+from protocols.plan import Plan
+from protocols.questions import overlap
+
+from .store import Store
+
+OTHERS = 5  # standard deviations of all others' noise together
+
+
+def check_sizes(plan: Plan, party: str, earlier: Mapping[str, Any], store: Store, round_id: str) -> None:
+    """Raise IntegrityError where others took more from a size than their noise explains, Refused where this party had
+    no part in the sum.
+
+    earlier   what the round's earlier steps released
+    store     has what this party drew for `overlap-sizes`
+    Honest parties fail this with probability 3e-7 a list. Where it holds, a cap binds with at most 2e-10: it is the
+    party's own number x, plus the others' noise, plus 8 √N σ, so at least x + (8 √N − 5 √(N − 1)) σ, which for N ≥ 2 is
+    x + 6.3 σ or more, and x has noise of σ.
+    """
+    step, mechanism = plan.step(overlap.sizes.NAME)
+    if store.drawn(round_id, step.name) is None:
+        raise Refused(f"{party} has no part in the released sizes of its lists")
+    drawn = np.frombuffer(store.noised(round_id, step.name), dtype="<i8").tolist()
+    own = dict(zip(step.statistic.slots, drawn, strict=True))
+    question = question_of(plan)
+    released = overlap.sizes.read(question, plan.facts(question), earlier.get(overlap.sizes.NAME, {}))
+    most = OTHERS * math.sqrt((len(plan.parties) - 1) * mechanism.variance_micro / 1e6)
+    if any(size < own[f"{party}/{name}"] - most for name, size in released.size[party].items()):
+        raise IntegrityError(f"the released sizes of the lists of {party} are smaller than noise can make them")
