@@ -134,23 +134,21 @@ class Hub:
 
     def party_of(self, node_id: int) -> str:
         """The inverse of `node_id`. Raises UsageError."""
-        for party in list(self._parties.values()):
-            if party.node_id == node_id:
-                return party.name
-        raise UsageError(f"no party of this room has node id {node_id}")
+        if not (named := [party.name for party in list(self._parties.values()) if party.node_id == node_id]):
+            raise UsageError(f"no party of this room has node id {node_id}")
+        return named[0]
 
     def send(self, out: Outgoing) -> None:
         """Deliver an instruction to the party its header names. Returns at once. Raises UsageError."""
         party = self._member(out.header.dst)
 
         def place() -> None:
-            message_id = out.header.message_id
-            party.settled.pop(message_id, None)
-            party.pending[message_id] = out
+            party.settled.pop(out.header.message_id, None)
+            party.pending[out.header.message_id] = out
             if party.revoked:
                 self._settle(party, out, Problem(UNAVAILABLE, "party revoked"))
             elif party.session is not None:
-                party.session.sent.discard(message_id)
+                party.session.sent.discard(out.header.message_id)
                 party.session.wake.set()
 
         self._soon(place)
@@ -273,20 +271,22 @@ class Hub:
         if old is not None:
             old.end(grpc.StatusCode.ABORTED, "a newer stream of this party took over")
         self._audit(party.name, "online")
-        tasks = [asyncio.create_task(job(party, session, context)) for job in (self._write, self._read)]
-        ends: list[asyncio.Future[Any]] = [*tasks, session.over]
+        # Why never cancelled: cut off half-way, abort would send it again; gRPC refuses that, and no reason arrives.
+        greeting = asyncio.ensure_future(context.send_initial_metadata(rpc.ADMITTED))
+        jobs = (self._write(party, session, context, greeting), self._read(party, session, context))
+        tasks: list[asyncio.Future[Any]] = [asyncio.ensure_future(job) for job in jobs]
         try:
-            await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait([*tasks, session.over], return_when=asyncio.FIRST_COMPLETED)
             return session.over.result() if session.over.done() else self._why(party, tasks)
         finally:
             for task in tasks:
                 task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await asyncio.gather(greeting, *tasks, return_exceptions=True)
             if party.session is session:
                 party.session, party.lost_at = None, time.monotonic()
                 self._audit(party.name, "offline")
 
-    def _why(self, party: _Party, tasks: list[asyncio.Task[None]]) -> End | None:
+    def _why(self, party: _Party, tasks: list[asyncio.Future[Any]]) -> End | None:
         error = next((e for t in tasks if t.done() and not t.cancelled() and (e := t.exception())), None)
         if error is None:
             return None
@@ -298,8 +298,8 @@ class Hub:
         self._audit(party.name, end[1])
         return end
 
-    async def _write(self, party: _Party, session: _Session, context: Any) -> None:
-        await context.send_initial_metadata(rpc.ADMITTED)
+    async def _write(self, party: _Party, session: _Session, context: Any, greeting: asyncio.Future[None]) -> None:
+        await asyncio.shield(greeting)
         while True:
             session.wake.clear()
             while session.receipts:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import datetime as dt
 import socket
 import ssl
 import time
@@ -282,3 +284,28 @@ def test_a_port_that_is_taken_is_the_operators_mistake(room: Room) -> None:
         room.lab.start(second, room.port)
     with pytest.raises(UsageError, match="not on the roster"):
         second.revoke("p9")
+
+
+class SlowToGreet:
+    """A stream whose initial metadata takes a while to go out, and whose first frame belongs to no message."""
+
+    def __init__(self) -> None:
+        self.greeted = False
+
+    async def send_initial_metadata(self, _: Any) -> None:
+        await asyncio.sleep(0.05)
+        self.greeted = True
+
+    async def read(self) -> pb.Frame:
+        return pb.Frame(chunk=b"x")
+
+
+def test_a_stream_that_is_ended_at_once_is_greeted_first(room: Room) -> None:
+    """gRPC sends the metadata with the reason where they were not sent; not where they are under way (`abort`)."""
+    context, hub = SlowToGreet(), room.hub
+    party = hub._parties["p1"]
+    later = dt.datetime.now(dt.UTC) + dt.timedelta(hours=1)
+    end = asyncio.run_coroutine_threadsafe(hub._serve(party, context, later), hub._loop).result(10)  # type: ignore[arg-type]
+    assert end is not None
+    assert end[0] == grpc.StatusCode.INVALID_ARGUMENT
+    assert context.greeted
