@@ -46,14 +46,15 @@ def assign(plan: Plan, released: Mapping[str, Any], dataset: Dataset, state: Pat
     found = people(state / dataset.snapshot, window_of(plan))
     at, squared = segments.nearest(segments.scaled(question, found.columns), clusters.centres)
     usable = found.columns["usable"] == 1
-    return _write(out, found.customers, np.where(usable, at + 1, 0), np.where(usable, np.sqrt(squared), np.nan))
+    return write(out, found.customers, np.where(usable, at + 1, 0), np.where(usable, np.sqrt(squared), np.nan))
 
 
 def _engine(beside: str) -> duckdb.DuckDBPyConnection:
     return duckdb.connect(config={"autoload_known_extensions": "false", "temp_directory": f"{beside}/spill"})
 
 
-def _write(out: Path, customers: Any, number: Integers, distance: Any) -> Assigned:
+def write(out: Path, customers: Any, number: Integers, distance: Any) -> Assigned:
+    """(n,) customers, numbers of segments (0: unusable) and distances → both files."""
     out.mkdir(parents=True, exist_ok=True, mode=0o700)
     files = {"PARQUET": out / f"{NAME}.parquet", "CSV, HEADER": out / f"{NAME}.csv"}
     columns = {"customer": customers, "number": number, "distance": distance}

@@ -162,25 +162,57 @@ def status(config: ConfigOption, as_json: JsonOption = False) -> None:
 def segments(
     config: ConfigOption,
     out: Annotated[Path, typer.Option(metavar="FOLDER", help="Where segments.parquet and segments.csv go.")],
+    local: Annotated[
+        bool, typer.Option("--local", help="Segments of this party's rows alone, without noise, for its own eyes.")
+    ] = False,
+    plan: Annotated[
+        Path | None,
+        typer.Option(metavar="PLAN", help="With --local: a plan that asks for segments; else the last released."),
+    ] = None,
+    clusters: Annotated[
+        int | None, typer.Option(min=2, max=20, help="With --local: how many; else the plan's.")
+    ] = None,
 ) -> None:
-    """Put this party's own customers into the segments released last. Written here, sent nowhere.
+    """Put this party's own customers into the segments released last, or into its own. Written here, sent nowhere.
 
     The node must not be running: it has the store to itself.
     """
     from .assignment import assign
     from .node import Node
+    from .own_segments import own_segments
 
+    if not local and (plan is not None or clusters is not None):
+        raise UsageError("--plan and --clusters go with --local", "released segments are those of their own plan")
     settings = Config.load(config)
     node = Node(settings, time.time)
+    described: list[dict[str, float]] = []
     try:
-        plan, released, dataset = node.last_segments()
-        done = assign(plan, released, dataset, node.store.state, out)
+        if local:
+            if plan is None:
+                of, _, dataset = node.last_segments()
+            else:
+                of = _plan(settings, plan)
+                dataset = node.dataset_for(of)
+            described, done = own_segments(of, dataset, node.store.state, clusters, out)
+        else:
+            of, released, dataset = node.last_segments()
+            done = assign(of, released, dataset, node.store.state, out)
     except OSError as exc:
         reason = exc.strerror or type(exc).__name__
         raise UsageError(f"cannot write to {out}: {reason}", "name a folder with --out") from None
     finally:
         node.close()
+    if described:
+        _show_own(described, done.customers)
     print(f"{done.customers:,} customers in {done.parquet} and {done.csv}")
+
+
+def _show_own(described: list[dict[str, float]], customers: int) -> None:
+    title = f"Segments of this party's {customers:,} customers alone: no noise, so they must not leave it"
+    table = Table("segment", *described[0], title=title)
+    for number, line in enumerate(described, start=1):
+        table.add_row(f"s{number}", *(f"{value:,.6g}" for value in line.values()))
+    terminal.console().print(table)
 
 
 @app.command()

@@ -209,7 +209,7 @@ class Node:
             except IntegrityError as exc:
                 raise UsageError(exc.message, exc.hint) from None
             raise
-        dataset = self._dataset(plan)
+        dataset = self.dataset_for(plan)
         self.store.add_plan(plan.digest, plan.canonical, self.now)
         signature = keys.sign(self.signing, "approval", approval_body(self.room.room, plan.digest))
         return messages.Approval(
@@ -287,7 +287,7 @@ class Node:
             raise Refused("the draft's blocks are not those of the plan")
         if draft.charge != {p: dict.fromkeys(draft.blocks, plan.charge) for p in plan.parties}:
             raise Refused("the draft's charge is not what the plan costs")
-        dataset = self._dataset(plan)
+        dataset = self.dataset_for(plan)
         if draft.datasets.get(self.party) != dataset.version:
             raise Refused("the draft names another dataset than this party's latest")
 
@@ -344,7 +344,8 @@ class Node:
 
     # -- what the node knows -------------------------------------------------------------------------------------------
 
-    def _dataset(self, plan: Plan) -> Dataset:
+    def dataset_for(self, plan: Plan) -> Dataset:
+        """What is registered for a plan's table. Raises Refused where that is nothing, or something else."""
         dataset = self.store.dataset()
         if dataset is None or dataset.schema_digest != plan.table_digest:
             raise Refused("no dataset is registered for this plan's table", "sumroom-party register --plan plan.toml")

@@ -78,7 +78,7 @@ def test_a_hold_in_anothers_name(siege: Siege) -> None:
 
 def test_another_partys_dataset_declared(siege: Siege) -> None:
     beta = siege.guests["beta"].node
-    declared = beta._declaration(beta._dataset(siege.plan))
+    declared = beta._declaration(beta.dataset_for(siege.plan))
     reason = "alpha declared a dataset of another party"
     nothing_spent(siege, replacing(messages.Approval, dataset=declared), IntegrityError, reason)
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import csv
 import json
+import math
 import sqlite3
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -13,6 +16,7 @@ from typing import Any
 import pytest
 
 from party_node import cli
+from tests.rounds.in_toml import plan_toml
 
 ROOT = Path(__file__).parents[2]
 
@@ -192,3 +196,51 @@ def test_two_registered_versions_are_both_kept_and_the_latest_counts(
     db.close()
     assert len(rows) == 2
     assert all((home / "state" / snapshot).is_file() for _, snapshot in rows)
+
+
+def segments_plan(lab: ModuleType, home: Path) -> Path:
+    features = [
+        {"name": name, "transform": "log1p", "low": 1, "high": high}
+        for name, high in (("recency_days", 365), ("baskets", 100))
+    ]
+    rho = dict.fromkeys(("moments", "coarse", "fine", "over", "lloyd", "profile"), 10**6)
+    more = {"features": features, "clusters": 3, "lloyd_rounds": 1, "coarse_cells": 64, "fine_cells": 64}
+    path = home / "segments.toml"
+    path.write_text(plan_toml(lab.plan(questions=[{"kind": "segments", "rho": rho, **more}], rho=10**9)))
+    return path
+
+
+def test_own_segments_are_those_of_this_partys_rows_and_need_no_round(
+    capsys: pytest.CaptureFixture[str], lab: ModuleType, home: Path
+) -> None:
+    plan, out = segments_plan(lab, home), home / "own"
+    words = ("segments", "--config", home / "node.toml", "--local", "--plan", plan, "--out", out)
+    status, said, err = run(capsys, *words)
+    assert (status, err) == (0, "")
+    assert "no noise, so they must not leave it" in said
+    rows = list(csv.DictReader((out / "segments.csv").read_text().splitlines()))
+    counts = Counter(row["segment"] for row in rows)
+    assert sorted(counts) == ["s1", "s2", "s3"]
+    assert [counts[f"s{i}"] for i in (1, 2, 3)] == sorted(counts.values(), reverse=True)
+    assert sum(counts.values()) == lab.PEOPLE
+    # A table of a segment's typical number of baskets that is its own customers' mean of log(1 + baskets).
+    baskets = {f"alpha-{i}": 1 + (i * 7 + 1) % 12 for i in range(lab.PEOPLE)}
+    logs = [math.log1p(baskets[row["customer"]]) for row in rows if row["segment"] == "s1"]
+    (line,) = [line for line in said.splitlines() if line.lstrip("│┃ ").startswith("s1")]
+    assert f"{math.expm1(sum(logs) / len(logs)):,.6g}" in line
+    assert run(capsys, *words, "--clusters", "5")[0] == 0
+    assert len({row["segment"] for row in csv.DictReader((out / "segments.csv").read_text().splitlines())}) == 5
+
+
+def test_own_segments_refuse_what_cannot_be_meant(
+    capsys: pytest.CaptureFixture[str], lab: ModuleType, home: Path
+) -> None:
+    plan, out = segments_plan(lab, home), home / "own"
+    words = ("segments", "--config", home / "node.toml", "--out", out)
+    status, _, err = run(capsys, *words, "--plan", plan)
+    assert (status, "--plan and --clusters go with --local" in err) == (2, True)
+    status, _, err = run(capsys, *words, "--local", "--plan", home.parent / "plan.toml")
+    assert (status, "asks for no segments" in err) == (2, True)
+    status, _, err = run(capsys, *words, "--local")
+    assert (status, "no segments have been released" in err) == (1, True)
+    assert not out.exists()
