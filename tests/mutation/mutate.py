@@ -36,13 +36,18 @@ Change = Callable[[ast.AST], ast.AST]
 
 @dataclass(frozen=True)
 class Mutant:
-    """number: its place among those of its module, by which it is made again."""
+    """number: its place among those of its module, by which it is made again.
+
+    later: it is in a function's body, which no import runs; lines: first and last of its statement's own.
+    """
 
     path: Path
     number: int
     line: int
     before: str
     after: str
+    later: bool
+    lines: tuple[int, int]
 
     def __str__(self) -> str:
         return f"{self.path}:{self.line}  {self.before}  →  {self.after}"
@@ -61,11 +66,12 @@ def mutants(path: Path) -> list[Mutant]:
     found = []
     for number, site in enumerate(_sites(tree)):
         node = _at(tree, site.where)
-        line = getattr(node, "lineno", 0)
+        line = getattr(node, "lineno", _lines(tree, site.where)[0])
         if any("pragma: no cover" in text for text in lines[line - 1 : line]):
             continue
         after = site.change(copy.deepcopy(node))
-        found.append(Mutant(path, number, line, _shown(node), _shown(after)))
+        later, own = _later(tree, site.where), _lines(tree, site.where)
+        found.append(Mutant(path, number, line, _shown(node), _shown(after), later, own))
     return found
 
 
@@ -88,6 +94,30 @@ def _at(tree: ast.AST, where: tuple[tuple[str, int | None], ...]) -> ast.AST:
     for field, place in where:
         tree = getattr(tree, field) if place is None else getattr(tree, field)[place]
     return tree
+
+
+def _later(tree: ast.AST, where: tuple[tuple[str, int | None], ...]) -> bool:
+    node = tree
+    for step in where:
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda) and step[0] == "body":
+            return True
+        node = _at(node, (step,))
+    return False
+
+
+def _lines(tree: ast.AST, where: tuple[tuple[str, int | None], ...]) -> tuple[int, int]:
+    """Of the statement around it; of one with a body, its head's."""
+    around: ast.AST = tree
+    for depth in range(len(where) + 1):
+        node = _at(tree, where[:depth])
+        if isinstance(node, ast.stmt):
+            around = node
+    first = getattr(around, "lineno", 1)
+    body = getattr(around, "body", None) or getattr(around, "cases", None)
+    if not body:
+        return first, getattr(around, "end_lineno", first)
+    inside = body[0].pattern if isinstance(body[0], ast.match_case) else body[0]
+    return first, max(first, inside.lineno - 1)
 
 
 def _shown(node: ast.AST) -> str:

@@ -2,10 +2,11 @@
 
     python -m tests.mutation.run [--list] [--every 10] [--survivors FILE] [path …]
 
-For every mutant of a module (`mutate.py`) the module's tests run until one fails. None failed: the mutant survived, and
-something about the rules is said by no test. Two workers, each of which forks a child for a mutant: pytest and all that
-is not ours is loaded once, ours anew with the one module changed. One that takes five times as much CPU as the tests
-do without it counts as killed.
+For every mutant (`mutate.py`) tests run until one fails. None failed: the mutant survived, and something about the
+rules is said by no test. A mutant in the body of a function is put into what is loaded (`swap.py`), and tried by the
+tests that reach its line (`session.py`). One that an import runs, such as a constant or a field of a document, needs
+the module anew: a fork in which pytest and all that is not ours is loaded, and ours is not yet. One that takes five
+times as much CPU as its tests do without it counts as killed.
 
 Why not mutmut or cosmic-ray: mutmut 3.8 changes no decorated function, and many of the rules are pydantic's validators;
 cosmic-ray 8.7 starts a new process for each mutant, which alone takes longer than most of them need to die.
@@ -23,25 +24,20 @@ import io
 import json
 import multiprocessing
 import os
-import resource
-import signal
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from types import CodeType
 from typing import Any
 
 from .mutate import Mutant, mutants, tree_of
+from .session import BROKEN, KILLED, LEAST_LIMIT_S, SURVIVED, TIMES, WORKERS, Judged, confined, judge
 from .suites import modules, tests_of
 
 ROOT = Path(__file__).resolve().parents[2]
-LEAST_LIMIT_S, TIMES = 20, 5  # CPU
-PATIENCE = 20  # times as long by the clock
-MEMORY = 4 << 30
 REQUIRED = 0.9
-KILLED, SURVIVED, BROKEN = 0, 1, 2
 
 
 class OneChanged(importlib.abc.MetaPathFinder):
@@ -90,43 +86,62 @@ def run_tests(tests: Sequence[str]) -> int:
         return int(pytest.main([*options, *tests], plugins=[Brief()]))
 
 
-def attempt(mutant: Mutant | None, tests: Sequence[str], limit: int = 300) -> int:
-    """In a child of its own: KILLED, SURVIVED, or BROKEN where the tests could not be run at all."""
+def attempt(mutant: Mutant | None, tests: Sequence[str]) -> int:
+    """In this process, which must be a fork: KILLED, SURVIVED, or BROKEN where the tests could not be run at all."""
+    if mutant is not None:
+        name = ".".join(mutant.path.with_suffix("").parts)
+        code = compile(tree_of(mutant), str(mutant.path), "exec")
+        sys.meta_path.insert(0, OneChanged(name, ROOT / mutant.path, code))
+    try:
+        found = run_tests(tests)
+    except BaseException:  # noqa: BLE001 - what a mutant does to pytest itself
+        return KILLED
+    # 1: a test failed; 2: a module could not be loaded, which every test would see
+    return {0: SURVIVED, 1: KILLED, 2: KILLED}.get(found, BROKEN)
+
+
+def work(job: tuple[Mutant, float]) -> Judged:
+    (mutant, limit), began = job, time.monotonic()
+    return mutant, confined(lambda: attempt(mutant, tests_of(mutant.path)), limit), time.monotonic() - began
+
+
+def import_anew(todo: list[Mutant], say: Callable[[Judged], None]) -> bool:
+    """Try those that an import runs. Returns whether the tests pass without one."""
+    load_what_is_not_ours()
+    limits: dict[frozenset[str], float] = {}
+    for tests in dict.fromkeys(frozenset(tests_of(mutant.path)) for mutant in todo):
+        start = time.monotonic()
+        if confined(lambda tests=tests: attempt(None, sorted(tests)), 600) != SURVIVED:  # type: ignore[misc]
+            return False
+        limits[tests] = max(LEAST_LIMIT_S, TIMES * (time.monotonic() - start))
+    jobs = [(mutant, limits[frozenset(tests_of(mutant.path))]) for mutant in todo]
+    with multiprocessing.get_context("fork").Pool(WORKERS) as pool:
+        for judged in pool.imap_unordered(work, jobs):
+            say(judged)
+    return True
+
+
+def in_place(todo: list[Mutant], say: Callable[[Judged], None]) -> list[Mutant] | None:
+    """Try those inside functions, in a fork. Returns what must be imported anew; None: not green without a mutant."""
+    tests = sorted({test for path in {mutant.path for mutant in todo} for test in tests_of(path)})
+    read, write = multiprocessing.get_context("fork").Pipe(duplex=False)
     child = os.fork()
     if child == 0:
-        status = BROKEN
         try:
-            # Both end the child, so that a mutant that never ends is seen. Why CPU first: on a busy machine a mutant
-            # that no test sees would take too long by the clock, and count as killed.
-            resource.setrlimit(resource.RLIMIT_CPU, (limit, limit + 5))
-            signal.alarm(PATIENCE * limit)
-            resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
-            if mutant is not None:
-                name = ".".join(mutant.path.with_suffix("").parts)
-                code = compile(tree_of(mutant), str(mutant.path), "exec")
-                sys.meta_path.insert(0, OneChanged(name, ROOT / mutant.path, code))
-            found = run_tests(tests)
-            # 1: a test failed; 2: a module could not be loaded, which every test would see
-            status = {0: SURVIVED, 1: KILLED, 2: KILLED}.get(found, BROKEN)
-        except BaseException as exc:  # noqa: BLE001 - whatever a mutant does, the parent goes on
-            status = KILLED
-            if mutant is None:
-                print(repr(exc), file=sys.__stderr__)
+            with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
+                write.send(judge(todo, tests, lambda judged: write.send(judged)))
         finally:
-            os._exit(status)
-    _, ended = os.waitpid(child, 0)
-    return os.WEXITSTATUS(ended) if os.WIFEXITED(ended) else KILLED
-
-
-def work(job: tuple[Mutant, int]) -> tuple[Mutant, int, float]:
-    (mutant, limit), began = job, time.monotonic()
-    return mutant, attempt(mutant, tests_of(mutant.path), limit), time.monotonic() - began
-
-
-def judged(todo: list[Mutant], limits: dict[frozenset[str], int]) -> Iterator[tuple[Mutant, int, float]]:
-    jobs = [(mutant, limits[frozenset(tests_of(mutant.path))]) for mutant in todo]
-    with multiprocessing.get_context("fork").Pool(min(2, os.cpu_count() or 1)) as pool:
-        yield from pool.imap_unordered(work, jobs)
+            os._exit(0)
+    write.close()
+    try:
+        while len(told := read.recv()) == 3:
+            say(told)
+    except EOFError:
+        return None
+    finally:
+        os.waitpid(child, 0)
+    green, elsewhere = told
+    return elsewhere if green else None
 
 
 def main() -> int:
@@ -142,19 +157,12 @@ def main() -> int:
     if asked.list:
         print(*todo, sep="\n")
         return 0
-    load_what_is_not_ours()
     began = time.monotonic()
-    limits: dict[frozenset[str], int] = {}
-    for tests in dict.fromkeys(frozenset(tests_of(path)) for path in paths):
-        start = time.monotonic()
-        if attempt(None, sorted(tests)) != SURVIVED:
-            print(f"error: not green as it is: {' '.join(sorted(tests))}")
-            return 1
-        took = time.monotonic() - start
-        limits[tests] = max(LEAST_LIMIT_S, round(TIMES * took))
-        print(f"green as it is, {took:.1f} s: {' '.join(sorted(tests))}", flush=True)
     survivors, counts, slow = list[str](), dict[Path, list[int]](), 0.0
-    for mutant, status, seconds in judged(todo, limits):
+
+    def say(judged: Judged) -> None:
+        nonlocal slow
+        mutant, status, seconds = judged
         count = counts.setdefault(mutant.path, [0, 0])
         count[0] += 1
         count[1] += status == KILLED
@@ -162,6 +170,12 @@ def main() -> int:
         if status != KILLED:
             survivors.append(f"{mutant}{'  (the tests did not run)' if status == BROKEN else ''}")
             print(f"SURVIVED {survivors[-1]}", flush=True)
+
+    later = [mutant for mutant in todo if mutant.later]
+    left = in_place(later, say) if later else []
+    if left is None or not import_anew([*(mutant for mutant in todo if not mutant.later), *left], say):
+        print("error: the tests are not green without a mutant")
+        return 1
     for path, (all_of_it, killed) in sorted(counts.items()):
         print(f"{path!s:<36}{killed:>6} of {all_of_it:>5} killed  {100 * killed / all_of_it:5.1f} %")
     if asked.survivors:

@@ -9,12 +9,12 @@ import duckdb
 import numpy as np
 import pytest
 
-from party_node.assignment import _write
+from party_node.assignment import write
 
 
 def written(out: Path) -> list[dict[str, str]]:
     customers = np.array(["b'ob", "änna", "=1+1"], dtype=object)
-    done = _write(out, customers, np.array([2, 0, 1]), np.array([0.5, np.nan, 0.25]))
+    done = write(out, customers, np.array([2, 0, 1]), np.array([0.5, np.nan, 0.25]))
     assert done.customers == 3
     with done.csv.open(newline="", encoding="utf-8") as file:
         return list(csv.DictReader(file))
