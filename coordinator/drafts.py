@@ -72,7 +72,7 @@ bargain_share_percent = 60
 # Segments found together: k-means on noised sums, then what each segment is.
 [[questions]]
 kind = "segments"
-clusters = 4
+clusters = { least = 3, most = 5 }    # or one number
 lloyd_rounds = 5
 coarse_cells = 256
 fine_cells = 2048

@@ -19,6 +19,8 @@ from protocols.questions.segments.plan import SCALE, Plan
 from protocols.questions.segments.states import Clusters, FineGrid, Grid, Reals, Spread
 from protocols.statistic import Integers, Noise
 
+from . import choosing
+
 REACH = 1.5  # covariance radius, in root total variances
 RADIUS = 1.8  # radius of a move, in root mean square distances
 FULL = 2.5  # a box is full above so many standard deviations of its count
@@ -204,10 +206,14 @@ def _merged(
     Of many starts the one is taken whose centres fit the synopsis best: over-clusters are too few to tell two good
     solutions apart, and the synopsis was noised on its own.
     """
-    moved, count, sure, _ = _moves(plan, before, noised, noise, OVER_MOVE, OVER_COUNT, combine=True)
+    moved, count, sure, shaken = _moves(plan, before, noised, noise, OVER_MOVE, OVER_COUNT, combine=True)
     good = count > 2 * sure
     weight = np.where(good, count, np.maximum(count, 0) * 0.2 + 1e-3)
-    k = min(plan.clusters, len(moved))
+    choice = None
+    if plan.range is not None:
+        surely = choosing.Coreset(moved[good], count[good], sure[good], np.sqrt(shaken[good]))
+        choice = choosing.choose(plan.range, surely, grid, len(moved))
+    k = min(plan.clusters if choice is None else choice.chosen, len(moved))
     points, _, people, _ = synopsis
     found = [_kmeans(moved, weight, k, starts=1, seed=seed).cluster_centers_ for seed in range(STARTS)]
     found += _by_synopsis(grid, points, people, moved, weight, k)
@@ -216,7 +222,7 @@ def _merged(
     squared = ((moved - centres[labels]) ** 2).sum(axis=1) + 0.8 * (before.radius / RADIUS) ** 2
     mean_square = float((weight * squared).sum() / weight.sum())
     sizes = np.asarray(np.bincount(labels, weights=weight, minlength=k), dtype=np.float64)
-    return Clusters(np.clip(centres, -1, 1), _radius(plan, mean_square), sizes, np.zeros(k))
+    return Clusters(np.clip(centres, -1, 1), _radius(plan, mean_square), sizes, np.zeros(k), choice)
 
 
 def _moved(plan: Plan, before: Clusters, noised: Integers, noise: Noise, *, last: bool) -> Clusters:

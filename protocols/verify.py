@@ -452,17 +452,17 @@ def pointers(tree: Any, at: str = "") -> list[str]:  # of every figure; what is 
     return [at]
 def planned(asked: Entry, plan: Entry) -> list[tuple[str, int, int, str]]:
     """Step, Δ², slots and name of its ρ of each step of a question (the pages plan, question, overlap-question)."""
+    k = sum(max(of.values()) if isinstance(of := one.get("clusters", 0), dict) else of for one in plan["questions"])
     if asked["kind"] == "overlap":
         by, value = asked["lists"], asked.get("value", {"party": "", "bins": 1})
-        lists = len(plan["table"]["columns"][by["column"]]["values"]) if by["by"] == "column" else 1
-        lists = sum(one.get("clusters", 0) for one in plan["questions"]) if by["by"] == "segments" else lists
+        lists = {"segments": k, "all": 1}.get(by["by"]) or len(plan["table"]["columns"][by["column"]]["values"])
         each = [lists * (value["bins"] if party == value["party"] else 1) for party in plan["parties"]]
         cells = (sum(each) ** 2 - sum(x * x for x in each)) // 2
         return [("overlap-sizes", 1, sum(each) + 1, "sizes"), ("overlap", len(each) - 1, cells, "pairs")]
     if asked["kind"] == "rfm":
         bins = sum(len(asked[at]) + 1 for at in ("recency_days", "frequency_baskets", "monetary_units"))
         return [("rfm-cuts", 3, bins + 1, "cuts"), ("rfm-cohorts", 5, 25 + 8 + 1, "cohorts")]
-    d, k, own, big = len(asked["features"]), asked["clusters"], len(asked["features"]) + 1, 2**32
+    d, own, big = len(asked["features"]), len(asked["features"]) + 1, 2**32
     lloyd = [(f"seg-lloyd-{n + 1}", big, k * own + 2, "lloyd") for n in range(asked["lloyd_rounds"])]
     return [("seg-moments", 3 * d * big, 2 * d + 2, "moments"),
             *([("seg-covariance", big, d * own // 2 + 1, "covariance")] if d > 2 else []),

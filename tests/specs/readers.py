@@ -33,6 +33,7 @@ ASKED = {
     "rfm": "good-rfm",
     "five": "good-rfm-of-five",
     "segments": "good-segments-of-three",
+    "range": "good-segments-of-two-or-three",
 }
 
 

@@ -77,7 +77,7 @@ def cuts_row(plan: dict[str, Any], person: Person, _: Any) -> Row:
     return row if person["baskets"] >= 1 else [0] * len(row)
 
 
-def cuts_answer(plan: dict[str, Any], noised: Row, variance: float) -> dict[str, Any]:
+def cuts_answer(plan: dict[str, Any], noised: Row, variance: float, _: Any) -> dict[str, Any]:
     answer, rest = {}, noised
     for feature, name in (
         ("recency", "recency_days"),
@@ -147,7 +147,7 @@ def cohorts_row(plan: dict[str, Any], person: Person, earlier: dict[str, Any]) -
     return row if baskets >= 1 else [0] * 33
 
 
-def cohorts_answer(_: Any, noised: Row, variance: float) -> dict[str, Any]:
+def cohorts_answer(_: Any, noised: Row, variance: float, __: Any) -> dict[str, Any]:
     cells, halves, h = noised[:25], noised[25:33], half_width(variance)
     total = max(0.0, (sum(cells) / 25 + sum(halves) / 2 / 2) / (1 / 25 + 1 / 2))
     names = [f"r{r}f{f}" for r in range(1, 6) for f in range(1, 6)]
@@ -271,7 +271,7 @@ def block(
 
 def clustered(move: float, count: float, spread: float, before: str) -> Any:
     def row(plan: dict[str, Any], person: Person, earlier: dict[str, Any]) -> Row:
-        blocks = plan["clusters"] * (1 if spread else 4)
+        blocks = most(plan) * (1 if spread else 4)
         start, offset, norm, radius = block(plan, person, earlier[before]["state"], blocks)
         width = len(offset) + 1
         out = [0] * (blocks * width)
@@ -282,30 +282,33 @@ def clustered(move: float, count: float, spread: float, before: str) -> Any:
     return row
 
 
+def most(plan: dict[str, Any]) -> int:
+    clusters: int | dict[str, int] = plan["clusters"]
+    return clusters if isinstance(clusters, int) else clusters["most"]
+
+
 def profile_row(plan: dict[str, Any], person: Person, earlier: dict[str, Any]) -> Row:
-    start, _, _, _ = block(plan, person, earlier[f"seg-lloyd-{plan['lloyd_rounds']}"]["state"], plan["clusters"])
+    start, _, _, _ = block(plan, person, earlier[f"seg-lloyd-{plan['lloyd_rounds']}"]["state"], most(plan))
     x = scaled(plan, person)
-    out = [0] * (plan["clusters"] * (len(x) + 1))
+    out = [0] * (most(plan) * (len(x) + 1))
     out[start : start + len(x) + 1] = integers([*(math.sqrt(0.7 / len(x)) * value for value in x), math.sqrt(0.3)])
     return out
 
 
-def profile_answer(plan: dict[str, Any], noised: Row, variance: float) -> dict[str, Any]:
+def profile_answer(plan: dict[str, Any], noised: Row, variance: float, earlier: dict[str, Any]) -> dict[str, Any]:
     width, k = len(plan["features"]) + 1, plan["clusters"]
+    if not isinstance(k, int):
+        k = len(earlier[f"seg-lloyd-{plan['lloyd_rounds']}"]["state"]["centres"])
     parts = [noised[i * width : (i + 1) * width] for i in range(k)]
     whole = [sum(column) for column in zip(*parts, strict=True)]
     everybody = typical(plan, whole, k * variance)
-    segments = {f"s{i + 1}": segment(plan, part, whole, variance) for i, part in enumerate(parts)}
+    segments = {f"s{i + 1}": segment(plan, part, whole, variance, k) for i, part in enumerate(parts)}
     shown = {name: show(plan, name, found) for name, found in everybody.items()}
     return {"all": {"size": size(whole[-1], k * variance), "typical": shown}, "segments": segments}
 
 
-def segment(plan: dict[str, Any], part: Row, whole: Row, variance: float) -> dict[str, Any]:
-    k, own, all_of_them = (
-        plan["clusters"],
-        typical(plan, part, variance),
-        typical(plan, whole, plan["clusters"] * variance),
-    )
+def segment(plan: dict[str, Any], part: Row, whole: Row, variance: float, k: int) -> dict[str, Any]:
+    own, all_of_them = typical(plan, part, variance), typical(plan, whole, k * variance)
     ends = ratio(part[-1], whole[-1], variance, k * variance, variance)
     steady = part[-1] >= 5 * math.sqrt(variance) and whole[-1] >= 5 * math.sqrt(k * variance)
     return {

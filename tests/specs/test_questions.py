@@ -21,7 +21,7 @@ def steps(kind: str) -> list[tuple[str, int]]:
     return [(kind, at) for at in range(len(vector(kind)[0]["steps"]))]
 
 
-@pytest.mark.parametrize(("kind", "at"), [*steps("rfm"), *steps("segments")])
+@pytest.mark.parametrize(("kind", "at"), [*steps("rfm"), *steps("segments"), *steps("range")])
 def test_a_second_implementation_from_the_page_finds_the_rows_and_sums_of_a_step(kind: str, at: int) -> None:
     document, plan = vector(kind)
     step, earlier = document["steps"][at], {made["step"]: made for made in document["steps"][:at]}
@@ -37,15 +37,16 @@ def test_a_second_implementation_from_the_page_finds_the_rows_and_sums_of_a_step
     assert len(step["slots"]) == len(step["noised"])
 
 
-@pytest.mark.parametrize(("kind", "at"), [*steps("rfm"), *steps("segments")])
+@pytest.mark.parametrize(("kind", "at"), [*steps("rfm"), *steps("segments"), *steps("range")])
 def test_a_second_implementation_from_the_page_finds_the_figures_of_a_step(kind: str, at: int) -> None:
     document, plan = vector(kind)
+    earlier = {made["step"]: made for made in document["steps"][:at]}
     step, whole = document["steps"][at], parse(golden(f"plan/{ASKED[kind]}.json"))
     bound, rho = second.BOUNDS.get(step["step"], (0, second.SCALE**2))[1], plan["rho"]
     name = step["step"].split("-")[1]
     micro = -(-bound * 10**15 // (2 * rho[name]))
     variance = len(whole["parties"]) * micro / 10**6
-    answer = second.ANSWERS.get(step["step"], lambda *_: {})(plan, step["noised"], variance)
+    answer = second.ANSWERS.get(step["step"], lambda *_: {})(plan, step["noised"], variance, earlier)
     assert answer == step["answer"]
 
 

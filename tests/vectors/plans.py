@@ -7,7 +7,7 @@ from typing import Any
 from protocols.encoding import canonical
 from tests.ledger import builder as b
 from tests.vectors.overlaps import THREE, TWO
-from tests.vectors.questions import SEGMENTS_PLAN
+from tests.vectors.questions import RANGE_PLAN, SEGMENTS_PLAN
 from tests.vectors.rooms import FIVE
 from tests.vectors.spoiled import Files, as_json, changed, without
 
@@ -78,6 +78,8 @@ def plan_vectors() -> Files:
         "good-rfm-of-five": FIVE.plan.body(),
         "good-segments": segments,
         "good-segments-of-three": SEGMENTS_PLAN,
+        "good-segments-of-two-or-three": RANGE_PLAN,
+        "bad-segments-of-no-range": changed(RANGE_PLAN, "questions", 0, "clusters", "least", to=3),
         "good-overlap-of-three": THREE,
         "good-overlap-of-two": TWO,
         "bad-overlap-without-keys": without(THREE, "people"),

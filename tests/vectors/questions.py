@@ -54,6 +54,7 @@ RHO = {"moments": 1_500_000, "covariance": 1_000_000, "coarse": 3_000_000, "fine
 SEGMENTS = {"kind": "segments", "rho": RHO, "features": FEATURES, "clusters": 2, "lloyd_rounds": 1, "coarse_cells": 8,
             "fine_cells": 16}  # fmt: skip
 SEGMENTS_PLAN: dict[str, Any] = {**b.PLAN, "name": "groups-of-three", "rho": 40_000_000, "questions": [SEGMENTS]}
+RANGE_PLAN = {**SEGMENTS_PLAN, "questions": [{**SEGMENTS, "clusters": {"least": 2, "most": 3}}]}
 
 
 def _fixed(*values: float) -> list[int]:
@@ -78,14 +79,18 @@ STATES: dict[str, dict[str, Any]] = {
     "seg-over": _centres((0, -0.5, 0.25), (0, 0.5, 0.25)),
     "seg-lloyd-1": _centres((0.125, -0.75, 0.125), (0.125, 0.75, 0.5)),
 }  # fmt: skip
+# Of two and three segments two were chosen: there are slots for three.
+CHOICE = {"chosen": 2, "told": 1, "scores": [[2, *_fixed(0.75, 0.625, 0.875, 0.5, 0.25, 1.0, 40.0)],
+          [3, *_fixed(0.5, 0.375, 0.5, 0.0, 0.1875, 0.5, 12.5)]]}  # fmt: skip
+ASKED: dict[str, dict[str, Any]] = {"rfm": b.PLAN, "segments": SEGMENTS_PLAN, "range": RANGE_PLAN}
 
 
 def plan_of(question: str) -> Plan:
-    return Plan.from_bytes(canonical(b.PLAN if question == "rfm" else SEGMENTS_PLAN))
+    return Plan.from_bytes(canonical(ASKED[question]))
 
 
 def question_vectors() -> Files:
-    good = {f"good-{kind}": document(kind) for kind in ("rfm", "segments")}
+    good = {f"good-{kind}": document(kind) for kind in ASKED}
     return as_json(good)
 
 
@@ -99,6 +104,8 @@ def document(kind: str, *, adders: int = 3, shares: int = 3) -> dict[str, Any]:
         noise = Noise(shares, mechanism.variance_micro)
         steps.append(_step(step, noise, earlier, adders))
         made, state = steps[-1], {"state": STATES[step.name]} if step.name in STATES else {}
+        if (kind, step.name) == ("range", "seg-over"):
+            state = {"state": STATES[step.name] | {"choice": CHOICE}}
         steps[-1] |= state
         earlier[step.name] = {**made["answer"], **state, "noised": made["noised"]} if state else made["answer"]
     people = {party: [dict(zip(COLUMNS, row, strict=True)) for row in rows] for party, rows in PEOPLE.items()}

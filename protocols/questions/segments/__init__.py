@@ -9,6 +9,9 @@
                      and √.03·min(‖x − c‖², r²)/r² in a shared slot
     seg-profile      own block of k: (√.3, √(.7/d)·x)                   sizes and means on the released centres
 
+k is the number of segments that a plan fixes, or the most of a range: then the state after `seg-over` has as many
+centres as were chosen, and says why (`choice.py`); nobody is nearest to a centre that is not there.
+
 Initial centres come from the noised synopsis, never from rows. A person's row is a function of that person's features
 and of released states; grids, centres and radii are public, and nodes check that they lie in the public box. The fits
 between the steps see noised sums only (`coordinator/segments.py`).
@@ -146,7 +149,7 @@ def _fine(plan: Plan, rho: int) -> tuple[Step, int]:
         return _one(np.where(cell < 0, plan.fine_cells, cell), 1)
 
     def check(state: Mapping[str, Any], _: Mapping[str, Any]) -> None:
-        Clusters.read(state, plan.over_clusters, plan.dimensions)
+        Clusters.read(state, plan.over_clusters, plan.dimensions).check_choice(None)
 
     names = (*(f"cell/{i}" for i in range(plan.fine_cells)), ELSEWHERE, UNUSABLE)
     return Step("seg-fine", Statistic(names, 1, 1), rows, _nothing, check_state=check), rho
@@ -163,8 +166,11 @@ def _clustered(plan: Plan, name: str, before: str, here: int, after: int, rows_o
     def rows(people: People, earlier: Mapping[str, Any]) -> Sparse:
         return rows_of(scaled(plan, people), Clusters.read(earlier[before]["state"], here, d), here * (d + 1))
 
-    def check(state: Mapping[str, Any], _: Mapping[str, Any]) -> None:
-        Clusters.read(state, after, d)
+    def check(state: Mapping[str, Any], earlier: Mapping[str, Any]) -> None:
+        found = Clusters.read(state, after, d)
+        found.check_choice(None if plan.range is None or spread else plan.range.least)
+        if plan.range is not None and spread:
+            found.check_as_many(Clusters.read(earlier[before]["state"], here, d))
 
     names = (*_block_names(here, d), *(["spread"] if spread else []), UNUSABLE)
     return Step(name, Statistic(names, SCALE, SCALE**2), rows, _nothing, check_state=check), rho
@@ -203,8 +209,10 @@ def _profile(plan: Plan, before: str, rho: int) -> tuple[Step, int]:
         count = np.full((len(x), 1), PROFILE_COUNT)
         return _block(at, np.concatenate([x * (PROFILE_MEANS / math.sqrt(d)), count], axis=1))
 
-    def answer(noised: Integers, noise: Noise, _: Mapping[str, Any]) -> dict[str, Any]:
-        return profile(plan, noised, noise)
+    def answer(noised: Integers, noise: Noise, earlier: Mapping[str, Any]) -> dict[str, Any]:
+        if plan.range is None:
+            return profile(plan, noised, noise)
+        return profile(plan, noised, noise, len(Clusters.read(earlier[before]["state"], k, d).centres))
 
     names = (*_block_names(k, d), UNUSABLE)
     statistic = Statistic(names, SCALE, SCALE**2)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 import numpy as np
-from pydantic import Field, model_validator
+from pydantic import ConfigDict, Discriminator, Field, Tag, model_validator
 
 from protocols.schema import Frozen, Name, Positive
 from protocols.statistic import Integers
@@ -62,13 +62,40 @@ class Shares(Frozen):
     profile: Positive
 
 
+Segments = Annotated[int, Field(strict=True, ge=2, le=20)]
+
+
+class Range(Frozen):
+    """How many segments there may be. Which of these numbers it is, the synopsis decides, at no further cost."""
+
+    least: Segments
+    most: Segments
+
+    @model_validator(mode="after")
+    def _ascends(self) -> Self:
+        if self.least >= self.most:
+            raise ValueError("a range of clusters needs least below most; one number is written as such")
+        return self
+
+
+def _form(value: Any) -> str:
+    return "range" if isinstance(value, dict | Range) else "number"
+
+
 class Plan(Frozen):
     """The public constants of the question."""
+
+    # In a document `clusters` is a number or a range; everything is sized for the largest, which is `clusters` here.
+    model_config = ConfigDict(serialize_by_alias=True)
 
     kind: Literal["segments"] = "segments"
     rho: Shares
     features: Annotated[list[Feature], Field(min_length=1, max_length=16)]
-    clusters: Annotated[int, Field(strict=True, ge=2, le=20)]
+    wanted: Annotated[
+        Annotated[Segments, Tag("number")] | Annotated[Range, Tag("range")],
+        Discriminator(_form),
+        Field(alias="clusters"),
+    ]
     lloyd_rounds: Annotated[int, Field(strict=True, ge=1, le=5)]
     coarse_cells: Annotated[int, Field(strict=True, ge=8, le=2**15)]
     fine_cells: Annotated[int, Field(strict=True, ge=8, le=2**15)]
@@ -82,6 +109,16 @@ class Plan(Frozen):
         if (len(self.features) > 2) != (self.rho.covariance is not None):
             raise ValueError("rho.covariance belongs to three features or more, and only to them")
         return self
+
+    @property
+    def clusters(self) -> int:
+        """How many segments there are blocks for: the most there may be."""
+        return self.wanted.most if isinstance(self.wanted, Range) else self.wanted
+
+    @property
+    def range(self) -> Range | None:
+        """None where the plan fixes the number."""
+        return self.wanted if isinstance(self.wanted, Range) else None
 
     @property
     def dimensions(self) -> int:

@@ -16,18 +16,20 @@ WIDEST = 0.5  # half-width, where the whole box runs from −1 to 1
 UNIT = int(PROFILE_COUNT * SCALE)  # what one person adds to a segment's count
 
 
-def profile(plan: Plan, noised: Integers, noise: Noise) -> dict[str, Any]:
-    """k blocks of (features, count) → segments with size, share, typical values and index, and the same for all.
+def profile(plan: Plan, noised: Integers, noise: Noise, segments: int | None = None) -> dict[str, Any]:
+    """Blocks of (features, count) → segments with size, share, typical values and index, and the same for all.
+
+    segments: how many there are, if fewer than blocks. Blocks after theirs hold nobody: noise that no figure needs.
 
     A typical value is the mean on the feature's own scale (of log(1 + x) where it is so transformed), in its unit. The
     index is 100 × a segment's typical value over everybody's; its interval is the widest that both intervals allow.
     """
-    d, k = plan.dimensions, plan.clusters
+    d, k = plan.dimensions, segments or plan.clusters
     blocks = [[int(x) for x in noised[i * (d + 1) : (i + 1) * (d + 1)]] for i in range(k)]
     whole = [sum(column) for column in zip(*blocks, strict=True)]
     everybody = _Sums(plan, whole, noise.variance * k)
-    segments = {f"s{i + 1}": _segment(_Sums(plan, block, noise.variance), everybody) for i, block in enumerate(blocks)}
-    return {"all": {"size": everybody.size(), "typical": everybody.typical_figures()}, "segments": segments}
+    each = {f"s{i + 1}": _segment(_Sums(plan, block, noise.variance), everybody) for i, block in enumerate(blocks)}
+    return {"all": {"size": everybody.size(), "typical": everybody.typical_figures()}, "segments": each}
 
 
 class _Sums:

@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 from protocols.errors import IntegrityError
 from protocols.statistic import Integers
 
+from .choice import Choice
+
 FIXED = 1 << 24
 
 Reals = NDArray[np.float64]
@@ -184,22 +186,28 @@ class FineGrid:
 
 @dataclass(frozen=True)
 class Clusters:
-    """centres (c, d) in the box; radius to which a move is clipped; count, deviation (c,): people by the synopsis."""
+    """centres (c, d) in the box; radius to which a move is clipped; count, deviation (c,): people by the synopsis.
+
+    choice: why there are so many centres, of the step after which a plan with a range has them chosen.
+    """
 
     centres: Reals
     radius: float
     count: Reals
     deviation: Reals
+    choice: Choice | None = None
 
     @classmethod
     def read(cls, state: Mapping[str, Any], most: int, d: int) -> Clusters:
-        _fields(state, {"centres", "radius", "count", "deviation"})
+        chosen = isinstance(state, Mapping) and "choice" in state
+        _fields(state, {"centres", "radius", "count", "deviation", *(["choice"] if chosen else [])})
         centres = state["centres"]
         if not isinstance(centres, list) or not 1 <= len(centres) <= most:
             raise IntegrityError(f"a state of no centre, or of more than {most}")
         c = len(centres)
         count, deviation = _reals(state["count"], (c,), 2.0**27), _reals(state["deviation"], (c,), 2.0**27)
-        return cls(_reals(centres, (c, d), 1.0), _radius(state["radius"], d), count, deviation)
+        choice = Choice.read(state["choice"], most) if chosen else None
+        return cls(_reals(centres, (c, d), 1.0), _radius(state["radius"], d), count, deviation, choice)
 
     def write(self) -> dict[str, Any]:
         return {
@@ -207,7 +215,24 @@ class Clusters:
             "radius": fixed(self.radius),
             "count": fixed(self.count),
             "deviation": fixed(self.deviation),
+            **({} if self.choice is None else {"choice": self.choice.write()}),
         }
+
+    def check_choice(self, least: int | None) -> None:
+        """Raise IntegrityError unless the number of centres was chosen from `least` on; None: was not to be chosen."""
+        if (self.choice is None) != (least is None):
+            raise IntegrityError("a state that chooses how many segments there are and should not, or does not")
+        if self.choice is not None and (self.choice.chosen != len(self.centres) or self._too_few(least or 0)):
+            raise IntegrityError("a state of another number of centres than it chooses, or than its plan allows")
+
+    def _too_few(self, least: int) -> bool:
+        """Below the range, by a choice that told it: without one there may be too few over-clusters to have more."""
+        return self.choice is not None and self.choice.told and self.choice.chosen < least
+
+    def check_as_many(self, before: Clusters) -> None:
+        """Raise IntegrityError unless there are as many centres as before: no step of Lloyd's makes or drops one."""
+        if len(self.centres) != len(before.centres):
+            raise IntegrityError(f"a state of {len(self.centres)} centres after one of {len(before.centres)}")
 
 
 def fixed(values: Any) -> Any:
