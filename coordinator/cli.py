@@ -1,4 +1,4 @@
-"""The operator's tool: `sumroom-coordinator serve | health | plan … | change … | refund | export`."""
+"""The operator's tool: `sumroom-coordinator serve | health | plan … | rehearse … | change … | refund | export`."""
 
 from __future__ import annotations
 
@@ -11,12 +11,13 @@ import typer
 from protocols import terminal
 from protocols.errors import Refused
 
-from . import change_cli, control, exports, plan_cli, refund_cli
+from . import change_cli, control, exports, plan_cli, refund_cli, rehearse_cli
 from .config import Config
 from .plan_cli import ConfigOption, OutOption
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 app.add_typer(plan_cli.app, name="plan")
+app.add_typer(rehearse_cli.app, name="rehearse")
 app.add_typer(change_cli.app, name="change")
 app.command()(refund_cli.refund)
 

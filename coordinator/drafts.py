@@ -7,11 +7,16 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import math
+import tomllib
 from collections.abc import Sequence
+from fractions import Fraction
 
-from protocols.budget import decimal
+from protocols.budget import MICRO, charge_for, decimal, nano, variance_for
 from protocols.errors import UsageError
-from protocols.plan import Plan
+from protocols.plan import LEAST_VARIANCE_MICRO, Plan
+from protocols.questions import segments
+from protocols.questions.segments.plan import Feature
 from protocols.room import Room
 
 PLACEHOLDER = "say here, in a sentence, what the parties want to know and why"
@@ -53,6 +58,7 @@ bought_on = {{ type = "date" }}
 paid = {{ type = "money", low = -10000, high = 10000 }}         # whole units of the currency, per row
 discount = {{ type = "money", low = -10000, high = 10000 }}
 """
+_LEAST_CELLS, _MOST_CELLS = 8, 15  # powers of two
 _ANY_RHO = "9999"  # above what any plan costs: the room's caps are what is compared with
 _QUESTIONS = {
     "rfm": """\
@@ -126,6 +132,46 @@ def draft(room: Room, name: str, questions: Sequence[str], purpose: str = PLACEH
     _check_caps(loose, room)
     # As much again as its waits, and two minutes: nodes compute, sign, and may have to come back in between.
     return _text(room, name, questions, purpose, decimal(room.caps.record), 2 * loose.least_s + 120)
+
+
+def segments_question(
+    features: Sequence[Feature], clusters: int, rho: int, profile: Fraction, people: int, parties: int, honest: int
+) -> segments.Plan:
+    """The draft's segments question for another table and at most so many nano-ρ, in the draft's own proportions.
+
+    profile   the profile's part of ρ
+    people    about how many there are in all: from them and the noise follow how many cells a grid may have
+    honest    shares of noise, of `parties` in all, that ρ is reckoned with (`budget.honest_shares`)
+
+    With one or two features there are no axes to find, and the grids share what these would cost. A grid's count is in
+    whole people, and a share's σ at least 3: what a grid cannot use the moves of centres get.
+    """
+    (usual,) = tomllib.loads(_QUESTIONS["segments"])["questions"]
+    rounds = int(usual["lloyd_rounds"])
+    parts = {name: Fraction(nano(text, what=name)) for name, text in usual["rho"].items() if name != "profile"}
+    if len(features) <= 2:
+        axes, both = parts.pop("covariance"), parts["coarse"] + parts["fine"]
+        parts |= {grid: parts[grid] * (both + axes) / both for grid in ("coarse", "fine")}
+    scale = (1 - profile) * rho / (sum(parts.values()) + (rounds - 1) * parts["lloyd"])
+    exact = {name: part * scale for name, part in parts.items()}
+    most = Fraction(charge_for(1, LEAST_VARIANCE_MICRO, honest) - 1)
+    spare = sum(max(Fraction(), exact[grid] - most) for grid in ("coarse", "fine"))
+    exact |= {grid: min(most, exact[grid]) for grid in ("coarse", "fine")}
+    more = 1 + spare / (exact["over"] + rounds * exact["lloyd"])
+    exact |= {name: exact[name] * more for name in ("over", "lloyd")} | {"profile": profile * rho}
+    shares, cells = {name: int(share) for name, share in exact.items()}, {}
+    for grid in ("coarse", "fine"):
+        sigma = math.sqrt(parties * variance_for(max(1, shares[grid]), 1, honest) / MICRO)
+        cells[grid] = 1 << min(_MOST_CELLS, max(_LEAST_CELLS, math.ceil(math.log2(max(1.0, people / (3 * sigma))))))
+    document = {
+        "rho": {name: max(1, share) for name, share in shares.items()},
+        "features": [feature.body() for feature in features],
+        "clusters": clusters,
+        "lloyd_rounds": rounds,
+        "coarse_cells": cells["coarse"],
+        "fine_cells": max(cells.values()),
+    }
+    return segments.Plan.model_validate(document)
 
 
 def _text(room: Room, name: str, questions: Sequence[str], purpose: str, rho: str, deadline_s: int) -> str:

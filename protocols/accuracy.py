@@ -100,3 +100,19 @@ def epsilon(rho_nano: int, delta: float) -> float:
         left, right = high - golden * (high - low), low + golden * (high - low)
         low, high = (low, right) if bound(left) < bound(right) else (left, high)
     return max(0.0, bound((low + high) / 2))
+
+
+def rho_within(target: float, delta: float) -> int:
+    """The most nano-ρ whose ε at this δ is not above `target`; 0 where not even one is.
+
+    Why bisection: ε grows with ρ. Raises ValueError for an ε that is not above 0.
+    """
+    if not 0 < target < math.inf:
+        raise ValueError("ε must be above 0 and finite")
+    low, high = 0, 1
+    while epsilon(high, delta) <= target:
+        low, high = high, 2 * high
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if epsilon(middle, delta) <= target else (low, middle)
+    return low

@@ -22,7 +22,7 @@ from .errors import IntegrityError, UsageError
 from .people import PeopleRules
 from .questions import REGISTRY, Question, segments, steps_of
 from .schema import Block, Date, Frozen, Name, Positive
-from .statistic import Facts, Step
+from .statistic import Facts, Statistic, Step
 
 LEAST_VARIANCE_MICRO = 9 * budget.MICRO
 LARGEST_DELTA = Fraction(1, 10**6)
@@ -54,6 +54,14 @@ class Mechanism(Frozen):
     adders: list[Name]
     quorum: Positive
     collusion: Annotated[int, Field(strict=True, ge=0)]
+
+    @classmethod
+    def within(cls, rho: int, statistic: Statistic, adders: list[str], quorum: int, collusion: int) -> Self:
+        """The least noise whose charge is not above so many nano-ρ."""
+        bound, slots = statistic.bound_sq, len(statistic.slots)
+        micro = budget.variance_for(rho, bound, budget.honest_shares(quorum, collusion))
+        own = budget.decimal(micro, budget.MICRO)
+        return cls(sensitivity_sq=bound, variance=own, slots=slots, adders=adders, quorum=quorum, collusion=collusion)
 
     @property
     def variance_micro(self) -> int:
@@ -367,16 +375,7 @@ class Plan(Frozen):
         quorum, collusion = self.quorum, self.collusion
         if step.made == "overlap":  # in one slot there is a pair's noise only, and each of the two knows its own
             quorum, collusion = len(self.parties), len(self.parties) - 1
-        bound = step.statistic.bound_sq
-        variance = budget.variance_for(rho, bound, budget.honest_shares(quorum, collusion))
-        return Mechanism(
-            sensitivity_sq=bound,
-            variance=budget.decimal(variance, budget.MICRO),
-            slots=len(step.statistic.slots),
-            adders=self.parties,
-            quorum=quorum,
-            collusion=collusion,
-        )
+        return Mechanism.within(rho, step.statistic, self.parties, quorum, collusion)
 
 
 def _with_nano(document: dict[str, Any]) -> dict[str, Any]:

@@ -12,7 +12,16 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from scipy.stats import norm
 
-from protocols.accuracy import Z95, Interval, discrete_gaussian_accuracy, epsilon, fieller, share_interval, z_for
+from protocols.accuracy import (
+    Z95,
+    Interval,
+    discrete_gaussian_accuracy,
+    epsilon,
+    fieller,
+    rho_within,
+    share_interval,
+    z_for,
+)
 from protocols.budget import NANO
 
 dp.enable_features("contrib")
@@ -173,3 +182,17 @@ def test_nothing_spent_is_no_epsilon() -> None:
 def test_epsilon_of_nonsense_is_refused(rho_nano: int, delta: float) -> None:
     with pytest.raises(ValueError, match="must not be negative"):
         epsilon(rho_nano, delta)
+
+
+@MODEST
+@given(st.floats(1e-4, 50), st.integers(5, 12))
+def test_the_most_rho_within_an_epsilon_is_just_within_it(target: float, exponent: int) -> None:
+    delta = 10.0**-exponent
+    rho = rho_within(target, delta)
+    assert epsilon(rho, delta) <= target < epsilon(rho + 1, delta)
+
+
+@pytest.mark.parametrize("target", [0.0, -1.0, math.inf, math.nan])
+def test_rho_of_nonsense_is_refused(target: float) -> None:
+    with pytest.raises(ValueError, match="above 0 and finite"):
+        rho_within(target, 1e-6)
