@@ -52,9 +52,10 @@ bench-round: install
 bench-recovery: install
 	$(BIN)/python tests/benchmarks/bench_recovery.py
 
-# QUICK=1: fewer runs. What it prints, and what it printed last: docs/benchmarks.md.
+# Joint segments beside scikit-learn, FastLloyd, Google's and diffprivlib, which pip puts below build/. DATA=folder of the
+# public sets; without it they are skipped. QUICK=1: fewer sets, runs and ε. What it printed last: docs/benchmarks.md.
 bench-segments: install
-	$(BIN)/python tests/benchmarks/bench_segments.py
+	DATA=$(DATA) $(BIN)/python tests/benchmarks/bench_segments.py
 
 # People whom two lists share: our CPU and bytes beside openmined-psi and spu, which pip puts below build/. QUICK=1: 2^14.
 bench-overlap: install

@@ -1,133 +1,228 @@
-"""How good joint segments are, against scikit-learn's k-means on the rows of all companies put together.
+"""How good joint segments are, against scikit-learn's k-means on all rows at once, and against others' private k-means.
 
-    make bench-segments [QUICK=1]
-    .venv/bin/python tests/benchmarks/bench_segments.py --rounds 3 4 5 --runs 60 --sets complete-journey
+    make bench-segments [QUICK=1] [DATA=folder of the public sets]
+    .venv/bin/python tests/benchmarks/bench_segments.py --runs 60 --sets s1 "10k × 10" --epsilon 1 --no-others
 
-Each run is a whole round of three parties (`segment_round.py`), each with the full discrete Gaussian noise of OpenDP,
-at ρ = .030 for one person's records at one party; the profile's ρ is not counted and moves no centre. The figure is
-the inertia of the released centres on the exact rows over that of the best of 20 single starts of scikit-learn.
-Data have fixed seeds; noise comes from the operating system, so figures move a little from run to run.
+Ours is a rehearsal: the rows, noise, fits and figures of a real round of three parties (`coordinator/rehearsal.py`), at
+`collusion` 0, where the noise of all parties together is that of one curator, as the others count it, and at 2, where
+each party adds all of it. ε at δ = 1e-6 pays for everything that a round releases, the profile's twentieth included.
+
+The figure is the inertia of the released centres on the exact rows over that of the best of 20 single starts of
+scikit-learn. Rows have fixed seeds; noise has none, so figures move a little from call to call. The last line is JSON.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import statistics
 import sys
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from fractions import Fraction
 from pathlib import Path
-from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT))
 
 import numpy as np
+from other_clusterings import DIFFPRIVLIB, Reals, assigned, diffprivlib, fastlloyd, google
+from other_logs import Missing, environment
+from segment_sets import SETS, NoFile, Set, named, planted
 from sklearn.cluster import KMeans
 
-# isort: split
-from segment_round import find_centres, question_of
-from segment_sets import Set, complete_journey, planted, shoppers
+from coordinator import drafts, rehearsal
+from protocols.accuracy import rho_within
+from protocols.budget import honest_shares
 
-import coordinator.segments  # noqa: F401 - loaded here, so that no run pays for loading it
-from protocols.questions import segments
-
-RHO_NANO = 30_000_000
-STARTS, RUNS, QUICK_RUNS = 20, 20, 5
-SETS: dict[str, Callable[[], Set]] = {"complete-journey": complete_journey, "shoppers": shoppers, "planted": planted}
-HEAD = ("set", "k", "T", "customers", "median", "mean", "worst", "sk worst", "CPU s", "sk CPU s")
-WIDTHS = (16, 2, 2, 9, 6, 6, 6, 8, 6, 8)
+QUICK = os.environ.get("QUICK") == "1"
+QUICK_SETS = ("complete journey", "s1", "unbalance", "10k × 10", "cdnow")
+PLACE = ROOT / "build" / "other-clusterings"
+DELTA, PARTIES, STARTS, PROFILE = 1e-6, 3, 20, Fraction(1, 20)
+OURS, CAREFUL = "ours, collusion 0", "ours, collusion 2"
+PEERS = ("FastLloyd", "Google", "diffprivlib")
+# Of the medians: ours at collusion 0, geometric mean over the sets, by ε; and over each peer's, over all sets and ε.
+AT_MOST = {0.25: 1.13, 0.5: 1.055, 1.0: 1.025, 2.0: 1.010}
+OF_PEERS = {"FastLloyd": 0.80, "Google": 0.66, "diffprivlib": 0.54}
+LOST = 1.02
 
 
 @dataclass(frozen=True)
 class Reference:
-    """scikit-learn on all rows: best and worst mean squared distance of single starts, CPU seconds of `n_init=10`."""
+    """scikit-learn on all rows: the best mean squared distance of single starts, CPU seconds of `n_init=10`."""
 
-    points: Any
     best: float
-    worst_ratio: float
     cpu_s: float
 
 
-def reference(data: Set, k: int) -> Reference:
-    question = question_of(data.plan(k, RHO_NANO, 3))
-    usable = [{name: values[p["usable"] == 1] for name, values in p.items()} for p in data.people.values()]
+@dataclass(frozen=True)
+class Line:
+    """Inertia over the reference's: median, mean and worst of so many runs; CPU seconds of one."""
+
+    set: str
+    epsilon: float
+    method: str
+    median: float
+    mean: float
+    worst: float
+    cpu_s: float
+
+
+def reference(data: Set) -> Reference:
     busy = time.process_time()
-    points = np.concatenate([segments.scaled(question, one) for one in usable])
-    KMeans(k, n_init=10, random_state=0).fit(points)
+    KMeans(data.k, n_init=10, random_state=0).fit(data.rows)
     cpu = time.process_time() - busy
-    single = [KMeans(k, n_init=1, random_state=seed).fit(points).inertia_ / len(points) for seed in range(STARTS)]
-    return Reference(points, min(single), max(single) / min(single), cpu)
+    single = [KMeans(data.k, n_init=1, random_state=seed).fit(data.rows).inertia_ for seed in range(STARTS)]
+    return Reference(min(single) / len(data.rows), cpu)
 
 
-def measure(data: Set, k: int, rounds: int, against: Reference, runs: int) -> dict[str, Any]:
-    """One line of the table: ratios to the reference over so many runs, and which targets they miss."""
-    plan = data.plan(k, RHO_NANO, rounds)
-    ratios, cpu = [], []
+def ours(data: Set, epsilon: float, collusion: int, runs: int) -> Iterator[tuple[Reals, float]]:
+    """(centres, CPU seconds) of each run: all parties, the coordinator, and the profile."""
+    table = rehearsal.Table.within(data.rows, -1, 1)
+    honest, rho = honest_shares(PARTIES, collusion), rho_within(epsilon, DELTA)
+    question = drafts.segments_question(table.features, data.k, rho, PROFILE, table.people, PARTIES, honest)
+    asked = rehearsal.Asked.of(question, PARTIES, collusion)
     for _ in range(runs):
+        run = rehearsal.run(asked, table)
+        yield run.centres, run.cpu_s
+
+
+def theirs(name: str, data: Set, epsilon: float, runs: int) -> Iterator[tuple[Reals, float]]:
+    """The same of another's. Raises Missing."""
+    if name == "diffprivlib":
+        python = environment(DIFFPRIVLIB[0], PLACE, *DIFFPRIVLIB[1:])
+        try:
+            found = diffprivlib(python, data.rows, data.k, epsilon, runs)
+        except RuntimeError as exc:
+            raise Missing(str(exc)) from None
+        yield from ((np.array(run["centres"]), run["cpu_s"]) for run in found)
+        return
+    for seed in range(runs):
         busy = time.process_time()
-        centres = find_centres(plan, data.people)
-        cpu.append(time.process_time() - busy)
-        ratios.append(float(segments.nearest(against.points, centres)[1].mean()) / against.best)
-    found = {
-        "set": data.name,
-        "k": k,
-        "lloyd_rounds": rounds,
-        "customers": len(against.points),
-        "features": [feature["name"] for feature in data.features],
-        "median": round(statistics.median(ratios), 4),
-        "mean": round(statistics.fmean(ratios), 4),
-        "worst": round(max(ratios), 4),
-        "sklearn_worst_single_start": round(against.worst_ratio, 4),
-        "cpu_s": round(statistics.median(cpu), 2),
-        "sklearn_cpu_s": round(against.cpu_s, 2),
-    }
-    return found | {"missed": list(_missed(data, found))}
+        method = fastlloyd if name == "FastLloyd" else google
+        centres = method(data.rows, data.k, epsilon, DELTA, np.random.default_rng(seed))
+        yield centres, time.process_time() - busy
 
 
-def _missed(data: Set, found: dict[str, Any]) -> Iterator[str]:
-    where = f"{data.name}, k = {found['k']}, T = {found['lloyd_rounds']}"
-    single = found["sklearn_worst_single_start"] if data.target.worst_single_start else None
-    limits = (("median", data.target.median), ("worst", data.target.worst), ("worst", single))
-    for what, limit in limits:
-        if limit is not None and found[what] > limit:
-            yield f"{where}: {what} {found[what]:.3f} is above {limit:.3f}"
+def measured(data: Set, epsilon: float, method: str, runs: int, best: float) -> Line:
+    if method in (OURS, CAREFUL):
+        found = list(ours(data, epsilon, 0 if method == OURS else PARTIES - 1, runs))
+    else:
+        found = list(theirs(method, data, epsilon, runs))
+    ratios = [float(assigned(data.rows, centres)[1].mean()) / best for centres, _ in found]
+    cpu = statistics.median(seconds for _, seconds in found)
+    return Line(
+        data.name, epsilon, method, statistics.median(ratios), statistics.fmean(ratios), max(ratios), round(cpu, 3)
+    )
 
 
-def _line(cells: tuple[object, ...]) -> None:
-    first, *rest = (str(cell) for cell in cells)
-    print(first.ljust(WIDTHS[0]), *(c.rjust(w) for c, w in zip(rest, WIDTHS[1:], strict=True)), sep="  ", flush=True)
+# -- over all sets -----------------------------------------------------------------------------------------------------
 
 
-def _row(found: dict[str, Any]) -> tuple[object, ...]:
-    ratios = (f"{found[name]:.3f}" for name in ("median", "mean", "worst", "sklearn_worst_single_start"))
-    seconds = (f"{found[name]:.1f}" for name in ("cpu_s", "sklearn_cpu_s"))
-    return (found["set"], found["k"], found["lloyd_rounds"], f"{found['customers']:,}", *ratios, *seconds)
+def geometric(values: Sequence[float]) -> float:
+    return math.exp(statistics.fmean(math.log(value) for value in values)) if values else math.nan
 
 
-def main() -> None:
+def by_set(lines: Sequence[Line], method: str, epsilon: float) -> dict[str, Line]:
+    return {line.set: line for line in lines if (line.method, line.epsilon) == (method, epsilon)}
+
+
+def summary(lines: Sequence[Line], epsilons: Sequence[float]) -> Iterator[tuple[str, bool]]:
+    """(what was found against what is required, whether it holds)."""
+    for epsilon in epsilons:
+        own = by_set(lines, OURS, epsilon)
+        found = geometric([line.median for line in own.values()])
+        limit = AT_MOST.get(epsilon)
+        told = "" if limit is None else f", required ≤ {limit:.3f}"
+        means = geometric([line.mean for line in own.values()])
+        worst = geometric([line.worst for line in own.values()])
+        told = (
+            f"ε = {epsilon:g}: geometric mean over {len(own)} sets {found:.3f}{told}; of means {means:.3f}, of worst "
+        )
+        yield f"{told}{worst:.3f}", limit is None or found <= limit
+    for peer in PEERS:
+        every, lost = [], []
+        for epsilon in epsilons:
+            own, other = by_set(lines, OURS, epsilon), by_set(lines, peer, epsilon)
+            ratios = {name: own[name].median / line.median for name, line in other.items() if name in own}
+            every += ratios.values()
+            lost += [f"{name} at ε = {epsilon:g} by {ratio:.3f}" for name, ratio in ratios.items() if ratio > LOST]
+            if ratios:
+                theirs_ = geometric([line.median for line in other.values()])
+                yield (
+                    f"ε = {epsilon:g}: {peer} {theirs_:.3f}, ours over it {geometric(list(ratios.values())):.3f}",
+                    True,
+                )
+        if every:
+            found, limit = geometric(every), OF_PEERS[peer]
+            yield f"ours over {peer}, all ε: {found:.3f}, required ≤ {limit:.2f}", found <= limit
+            yield f"lost to {peer} by more than 2 %: {', '.join(lost) or 'nothing'}", not lost
+
+
+def million(n: int) -> dict[str, float]:
+    """CPU seconds at n × 10 rows, k = 8, ε = 1: ours, all parties and the coordinator together, and scikit-learn's."""
+    data = Set(f"{n:,} × 10", planted(n, 10, 8, seed=15), 8)
+    against = reference(data)
+    line = measured(data, 1.0, CAREFUL, 1, against.best)
+    told = f"{data.name}: ours {line.cpu_s:.1f} s CPU, scikit-learn's n_init=10 {against.cpu_s:.1f} s"
+    print(f"{told}; ratio {line.median:.4f}", flush=True)
+    return {"rows": n, "cpu_s": line.cpu_s, "sklearn_cpu_s": against.cpu_s, "ratio": line.median}
+
+
+# -- the whole ---------------------------------------------------------------------------------------------------------
+
+
+def folder() -> Path | None:
+    return Path(os.environ["DATA"]) if os.environ.get("DATA") else None
+
+
+def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, nargs="+", default=[5], help="how many of Lloyd's rounds; several: each")
-    parser.add_argument("--runs", type=int, default=QUICK_RUNS if os.environ.get("QUICK") else RUNS)
-    parser.add_argument("--sets", nargs="+", choices=sorted(SETS), default=list(SETS))
-    arguments = parser.parse_args()
-    runs = arguments.runs
-    print(f"inertia over that of the best of {STARTS} scikit-learn starts, {runs} runs, ρ = {RHO_NANO / 1e9:.3f}\n")
-    _line(HEAD)
-    results = []
-    for name in arguments.sets:
-        data = SETS[name]()
-        for k in data.clusters:
-            against = reference(data, k)
-            for rounds in arguments.rounds:
-                results.append(measure(data, k, rounds, against, runs))
-                _line(_row(results[-1]))
-    missed = [text for found in results for text in found["missed"]]
-    print("\nmissed: " + ("; ".join(missed) if missed else "no target"))
-    print(json.dumps({"rho_nano": RHO_NANO, "parties": 3, "runs": runs, "results": results, "cores": os.cpu_count()}))
+    parser.add_argument("--data", type=Path, default=folder(), help="the folder of the public sets")
+    parser.add_argument("--sets", nargs="+", choices=list(SETS), default=QUICK_SETS if QUICK else list(SETS))
+    parser.add_argument("--epsilon", type=float, nargs="+", default=[0.5, 1.0] if QUICK else list(AT_MOST))
+    parser.add_argument("--runs", type=int, default=5 if QUICK else 20)
+    parser.add_argument("--no-others", action="store_true", help="ours alone")
+    parser.add_argument("--million", type=int, default=100_000 if QUICK else 1_000_000, help="rows; 0: not at all")
+    given = parser.parse_args()
+    methods = (OURS, CAREFUL, *(() if given.no_others else PEERS))
+    lines, held, cpus = list[Line](), True, dict[str, float]()
+    print(f"inertia over that of the best of {STARTS} scikit-learn starts, {given.runs} runs, δ = {DELTA:g}")
+    print(f"{'set':<17}{'rows':>8}{'d':>3}{'k':>3}{'ε':>6}  {'':<18}{'median':>8}{'mean':>8}{'worst':>8}{'CPU s':>8}")
+    for name in given.sets:
+        try:
+            data = named(name, given.data)
+        except NoFile as exc:
+            print(f"{name:<17}SKIPPED: {exc}", flush=True)
+            continue
+        against = reference(data)
+        cpus[name] = against.cpu_s
+        for epsilon in given.epsilon:
+            for method in methods:
+                try:
+                    line = measured(data, epsilon, method, given.runs, against.best)
+                except Missing as exc:
+                    print(f"{name:<17}{method}: {exc}", flush=True)
+                    continue
+                lines.append(line)
+                n, d = data.rows.shape
+                told = f"{name:<17}{n:>8,}{d:>3}{data.k:>3}{epsilon:>6g}  {method:<18}{line.median:>8.3f}"
+                print(f"{told}{line.mean:>8.3f}{line.worst:>8.3f}{line.cpu_s:>8.2f}", flush=True)
+        print(f"{name:<17}{'':>20}  {'scikit-learn, n_init=10':<42}{against.cpu_s:>8.2f}", flush=True)
+    large = million(given.million) if given.million else None
+    print()
+    for told, holds in summary(lines, given.epsilon):
+        print(told + ("" if holds else "  DOES NOT HOLD"))
+        held &= holds
+    print(json.dumps({
+        "runs": given.runs, "delta": DELTA, "parties": PARTIES, "lines": [asdict(line) for line in lines],
+        "sklearn_cpu_s": cpus, "million": large, "cores": os.cpu_count(),
+    }))  # fmt: skip
+    return 0 if held else 1
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

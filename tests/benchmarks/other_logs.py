@@ -58,8 +58,8 @@ def measured(name: str, count: int, size: int) -> float:
         return count / (time.perf_counter() - began)
 
 
-def environment(name: str, place: Path) -> Path:
-    """The Python of an environment with this log, made where there is none. Raises Missing."""
+def environment(name: str, place: Path, *more: str) -> Path:
+    """The Python of an environment with this package, and more, made where there is none. Raises Missing."""
     python, done = place / name / "bin" / "python", place / name / "installed"
     if done.exists():
         return python
@@ -70,7 +70,7 @@ def environment(name: str, place: Path) -> Path:
     except (OSError, subprocess.SubprocessError):
         raise Missing("it needs a Python 3.12: name one in PYTHON_3_12" if older else "no environment") from None
     try:
-        install = [str(python), "-m", "pip", "install", "--quiet", name]
+        install = [str(python), "-m", "pip", "install", "--quiet", name, *more]
         subprocess.run(install, check=True, capture_output=True, timeout=600)
     except (OSError, subprocess.SubprocessError) as exc:
         raise Missing(f"it does not install here: {type(exc).__name__}") from None

@@ -1,36 +1,44 @@
-"""The customers that `bench_segments.py` clusters: three companies each, as columns of features per company.
+"""The customers that `bench_segments.py` clusters: rows in the box [−1, 1]^d, and how many segments they are asked for.
 
 complete journey   2,469 households cut into three companies by the demo, read by the product's own records and features
-shoppers           3 × 50,000 customers of the BG/NBD and gamma-gamma models, with the parameters below
-planted            3 × 50,000 points of eight round clusters of unequal size in six dimensions
+shoppers           150,000 customers of the BG/NBD and gamma-gamma models, with the parameters below
+planted            150,000 points of eight round clusters of unequal size in six dimensions
+10k × 10, 100k × 10, 1m × 10   so many points of eight round clusters of unequal size in ten dimensions
+s1, s3, unbalance, birch1      two columns, each from its least to its greatest value: a public box is taken for granted
+cdnow              recency, purchases and spend of 23,570 customers, log(1 + x) of each
+hillstrom          64,000 customers: recency, spend, two kinds of goods, whether new
+
+The last two groups are files of a folder that is named at the call; they are no part of the project.
+Sources: Fränti & Sieranoja 2018 (s1 to birch1); Fader & Hardie 2001 (cdnow); Hillstrom 2008 (hillstrom).
 """
 
 from __future__ import annotations
 
+import csv
+import datetime as dt
+import gzip
+import io
 import sys
 import tempfile
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from party_node.features import people, window_of
 from party_node.records import Table, take_snapshot
-from protocols.encoding import canonical
 from protocols.plan import Plan
 from protocols.questions import segments
-from protocols.statistic import Integers, People
+from protocols.questions.segments.plan import Feature
+from protocols.statistic import Integers
 
 ROOT = Path(__file__).resolve().parents[2]
 DEMO = ROOT / "examples" / "complete_journey"
 PARTIES = ("convenience", "drugstore", "grocer")
-PROFILE_RHO = 12_000_000  # in the plan because a plan has one; the profile is not run and moves no centre
-# Shares of ρ: where people are, axes, two grids, over-clusters, Lloyd's rounds together.
-SHARES = {"moments": 0.05, "covariance": 0.08, "coarse": 0.105, "fine": 0.195, "over": 0.15}
-LLOYD_SHARE = 0.42
 
 # Purchases: rate λ ~ Gamma(r, α) a day while a customer; leaves after a repeat purchase with p ~ Beta(a, b).
 # Spend: a customer's purchases have mean p/ν, ν ~ Gamma(q, v). Observed for 90 to 365 days.
@@ -38,117 +46,53 @@ LLOYD_SHARE = 0.42
 BG_NBD = {"r": 0.8, "alpha": 20.0, "a": 0.8, "b": 2.5}
 GAMMA_GAMMA = {"p": 6.0, "q": 4.0, "v": 15.0}
 OBSERVED_DAYS = (90, 366)
-PER_COMPANY = 50_000
+SHOPPERS = 150_000
+CLUSTER_WIDTH, CLUSTER_REACH = 0.12, 0.75
 
-PLANTED_DIMENSIONS, PLANTED_CLUSTERS, PLANTED_WIDTH, PLANTED_REACH = 6, 8, 0.12, 0.75
-MILLION = 1_000_000
-
-Feature = dict[str, Any]
+Reals = NDArray[np.float64]
 
 
-@dataclass(frozen=True)
-class Target:
-    """What the ratio of inertia to the best of scikit-learn's should not exceed; None: no such target."""
-
-    median: float
-    worst: float | None = None
-    worst_single_start: bool = False
+class NoFile(Exception):
+    """A file of a public set is not there."""
 
 
 @dataclass(frozen=True)
 class Set:
-    """Customers of three companies, and how they are asked: features, numbers of segments, cells of the two grids."""
+    """rows (n, d) in [−1, 1]^d; k: how many segments are asked for."""
 
     name: str
-    people: Mapping[str, People]
-    features: list[Feature]
-    clusters: tuple[int, ...]
-    cells: tuple[int, int]
-    people_cap: int
-    target: Target
-    columns: Mapping[str, Any]
-
-    def plan(self, k: int, rho_nano: int, rounds: int) -> Plan:
-        """A plan of this one question: the demo's, with its question, table and people_cap replaced."""
-        shares = SHARES | {"lloyd": LLOYD_SHARE / rounds}
-        if len(self.features) <= 2:
-            spare = shares.pop("covariance")
-            shares["coarse"], shares["fine"] = shares["coarse"] + 0.35 * spare, shares["fine"] + 0.65 * spare
-        question = {
-            "kind": "segments",
-            "rho": {name: int(share * rho_nano) for name, share in shares.items()} | {"profile": PROFILE_RHO},
-            "features": self.features,
-            "clusters": k,
-            "lloyd_rounds": rounds,
-            "coarse_cells": self.cells[0],
-            "fine_cells": self.cells[1],
-        }
-        body = _demo_plan().body() | {"questions": [question], "people_cap": self.people_cap}
-        body |= {"rho": rho_nano + PROFILE_RHO, "table": {"name": "sales", "columns": self.columns}}
-        return Plan.from_bytes(canonical(body))
+    rows: Reals
+    k: int
 
 
-def complete_journey() -> Set:
-    """The demo's households, with the demo plan's own segment features where it asks for segments."""
-    plan = _demo_plan()
-    own = [question for question in plan.questions if isinstance(question, segments.Plan)]
-    features = [feature.body() for feature in own[0].features] if own else _usual_features()
-    with tempfile.TemporaryDirectory() as folder:
-        _cut_script().cut(Path(folder))
-        customers = {company: _read(company, Path(folder) / company, plan) for company in PARTIES}
-    columns = plan.body()["table"]["columns"]
-    target = Target(median=1.03, worst=1.08)
-    return Set("complete journey", customers, features, (3, 4, 5), (256, 2048), plan.people_cap, target, columns)
+# -- generated ---------------------------------------------------------------------------------------------------------
 
 
-def shoppers(seed: int = 11) -> Set:
+def planted(n: int, d: int, k: int, seed: int) -> Reals:
+    """Round clusters, the i-th i times as large as the first."""
     draw = np.random.default_rng(seed)
-    features = [
-        _feature("recency_days", "log1p", 0, 365),
-        _feature("baskets", "log1p", 1, 300),
-        _feature("spend_cents", "log1p", 100, 10_000_000),
-        _feature("mean_basket_cents", "log1p", 100, 100_000),
-        _feature("tenure_days", "identity", 0, 365),
-    ]
-    customers = {company: _shoppers_of_one(draw) for company in PARTIES}
-    columns = _demo_plan().body()["table"]["columns"]
-    target = Target(median=1.025, worst_single_start=True)
-    return Set("shoppers", customers, features, (4, 5), (1024, 8192), 100_000, target, columns)
+    centres = draw.uniform(-CLUSTER_REACH, CLUSTER_REACH, (k, d))
+    at = draw.choice(k, n, p=np.arange(1, k + 1) / (k * (k + 1) / 2))
+    return np.clip(centres[at] + draw.normal(0, CLUSTER_WIDTH, (n, d)), -1, 1)
 
 
-def planted(seed: int = 12) -> Set:
-    draw = np.random.default_rng(seed)
-    d, k = PLANTED_DIMENSIONS, PLANTED_CLUSTERS
-    centres = draw.uniform(-PLANTED_REACH, PLANTED_REACH, (k, d))
-    weights = np.arange(1, k + 1) / (k * (k + 1) / 2)
-    customers = {}
-    for company in PARTIES:
-        at = draw.choice(k, PER_COMPANY, p=weights)
-        points = np.clip(centres[at] + draw.normal(0, PLANTED_WIDTH, (PER_COMPANY, d)), -1, 1)
-        whole = ((points + 1) * MILLION).astype(np.int64)
-        customers[company] = {f"sum_x{j}": whole[:, j] for j in range(d)} | {"usable": _ones(PER_COMPANY)}
-    features = [_feature(f"sum_x{j}", "identity", 0, 2 * MILLION) for j in range(d)]
-    columns = {"customer": {"type": "id"}, **{f"x{j}": {"type": "count", "high": 2 * MILLION} for j in range(d)}}
-    return Set("planted", customers, features, (k,), (1024, 8192), 100_000, Target(median=1.02), columns)
-
-
-def _shoppers_of_one(draw: np.random.Generator) -> dict[str, Integers]:
-    """One company's customers as a shop would know them after a year: what the two models say they bought."""
-    n = PER_COMPANY
+def shoppers(seed: int = 11) -> Reals:
+    """Customers as a shop would know them after a year: what the two models say they bought."""
+    draw, n = np.random.default_rng(seed), SHOPPERS
     age = draw.integers(*OBSERVED_DAYS, n).astype(np.float64)
     repeats, last = _purchases(draw, age)
     baskets = repeats + 1
     mean = GAMMA_GAMMA["p"] / draw.gamma(GAMMA_GAMMA["q"], 1 / GAMMA_GAMMA["v"], n)
     total = GAMMA_GAMMA["p"] * baskets
     cents = np.clip(100 * mean * baskets * draw.gamma(total, 1 / total, n), 1, 10**9).astype(np.int64)
-    return {
-        "recency_days": (age - last).astype(np.int64),
-        "baskets": baskets,
-        "spend_cents": cents,
-        "mean_basket_cents": cents // baskets,
-        "tenure_days": age.astype(np.int64),
-        "usable": _ones(n),
-    }
+    columns = (
+        (age - last, "log1p", 0, 365),
+        (baskets, "log1p", 1, 300),
+        (cents, "log1p", 100, 10_000_000),
+        (cents // baskets, "log1p", 100, 100_000),
+        (age, "identity", 0, 365),
+    )
+    return np.stack([_scaled(np.asarray(values), *rule) for values, *rule in columns], axis=1)
 
 
 def _purchases(draw: np.random.Generator, age: Any) -> tuple[Integers, Any]:
@@ -166,33 +110,26 @@ def _purchases(draw: np.random.Generator, age: Any) -> tuple[Integers, Any]:
     return repeats, last
 
 
-def _usual_features() -> list[Feature]:
-    return [
-        _feature("recency_days", "log1p", 0, 365),
-        _feature("baskets", "log1p", 1, 300),
-        _feature("spend_cents", "log1p", 100, MILLION),
-        _feature("promo_share_ppm", "identity", 0, MILLION),
-    ]
+# -- the demo's --------------------------------------------------------------------------------------------------------
 
 
-def _feature(name: str, transform: str, low: int, high: int) -> Feature:
-    return {"name": name, "transform": transform, "low": low, "high": high}
+def complete_journey() -> Reals:
+    """The demo's households, by the features of the demo's own segments."""
+    plan = Plan.from_toml((DEMO / "plan.toml").read_bytes())
+    (question,) = [question for question in plan.questions if isinstance(question, segments.Plan)]
+    with tempfile.TemporaryDirectory() as folder:
+        _cut_script().cut(Path(folder))
+        parts = [_read(company, Path(folder) / company, plan) for company in PARTIES]
+    return np.concatenate([segments.scaled(question, part) for part in parts])
 
 
-def _ones(n: int) -> Integers:
-    return np.ones(n, dtype=np.int64)
-
-
-def _demo_plan() -> Plan:
-    return Plan.from_toml((DEMO / "plan.toml").read_bytes())
-
-
-def _read(company: str, folder: Path, plan: Plan) -> People:
-    """The features of one company's customers, by its own settings, as its node computes them."""
+def _read(company: str, folder: Path, plan: Plan) -> dict[str, Integers]:
+    """The features of one company's usable customers, by its own settings, as its node computes them."""
     settings = tomllib.loads((DEMO / company / "node.toml").read_text("utf-8"))["table"]
     files = [file for pattern in settings["files"] for file in sorted(folder.glob(Path(pattern).name))]
     taken = take_snapshot(Table(tuple(files), settings["columns"]), plan.table, folder / "snapshot.parquet")
-    return people(taken.path, window_of(plan)).columns
+    columns = people(taken.path, window_of(plan)).columns
+    return {name: values[columns["usable"] == 1] for name, values in columns.items()}
 
 
 def _cut_script() -> Any:
@@ -201,3 +138,75 @@ def _cut_script() -> Any:
     import cut  # type: ignore[import-not-found, unused-ignore]  # a script, in no package
 
     return cut
+
+
+# -- from files --------------------------------------------------------------------------------------------------------
+
+
+def two_columns(name: str) -> Callable[[Path | None], Reals]:
+    def rows(folder: Path | None) -> Reals:
+        values = np.loadtxt(io.StringIO(_text(folder, f"{name}.txt.gz")))
+        low, high = values.min(axis=0), values.max(axis=0)
+        return np.asarray(2 * (values - low) / (high - low) - 1)
+
+    return rows
+
+
+def cdnow(folder: Path | None) -> Reals:
+    purchases = [line.split() for line in _text(folder, "cdnow_master.txt.gz").splitlines()]
+    days = np.array([dt.date(int(day[:4]), int(day[4:6]), int(day[6:])).toordinal() for _, day, _, _ in purchases])
+    who = np.unique([customer for customer, _, _, _ in purchases], return_inverse=True)[1]
+    latest = np.zeros(who.max() + 1, dtype=np.int64)
+    np.maximum.at(latest, who, days)
+    dollars = np.bincount(who, weights=[float(spent) for *_, spent in purchases]).astype(np.int64)
+    columns = ((days.max() - latest, 0, 545), (np.bincount(who), 1, 300), (dollars, 0, 15_000))
+    return np.stack([_scaled(values, "log1p", low, high) for values, low, high in columns], axis=1)
+
+
+def hillstrom(folder: Path | None) -> Reals:
+    people = list(csv.DictReader(io.StringIO(_text(folder, "hillstrom.csv.gz"))))
+    rules = (
+        ("recency", "identity", 1, 12),
+        ("history", "log1p", 30, 3500),
+        ("mens", "identity", 0, 1),
+        ("womens", "identity", 0, 1),
+        ("newbie", "identity", 0, 1),
+    )
+    values = {name: np.array([int(float(person[name])) for person in people]) for name, *_ in rules}
+    return np.stack([_scaled(values[name], *rule) for name, *rule in rules], axis=1)
+
+
+def _text(folder: Path | None, name: str) -> str:
+    if folder is None or not (folder / name).is_file():
+        raise NoFile(
+            f"no file {name} in {folder}" if folder else f"{name}: no folder of public sets was named (DATA=…)"
+        )
+    return gzip.decompress((folder / name).read_bytes()).decode("utf-8")
+
+
+def _scaled(values: Any, transform: Any, low: Any, high: Any) -> Reals:
+    rule = Feature(name="x", transform=transform, low=low, high=high)
+    return rule.scaled(np.asarray(values).astype(np.int64))
+
+
+# -- all of them -------------------------------------------------------------------------------------------------------
+
+SETS: dict[str, tuple[Callable[[Path | None], Reals], int]] = {
+    "complete journey": (lambda _: complete_journey(), 4),
+    "s1": (two_columns("s1"), 15),
+    "s3": (two_columns("s3"), 15),
+    "unbalance": (two_columns("unbalance"), 8),
+    "10k × 10": (lambda _: planted(10_000, 10, 8, seed=13), 8),
+    "cdnow": (cdnow, 4),
+    "hillstrom": (hillstrom, 4),
+    "birch1": (two_columns("birch1"), 20),
+    "100k × 10": (lambda _: planted(100_000, 10, 8, seed=14), 8),
+    "shoppers": (lambda _: shoppers(), 4),
+    "planted": (lambda _: planted(150_000, 6, 8, seed=12), 8),
+}
+
+
+def named(name: str, folder: Path | None) -> Set:
+    """Raises NoFile."""
+    rows, k = SETS[name]
+    return Set(name, rows(folder), k)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import statistics
 from pathlib import Path
 
@@ -105,6 +106,20 @@ def test_a_plans_own_question_is_rehearsed(capsys: pytest.CaptureFixture[str], t
     assert np.all(np.array(one["centres"])[:, 2] > 100)
     status, _, err = run(capsys, tmp_path / "rows.csv", "--plan", plan, "--clusters", 4)
     assert (status, "--clusters comes from the plan" in err) == (2, True)
+
+
+def test_the_command_of_the_page_runs_as_it_stands(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = (ROOT / "docs" / "segments.md").read_text("utf-8").replace("\\\n", " ")
+    (line,) = [line for line in page.splitlines() if line.startswith("    sumroom-coordinator rehearse")]
+    words = shlex.split(line)
+    assert words[1:4] == ["rehearse", "segments", "rows.csv"]
+    np.savetxt(tmp_path / "rows.csv", np.random.default_rng(1).uniform(-1, 1, (200, 3)), "%.6f", ",")
+    monkeypatch.chdir(tmp_path)
+    status, out, _ = run(capsys, *words[3:], "--json")
+    assert status == 0
+    assert len(json.loads(out)["runs"]) == 20
 
 
 BAD = {

@@ -15,7 +15,7 @@ from coordinator.rehearsal import Asked, Reals, Table
 from protocols import release
 from protocols.accuracy import epsilon, rho_within
 from protocols.budget import honest_shares
-from protocols.errors import UsageError
+from protocols.errors import IntegrityError, UsageError
 from protocols.plan import Plan
 from protocols.questions import segments
 from protocols.statistic import Integers, tally
@@ -101,6 +101,21 @@ def test_every_step_draws_every_partys_noise_from_opendp(monkeypatch: pytest.Mon
     question = asked(table)
     rehearsal.run(question, table)
     assert drawn == [mechanism.variance_micro for _, mechanism in question.steps for _ in question.parties]
+
+
+def test_a_state_that_a_node_would_refuse_ends_a_rehearsal(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = rehearsal.next_state
+
+    def outside(question: segments.Plan, step: str, *rest: Any) -> dict[str, Any] | None:
+        state = real(question, step, *rest)
+        if step == "seg-fine" and state is not None:
+            state["centres"][0][0] = 2**24 + 1
+        return state
+
+    monkeypatch.setattr(rehearsal, "next_state", outside)
+    table = Table.within(blobs(400, 3), -1, 1)
+    with pytest.raises(IntegrityError, match="outside the public box"):
+        rehearsal.run(asked(table), table)
 
 
 def test_with_hardly_any_noise_it_finds_what_scikit_learn_finds() -> None:
