@@ -23,6 +23,7 @@ from protocols.accuracy import rho_within
 from protocols.budget import decimal, honest_shares
 from protocols.errors import UsageError
 from protocols.figures import TOO_NOISY
+from protocols.plan import LARGEST_DELTA
 
 from . import drafts, rows
 from .plan_cli import JsonOption, read
@@ -134,6 +135,8 @@ def of_segments(
         runs = [run(asked, taken, said) for _ in range(repeat)]
     rehearsal = Rehearsal(asked, taken, found.columns, delta, against, runs)
     if as_json:
+        for remark in _remarks(rehearsal):
+            terminal.say(f"warning: {remark}")
         print(json.dumps(document(rehearsal), indent=2))
     else:
         _show(rehearsal)
@@ -177,6 +180,14 @@ def _progress(repeat: int, stages: int) -> Iterator[Any]:
     with Progress(*columns, console=terminal.console(error=True), disable=not sys.stderr.isatty()) as bar:
         task = bar.add_task(f"{repeat} ×", total=stages)
         yield lambda text: bar.update(task, advance=1, description=text)
+
+
+def _remarks(rehearsal: Rehearsal) -> Iterator[str]:
+    """What of it no plan could have."""
+    if not rehearsal.asked.allowed:
+        yield NO_PLAN
+    if rehearsal.delta > LARGEST_DELTA:
+        yield f"δ {rehearsal.delta:g}: no plan may have more than {float(LARGEST_DELTA):g}"
 
 
 # -- what came of it ---------------------------------------------------------------------------------------------------
@@ -248,8 +259,8 @@ def _show(rehearsal: Rehearsal) -> None:
     each, person = asked.epsilon(rehearsal.delta), epsilon_of(asked.rho_person, rehearsal.delta)
     print(f"{len(asked.steps)} rounds cost a record ρ {decimal(asked.rho)}, ε {each:.2f}; ", end="")
     print(f"a person at all parties ρ {decimal(asked.rho_person)}, ε {person:.2f}; δ {rehearsal.delta:g}")
-    if not asked.allowed:
-        print(NO_PLAN)
+    for remark in _remarks(rehearsal):
+        print(remark)
     lines = Lines("run", "inertia", "÷ reference", "sizes ± 95 %", "means ± 95 %", "CPU s")
     for number, run in enumerate(rehearsal.runs, start=1):
         sizes, means = _half_widths(rehearsal, run)

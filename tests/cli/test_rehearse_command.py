@@ -71,8 +71,10 @@ def test_a_person_reads_the_same_and_that_no_plan_may_count_on_all_others(
     assert status == 0
     assert "collusion 0: each party adds a part of the noise only" in out
     assert "No plan of several parties may have it" in out
-    status, out, _ = run(capsys, table, *ASKED, "--collusion", 0, "--json")
-    assert json.loads(out)["allowed_in_a_plan"] is False
+    status, out, err = run(capsys, table, *ASKED, "--collusion", 0, "--delta", "1e-5", "--json")
+    assert (status, json.loads(out)["allowed_in_a_plan"]) == (0, False)
+    assert "warning: collusion 0" in err
+    assert "warning: δ 1e-05: no plan may have more than 1e-06" in err
 
 
 def test_collusion_costs_accuracy_at_one_epsilon(capsys: pytest.CaptureFixture[str], table: Path) -> None:

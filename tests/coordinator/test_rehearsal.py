@@ -113,9 +113,10 @@ def test_a_state_that_a_node_would_refuse_ends_a_rehearsal(monkeypatch: pytest.M
         return state
 
     monkeypatch.setattr(rehearsal, "next_state", outside)
-    table = Table.within(blobs(400, 3), -1, 1)
+    table, heard = Table.within(blobs(400, 3), -1, 1), list[str]()
     with pytest.raises(IntegrityError, match="outside the public box"):
-        rehearsal.run(asked(table), table)
+        rehearsal.run(asked(table), table, heard.append)
+    assert heard[-1] == "seg-fine"  # and not the next step, for lack of a centre that it can use
 
 
 def test_with_hardly_any_noise_it_finds_what_scikit_learn_finds() -> None:
