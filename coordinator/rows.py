@@ -19,7 +19,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -170,10 +170,11 @@ def _quoted(name: str) -> str:
 
 def _npy(file: Path, columns: Sequence[str] | None) -> tuple[tuple[str, ...], Reals]:
     try:
-        values = np.load(file)
-    except (ValueError, EOFError):  # objects are refused: reading them would run code
+        with file.open("rb") as raw:
+            values: NDArray[Any] = np.lib.format.read_array(raw)  # objects it refuses: reading them would run code
+    except (ValueError, EOFError, MemoryError):
         raise UsageError(f"file {file} is no array of numbers", "write it with numpy.save, in two dimensions") from None
-    if not isinstance(values, np.ndarray) or values.ndim != 2 or values.dtype.kind not in "fiub":
+    if values.ndim != 2 or values.dtype.kind not in "fiub":
         raise UsageError(f"file {file} is no array of real numbers in two dimensions", "one row a person")
     names = _numbered(values.shape[1])
     chosen = _chosen(file, names, columns)

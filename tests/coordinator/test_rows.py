@@ -87,6 +87,9 @@ def test_files_that_are_no_table_are_refused(tmp_path: Path) -> None:
     np.save(tmp_path / "nan.npy", np.array([[1.0], [np.nan]]))
     np.save(tmp_path / "empty.npy", np.empty((0, 2)))
     (tmp_path / "cut.npy").write_bytes((tmp_path / "flat.npy").read_bytes()[:20])
+    (tmp_path / "lies.npy").write_bytes((tmp_path / "nan.npy").read_bytes().replace(b"(2, 1)", b"(9999999999999, 1)"))
+    np.savez(tmp_path / "several", VALUES)
+    (tmp_path / "several.npz").rename(tmp_path / "several.npy")
     (tmp_path / "no.parquet").write_text("Gotham")
     (tmp_path / "no.csv.gz").write_text("Gotham")
     (tmp_path / "latin.csv").write_bytes(b"x\n1\n\xe9\n")
@@ -102,6 +105,8 @@ def test_files_that_are_no_table_are_refused(tmp_path: Path) -> None:
         "nan.npy": "column 'c1', row 2: not a finite number",
         "empty.npy": "has no row",
         "cut.npy": "no array of numbers",
+        "lies.npy": "no array of numbers",
+        "several.npy": "no array of numbers",
         "no.parquet": "cannot be read as Parquet",
         "no.csv.gz": "no gzip file",
         "latin.csv": "no text in UTF-8",
