@@ -1,8 +1,9 @@
 """Mutants inside functions: pytest collects once, and every mutant is tried in a fork of that one process.
 
 First the tests run once without any mutant, under coverage.py, which notes for each line the tests that reach it
-(`Coverage.switch_context`). A mutant is put to those only, the quickest first. What a fixture reaches is reached by
-every test of that test's file.
+(`Coverage.switch_context`). A mutant is put to those only: its module's own, then the quickest, up to some seconds;
+what only a slow test of another module sees counts as seen by none. What a fixture reaches is reached by every test of
+that test's file.
 """
 
 from __future__ import annotations
@@ -23,29 +24,37 @@ import pytest
 from hypothesis import HealthCheck, Phase, settings
 
 from .mutate import Mutant
+from .suites import OWN
 from .swap import Loaded, NotInPlace
 
 KILLED, SURVIVED, BROKEN, ELSEWHERE = 0, 1, 2, 3
 LEAST_LIMIT_S, TIMES = 10, 5  # CPU
 PATIENCE = 20  # times as long by the clock
 MEMORY = 4 << 30
+ENOUGH_S = 8.0  # of tests a mutant, beside its module's own
 WORKERS = min(2, os.cpu_count() or 1)
 Judged = tuple[Mutant, int, float]
 
 
 @dataclass
 class Reach:
-    """seconds: of every test; tests: (file, line) → names of the tests that run it."""
+    """seconds: CPU of every test; tests: (file, line) → names of the tests that run it."""
 
     seconds: dict[str, float] = field(default_factory=dict)
     tests: dict[tuple[str, int], set[str]] = field(default_factory=dict)
 
     def of(self, mutant: Mutant) -> list[str]:
         file = str(mutant.path.resolve())
-        found = {
-            name for line in range(mutant.lines[0], mutant.lines[1] + 1) for name in self.tests.get((file, line), ())
-        }
-        return sorted(found, key=lambda name: self.seconds[name])
+        lines = range(mutant.lines[0], mutant.lines[1] + 1)
+        found = {name for line in lines for name in self.tests.get((file, line), ())}
+        own = tuple(OWN.get(mutant.path.stem, ()))
+        chosen, spent = list[str](), 0.0
+        for name in sorted(found, key=lambda name: (not name.startswith(own), self.seconds[name])):
+            spent += self.seconds[name]
+            if spent > ENOUGH_S and not name.startswith(own):
+                break
+            chosen.append(name)
+        return chosen
 
 
 def confined(job: Callable[[], int], limit: float) -> int:
@@ -167,9 +176,9 @@ def _measure(session: pytest.Session, paths: list[Path]) -> Reach:
     session.config.pluginmanager.register(_Contexts(watched))
     watched.start()
     for item, following in zip(session.items, [*session.items[1:], None], strict=True):
-        began = time.monotonic()
+        began = time.process_time()
         item.config.hook.pytest_runtest_protocol(item=item, nextitem=following)
-        found.seconds[item.nodeid] = time.monotonic() - began
+        found.seconds[item.nodeid] = time.process_time() - began
     watched.stop()
     by_file = defaultdict(set)
     for item in session.items:

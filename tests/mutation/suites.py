@@ -8,6 +8,7 @@ from pathlib import Path
 LEDGER = "protocols/ledger"
 MORE = ("protocols/budget.py", "protocols/verify.py")
 OWN = {
+    "decoding": ["tests/ledger/test_decoding.py"],
     "entries": ["tests/ledger/test_entries.py"],
     "fields": ["tests/ledger/test_entries.py"],
     "notes": ["tests/ledger/test_notes.py"],
@@ -41,5 +42,5 @@ def tests_of(path: Path) -> list[str]:
     if path.stem == "verify":
         return ["tests/verify"]
     all_of_them = sorted(str(test) for test in Path("tests/ledger").glob("test_*.py"))
-    first = [name for name in OWN.get(path.stem, []) if Path(name).exists()] + ["tests/protocols/test_budget.py"]
+    first = [*OWN.get(path.stem, []), "tests/protocols/test_budget.py"]
     return list(dict.fromkeys([*first, *(name for name in all_of_them if name not in SLOW)]))
