@@ -25,8 +25,10 @@ demo-overlap: install
 compose-demo: install
 	$(BIN)/python examples/complete_journey/compose.py $(if $(KEEP),--keep)
 
+# Two at a time; WORKERS=0: one after the other, in this process.
+WORKERS ?= 2
 test: install
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
 # Format, lint, types, the map of the house, and whether generated code is what its source says.
 check: install
