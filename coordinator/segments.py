@@ -227,14 +227,17 @@ def _merged(
 
 def _moved(plan: Plan, before: Clusters, noised: Integers, noise: Noise, *, last: bool) -> Clusters:
     """One of Lloyd's steps; after the last, the largest segment comes first."""
-    moved, count, _, _ = _moves(plan, before, noised, noise, MOVE, COUNT, combine=False)
+    moved, count, _, shaken = _moves(plan, before, noised, noise, MOVE, COUNT, combine=False)
     c, d = before.centres.shape
     squares = float(noised[plan.clusters * (d + 1)]) / SCALE / SPREAD * before.radius**2
     people = max(float(count.sum()), 1.0)
     radius = _radius(plan, squares / people) if squares > 0 else before.radius
     count = np.maximum(count, 0.0)
-    order = np.argsort(-count) if last else np.arange(c)
-    return Clusters(moved[order], radius, count[order], np.zeros(c))
+    if not last:
+        return Clusters(moved, radius, count, np.zeros(c))
+    sampled = (radius / RADIUS) ** 2 / d / np.maximum(count, 1.0)  # of a mean of so many people, in one coordinate
+    order = np.argsort(-count)
+    return Clusters(moved[order], radius, count[order], np.sqrt(shaken + sampled)[order])
 
 
 def _moves(

@@ -209,8 +209,7 @@ class Note:
             subtree = b"subtree/v1\n\0" + one + stamp + two + bytes(8) + self.size.to_bytes(8, "big") + self.root
             timed = f"cosignature/v1\ntime {time}\n{words}".encode()
             check_signed(key[1] == 6, key[2], signature, {1: words.encode(), 4: timed, 6: subtree}[key[1]], what)
-        names = {key[0] for key in times}
-        for who in names:
+        for who in (names := {key[0] for key in times}):
             stamps = [times.get(key) for key in keys.values() if key[0] == who]
             need(None not in stamps and len({*stamps} - {0}) <= 1, f"{who} signed with one key of two, or at two times")
         need(origin in names, "the log's own signature is missing")
@@ -467,7 +466,8 @@ def planned(asked: Entry, plan: Entry) -> list[tuple[str, int, int, str]]:
     return [("seg-moments", 3 * d * big, 2 * d + 2, "moments"),
             *([("seg-covariance", big, d * own // 2 + 1, "covariance")] if d > 2 else []),
             ("seg-coarse", 1, asked["coarse_cells"] + 1, "coarse"), ("seg-fine", 1, asked["fine_cells"] + 2, "fine"),
-            ("seg-over", big, 4 * k * own + 1, "over"), *lloyd, ("seg-profile", big, k * own + 1, "profile")]
+            ("seg-over", big, 4 * k * own + 1, "over"), *lloyd, ("seg-profile", big, k * own + 1, "profile"),
+            ("seg-stability", big, 2 * k + 1, "stability")][: None if "stability" in asked["rho"] else -1]
 def check_plan(data: bytes, digest: str, ledger: Ledger) -> None:
     """The plan of this digest, and that every reserve of it is one: the rest of its own rules are not asked here."""
     need(sha256(data).hex() == digest and (plan := parse(data))["type"] == "plan@v1", "not the plan of its name")

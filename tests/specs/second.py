@@ -6,6 +6,7 @@ Slow and plain: one person at a time, lists of Python's own numbers. The numbers
 from __future__ import annotations
 
 import math
+import statistics
 from typing import Any
 
 Z = 1.959963984540054
@@ -307,6 +308,35 @@ def profile_answer(plan: dict[str, Any], noised: Row, variance: float, earlier: 
     return {"all": {"size": size(whole[-1], k * variance), "typical": shown}, "segments": segments}
 
 
+def stability_row(plan: dict[str, Any], person: Person, earlier: dict[str, Any]) -> Row:
+    state, x = earlier[f"seg-lloyd-{plan['lloyd_rounds']}"]["state"], scaled(plan, person)
+    far = [sum((a - c / FIXED) ** 2 for a, c in zip(x, centre, strict=True)) for centre in state["centres"]]
+    at, doubt = far.index(min(far)), [e / FIXED for e in state["deviation"]]
+    rivals = [
+        (far[j] - far[at]) / (2 * math.sqrt(doubt[j] ** 2 * far[j] + doubt[at] ** 2 * far[at]))
+        for j in range(len(far))
+        if j != at
+    ]
+    out = [0] * (2 * most(plan))
+    out[2 * at : 2 * at + 2] = integers([math.sqrt(0.5) * statistics.NormalDist().cdf(min(rivals)), math.sqrt(0.5)])
+    return out
+
+
+def stability_answer(plan: dict[str, Any], noised: Row, variance: float, earlier: dict[str, Any]) -> dict[str, Any]:
+    k = len(earlier[f"seg-lloyd-{plan['lloyd_rounds']}"]["state"]["centres"])
+    weight, one = math.sqrt(0.5) * SCALE, math.floor(math.sqrt(0.5) * SCALE)
+
+    def shown(kept: int, people: int, of: float) -> dict[str, str]:
+        ends = ratio(kept / weight, people / one, of / weight**2, of / one**2, 0)
+        if ends is None or (ends[1] - ends[0]) / 2 > 0.25 or people < 5 * math.sqrt(of):
+            return NOISY
+        return figure(kept / weight / (people / one), ends[0] - 1 / weight, ends[1] + 1 / weight, 3)
+
+    segments = {f"s{i + 1}": {"keeps": shown(noised[2 * i], noised[2 * i + 1], variance)} for i in range(k)}
+    whole = shown(sum(noised[: 2 * k : 2]), sum(noised[1 : 2 * k : 2]), k * variance)
+    return {"all": {"keeps": whole}, "segments": segments}
+
+
 def segment(plan: dict[str, Any], part: Row, whole: Row, variance: float, k: int) -> dict[str, Any]:
     own, all_of_them = typical(plan, part, variance), typical(plan, whole, k * variance)
     ends = ratio(part[-1], whole[-1], variance, k * variance, variance)
@@ -373,8 +403,10 @@ ROWS: dict[str, Any] = {
     "seg-over": clustered(0.8, 0.2, 0.0, "seg-fine"),
     "seg-lloyd-1": clustered(0.85, 0.12, 0.03, "seg-over"),
     "seg-profile": profile_row,
+    "seg-stability": stability_row,
 }
-ANSWERS: dict[str, Any] = {"rfm-cuts": cuts_answer, "rfm-cohorts": cohorts_answer, "seg-profile": profile_answer}
+ANSWERS: dict[str, Any] = {"rfm-cuts": cuts_answer, "rfm-cohorts": cohorts_answer, "seg-profile": profile_answer,
+                           "seg-stability": stability_answer}  # fmt: skip
 BOUNDS = {"rfm-cuts": (1, 3), "rfm-cohorts": (2, 5), "seg-moments": (SCALE, 9 * SCALE**2), "seg-coarse": (1, 1),
           "seg-fine": (1, 1)}  # fmt: skip
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 from unittest import mock
 
@@ -33,10 +34,10 @@ def misread_vectors() -> Files:
     return as_json({f"bad-{name}": made for name, made in rows_and_figures.items()})
 
 
-def _with(where: Any, name: str, other: Any) -> dict[str, Any]:
+def _with(where: Any, name: str, other: Any, kind: str = "") -> dict[str, Any]:
     """The document of the same question where one name of the product is another."""
     with mock.patch.object(where, name, other):
-        return document("rfm" if where is rfm else "segments")
+        return document(kind or ("rfm" if where is rfm else "segments"))
 
 
 # -- rfm ---------------------------------------------------------------------------------------------------------------
@@ -122,9 +123,14 @@ def _segments_figures() -> dict[str, Any]:
     def independent(a: float, b: float, var_a: float, var_b: float, _: float) -> Interval | None:
         return accuracy.fieller(a, b, var_a, var_b, 0.0)
 
+    def doubt_of_the_first(points: Reals, clusters: states.Clusters) -> Reals:
+        return keeps(points, replace(clusters, deviation=np.full(len(clusters.centres), clusters.deviation[0])))
+
+    keeps = segments.keeps
     profile = sys.modules["protocols.questions.segments.profile"]  # the package's `profile` is its function
     return {
         "segments-variance-of-one-share": document("segments", shares=1),
         "segments-share-as-if-independent": _with(profile, "fieller", independent),
         "segments-typical-hidden-above-a-tenth": _with(profile, "WIDEST", 0.1),
+        "range-stability-with-the-doubt-of-the-first": _with(segments, "keeps", doubt_of_the_first, "range"),
     }

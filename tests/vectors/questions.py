@@ -54,7 +54,10 @@ RHO = {"moments": 1_500_000, "covariance": 1_000_000, "coarse": 3_000_000, "fine
 SEGMENTS = {"kind": "segments", "rho": RHO, "features": FEATURES, "clusters": 2, "lloyd_rounds": 1, "coarse_cells": 8,
             "fine_cells": 16}  # fmt: skip
 SEGMENTS_PLAN: dict[str, Any] = {**b.PLAN, "name": "groups-of-three", "rho": 40_000_000, "questions": [SEGMENTS]}
-RANGE_PLAN = {**SEGMENTS_PLAN, "questions": [{**SEGMENTS, "clusters": {"least": 2, "most": 3}}]}
+RANGE_PLAN = {
+    **SEGMENTS_PLAN,
+    "questions": [{**SEGMENTS, "clusters": {"least": 2, "most": 3}, "rho": RHO | {"stability": 8_000_000}}],
+}
 
 
 def _fixed(*values: float) -> list[int]:
@@ -77,7 +80,7 @@ STATES: dict[str, dict[str, Any]] = {
     "seg-coarse": {"split": [[0, 300, 2, 1, 2], [3, 550, 1, 3, 1], [6, 400, 2, 2, 2]]},
     "seg-fine": _centres((-0.25, 0, 0.5), (0.5, -0.75, 0.125), (0.25, -0.5, 0.25), (1, 1, 1)),
     "seg-over": _centres((0, -0.5, 0.25), (0, 0.5, 0.25)),
-    "seg-lloyd-1": _centres((0.125, -0.75, 0.125), (0.125, 0.75, 0.5)),
+    "seg-lloyd-1": _centres((0.125, -0.75, 0.125), (0.125, 0.75, 0.5)) | {"deviation": _fixed(0.375, 0.25)},
 }  # fmt: skip
 # Of two and three segments two were chosen: there are slots for three.
 CHOICE = {"chosen": 2, "told": 1, "scores": [[2, *_fixed(0.75, 0.625, 0.875, 0.5, 0.25, 1.0, 40.0)],

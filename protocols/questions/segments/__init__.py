@@ -8,6 +8,7 @@
     seg-lloyd-1…T    own block of k: (√.85·clip(x − c, r)/r, √.12),     Lloyd's steps from there
                      and √.03·min(‖x − c‖², r²)/r² in a shared slot
     seg-profile      own block of k: (√.3, √(.7/d)·x)                   sizes and means on the released centres
+    seg-stability    own block of k: (√.5·q, √.5), if it has a ρ        how surely people keep their segment
 
 k is the number of segments that a plan fixes, or the most of a range: then the state after `seg-over` has as many
 centres as were chosen, and says why (`choice.py`); nobody is nearest to a centre that is not there.
@@ -33,6 +34,7 @@ from protocols.statistic import UNUSABLE, Integers, Noise, People, Sparse, Stati
 
 from .plan import PROFILE_COUNT, PROFILE_MEANS, SCALE, Plan
 from .profile import UNIT, profile
+from .stability import KEEPS, STAYS, keeps, stability
 from .states import Clusters, FineGrid, Grid, Reals, Spread
 
 __all__ = ["Plan", "nearest", "scaled", "steps"]
@@ -54,7 +56,8 @@ def steps(plan: Plan) -> list[tuple[Step, int]]:
     for name in plan.lloyd_names():
         found.append(_clustered(plan, name, before, k, k, _lloyd_rows, rho.lloyd, spread=True))
         before = name
-    return [*found, _profile(plan, before, rho.profile)]
+    found.append(_profile(plan, before, rho.profile))
+    return found if rho.stability is None else [*found, _stability(plan, before, rho.stability)]
 
 
 def scaled(plan: Plan, people: People) -> Reals:
@@ -217,6 +220,22 @@ def _profile(plan: Plan, before: str, rho: int) -> tuple[Step, int]:
     names = (*_block_names(k, d), UNUSABLE)
     statistic = Statistic(names, SCALE, SCALE**2)
     return Step("seg-profile", statistic, rows, answer, (("a segment", UNIT),)), rho
+
+
+def _stability(plan: Plan, before: str, rho: int) -> tuple[Step, int]:
+    """Δ = 1. Why: ½·q² + ½ ≤ 1 with q from 0 to 1, in one block."""
+    k, d = plan.clusters, plan.dimensions
+
+    def rows(people: People, earlier: Mapping[str, Any]) -> Sparse:
+        x, clusters = scaled(plan, people), Clusters.read(earlier[before]["state"], k, d)
+        at, _ = nearest(x, clusters.centres)
+        return _block(at, np.stack([KEEPS * keeps(x, clusters), np.full(len(x), STAYS)], axis=1))
+
+    def answer(noised: Integers, noise: Noise, earlier: Mapping[str, Any]) -> dict[str, Any]:
+        return stability(noised, noise, len(Clusters.read(earlier[before]["state"], k, d).centres))
+
+    names = (*(f"{i}/{what}" for i in range(k) for what in ("keeps", "people")), UNUSABLE)
+    return Step("seg-stability", Statistic(names, SCALE, SCALE**2), rows, answer), rho
 
 
 # -- rows --------------------------------------------------------------------------------------------------------------

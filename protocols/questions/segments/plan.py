@@ -60,6 +60,7 @@ class Shares(Frozen):
     over: Positive
     lloyd: Positive
     profile: Positive
+    stability: Positive | None = None
 
 
 Segments = Annotated[int, Field(strict=True, ge=2, le=20)]

@@ -186,7 +186,10 @@ class FineGrid:
 
 @dataclass(frozen=True)
 class Clusters:
-    """centres (c, d) in the box; radius to which a move is clipped; count, deviation (c,): people by the synopsis.
+    """centres (c, d) in the box; radius to which a move is clipped; count (c,): people by the synopsis.
+
+    deviation (c,): of the count; after Lloyd's last step, of each coordinate of a centre instead, from noise and from
+    the sampling of its people.
 
     choice: why there are so many centres, of the step after which a plan with a range has them chosen.
     """
