@@ -14,10 +14,13 @@ killed goes on with the roster it kept; parties answer with what they stated bef
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, TypeVar
+from hashlib import sha256
+from tempfile import TemporaryFile
+from typing import IO, Any, TypeVar
 
 import numpy as np
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
@@ -73,12 +76,12 @@ class OverlapUnderWay:
         laid = self._heads(words.Lay(occasion=self.occasion, roster=roster), words.Laid, roster)
         self._relay(laid)
         finished = self._heads(words.Finish(occasion=self.occasion), words.Finished, roster)
-        finals = self._fetched(finished)
-        canaries = self._revealed(finished)
-        matrices = [
-            counting.matrix(self.layout, a, b, (finals[a, b], finals[b, a]), (canaries[a][b], canaries[b][a]))
-            for a, b in overlap.pairs(self.parties)
-        ]
+        with self._fetched(finished) as finals:
+            canaries = self._revealed(finished)
+            matrices = [
+                counting.matrix(self.layout, a, b, (finals(a, b), finals(b, a)), (canaries[a][b], canaries[b][a]))
+                for a, b in overlap.pairs(self.parties)
+            ]
         return counting.flat(matrices), self.parties
 
     # -- 1. and 2. -----------------------------------------------------------------------------------------------------
@@ -161,24 +164,40 @@ class OverlapUnderWay:
 
     # -- 4., 5. and 6. -------------------------------------------------------------------------------------------------
 
-    def _fetched(self, finished: Heads) -> dict[tuple[str, str], counting.Values]:
-        """(owner, peer) → the owner's lists as the peer finished them."""
-        data = {(owner, peer): bytearray() for peer in self.parties for owner in finished[peer]}
-        count = {pair: chunks(self.layout.final(*pair), FINAL_BYTES) for pair in data}
-        done = dict.fromkeys(data, 0)
-        while left := {peer: (owner, peer) for owner, peer in data if done[owner, peer] < count[owner, peer]}:
+    @contextmanager
+    def _fetched(self, finished: Heads) -> Iterator[Callable[[str, str], counting.Values]]:
+        """(owner, peer) → the owner's lists as the peer finished them; in files that nobody else can open, and that
+        are gone afterwards: in memory are those of the pair that is counted, however many pairs there are."""
+        pairs = [(owner, peer) for peer in self.parties for owner in finished[peer]]
+        with ExitStack() as opened:
+            folder = self.ledger.book.path.parent
+            files = {pair: opened.enter_context(TemporaryFile(dir=folder)) for pair in pairs}
+            self._fetch(finished, files)
+
+            def values(owner: str, peer: str) -> counting.Values:
+                files[owner, peer].seek(0)
+                return counting.values_of(files[owner, peer].read())
+
+            yield values
+
+    def _fetch(self, finished: Heads, files: Mapping[tuple[str, str], IO[bytes]]) -> None:
+        seen = {pair: sha256() for pair in files}
+        count = {pair: chunks(self.layout.final(*pair), FINAL_BYTES) for pair in files}
+        done = dict.fromkeys(files, 0)
+        while left := {peer: (owner, peer) for owner, peer in files if done[owner, peer] < count[owner, peer]}:
             asked = {
                 peer: words.Fetch(occasion=self.occasion, peer=owner, kind="final", index=done[owner, peer])
                 for peer, (owner, _) in left.items()
             }
             for peer, (chunk, payload) in self._hear(asked, self._part).items():
-                data[left[peer]] += memoryview(payload)[: chunk.size]
+                part = memoryview(payload)[: chunk.size]
+                files[left[peer]].write(part)
+                seen[left[peer]].update(part)
                 done[left[peer]] += 1
             log.info("%s: %s", self.occasion.step, _progress("fetched", done, count))
-        for (owner, peer), values in data.items():
-            if digest(bytes(values)) != finished[peer][owner].sha256:
+        for (owner, peer), whole in seen.items():
+            if whole.hexdigest() != finished[peer][owner].sha256:
                 raise IntegrityError(f"{peer} handed out other lists than it stated")
-        return {pair: counting.values_of(values) for pair, values in data.items()}
 
     def _revealed(self, finished: Heads) -> dict[str, dict[str, counting.Values]]:
         """party → peer → (lists, CANARIES) final values of its canaries."""

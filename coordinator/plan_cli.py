@@ -13,7 +13,6 @@ from types import FrameType
 from typing import Annotated, Any
 
 import typer
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
 
@@ -246,10 +245,9 @@ def _interruptible() -> Iterator[None]:
 
 @contextmanager
 def _progress(request: dict[str, Any], quiet: bool) -> Iterator[Any]:
-    columns = (TextColumn("{task.description:<32}"), BarColumn(), TimeElapsedColumn())
     steps = Plan.from_bytes(canonical(request["plan"])).mechanisms() if "plan" in request else ()
     stages = 3 + 2 * len(steps)
-    with Progress(*columns, console=terminal.console(error=True), disable=quiet) as bar:
+    with terminal.bar(quiet=quiet) as bar:
         task = bar.add_task("opening the room", total=stages)
         yield lambda text: bar.update(task, advance=1, description=text)
 

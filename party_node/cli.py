@@ -10,7 +10,7 @@ import signal
 import sys
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import closing
+from contextlib import closing, nullcontext
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -23,7 +23,7 @@ from protocols.budget import decimal
 from protocols.errors import IntegrityError, UsageError
 from protocols.plan import Plan
 
-from . import change_cli, exports, registration, requests_cli
+from . import change_cli, exports, progress, registration, requests_cli
 from .config import Config
 from .egress import logged, record
 from .filter import Filter
@@ -112,7 +112,8 @@ def start(
     # A consent policy that cannot be read is found out now, not in a round.
     consent_of(settings)
     try:
-        asyncio.run(_until_stopped([attendant.run, pulse.beat], flower.stop_waiting))
+        with nullcontext() if verbose else progress.shown():
+            asyncio.run(_until_stopped([attendant.run, pulse.beat], flower.stop_waiting))
     finally:
         journal.close()
         flower.close_nodes()

@@ -16,7 +16,7 @@ from protocols.questions import overlap
 from protocols.statistic import Integers, Step, tally
 
 from .features import people, window_of
-from .membership import listed
+from .membership import Own
 from .records import check_snapshot
 from .store import Dataset
 
@@ -50,7 +50,7 @@ def contribute(
 
 def _sum(plan: Plan, step: Step, earlier: Mapping[str, Any], dataset: Dataset, state: Path, party: str) -> Contribution:
     if step.name == overlap.sizes.NAME:
-        columns = listed(plan, party, earlier, dataset, state)
+        columns = Own(plan, party, earlier, dataset, state).listed()
     else:
         snapshot = state / dataset.snapshot
         check_snapshot(snapshot, dataset.sha256)

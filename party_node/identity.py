@@ -158,7 +158,7 @@ def keys(snapshot: Path, rules: PeopleRules, batch: int = 65536) -> Iterator[tup
         f"SELECT customer, {quoted(KEY)} AS k FROM read_parquet(?, hive_partitioning=false) WHERE k IS NOT NULL "
         "QUALIFY lag(customer) OVER () IS DISTINCT FROM customer"
     )
-    as_bytes: Callable[[str], bytes] = bytes.fromhex if rules.key == "sha256" else str.encode
+    key_of = as_bytes(rules)
     with duckdb.connect(config={"autoload_known_extensions": "false"}) as con:
         last = ""
         try:
@@ -169,9 +169,14 @@ def keys(snapshot: Path, rules: PeopleRules, batch: int = 65536) -> Iterator[tup
                 if not all(a < b for a, b in pairwise(customers)):
                     raise IntegrityError(f"snapshot {snapshot} is in no order", "take a new one")
                 last = customers[-1]
-                yield customers[1:], [as_bytes(key) for _, key in rows]
+                yield customers[1:], [key_of(key) for _, key in rows]
         except duckdb.Error:
             raise IntegrityError(f"snapshot {snapshot} has no keys that can be read", "take a new one") from None
+
+
+def as_bytes(rules: PeopleRules) -> Callable[[str], bytes]:
+    """A key's bytes, as they are hashed: UTF-8, or of `sha256` the digest itself."""
+    return bytes.fromhex if rules.key == "sha256" else str.encode
 
 
 def _spell(con: duckdb.DuckDBPyConnection, value: str, kind: str, rules: PeopleRules | None) -> None:

@@ -6,7 +6,7 @@ Whoever has no key, no usable rows or no row on a day of the plan is in no list.
 from __future__ import annotations
 
 import hmac
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,6 +34,7 @@ from .records import BOUGHT_ON, PERSON, check_snapshot
 from .store import Dataset
 
 NOWHERE = -1
+ROWS = 65536  # that are read at a time
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,42 +45,179 @@ class Members:
     at: Integers
 
 
-def members(plan: Plan, party: str, earlier: Mapping[str, Any], dataset: Dataset, state: Path) -> Members:
-    """All people of the party's dataset. `earlier`: what the round's earlier steps released.
+@dataclass(frozen=True)
+class Own:
+    """A party's people for a plan. `earlier`: what the round's earlier steps released. Raises IntegrityError.
 
-    1. who is there on the plan's days, and in which list by the plan's rule
-    2. whoever has no key is in none
-    3. where this party's lists are split by a value, each person's value decides, rounded to one of its two neighbours
+    Lists by a column are read from the snapshot as they are used, and nobody is held in memory. Segments and values
+    follow from features, and so all people are.
     """
-    snapshot, question = state / dataset.snapshot, question_of(plan)
-    check_snapshot(snapshot, dataset.sha256)
-    # (1)
-    found = _placed(plan, question, earlier, snapshot)
-    # (2)
-    keyed = np.zeros(len(found.customers), dtype=np.bool_)
-    for ids, _ in identity.keys(snapshot, _rules(plan)):
-        keyed[_where(found.customers, ids)[1]] = True
-    at = np.where(keyed, found.at, NOWHERE)
-    # (3)
-    if question.value is not None and question.value.party == party:
-        at = _by_value(plan, question.value, found.customers, at, dataset, snapshot)
-    return Members(found.customers, at)
+
+    plan: Plan
+    party: str
+    earlier: Mapping[str, Any]
+    dataset: Dataset
+    state: Path
+
+    @property
+    def snapshot(self) -> Path:
+        return self.state / self.dataset.snapshot
+
+    def listed(self) -> dict[str, Integers]:
+        """The columns of `overlap-sizes`: `list`, the `party`'s number in the plan, and `usable`, which all are."""
+        if self._streams:
+            check_snapshot(self.snapshot, self.dataset.sha256)
+            at = np.concatenate([np.zeros(0, dtype=np.int64), *(at for _, at, _ in self._in_order())])
+        else:
+            at = self._held().at
+        columns = {"party": self.plan.parties.index(self.party), "usable": 1}
+        return {"list": at} | {name: np.broadcast_to(np.int64(value), at.shape) for name, value in columns.items()}
+
+    def keys_by_list(self) -> Iterator[tuple[Integers, list[bytes]]]:
+        """((m,) list of each, their keys), in batches; nobody who is in no list."""
+        if self._streams:
+            check_snapshot(self.snapshot, self.dataset.sha256)
+            for _, at, keys in self._in_order():
+                stay = np.flatnonzero(at != NOWHERE)
+                yield at[stay], [key for key, place in zip(keys, at.tolist(), strict=True) if place != NOWHERE]
+            return
+        found = self._held()
+        for ids, own in identity.keys(self.snapshot, _rules(self.plan)):
+            here, there = _where(found.customers, ids)
+            at = found.at[there]
+            stay = np.flatnonzero(at != NOWHERE)
+            yield at[stay], [own[here[i]] for i in stay.tolist()]
+
+    @property
+    def _question(self) -> overlap.Plan:
+        return question_of(self.plan)
+
+    @property
+    def _value(self) -> overlap.Value | None:
+        value = self._question.value
+        return value if value is not None and value.party == self.party else None
+
+    @property
+    def _streams(self) -> bool:
+        return self._question.lists.by != "segments" and self._value is None
+
+    def _held(self) -> Members:
+        """
+        1. who is there on the plan's days, and in which list by the plan's rule
+        2. whoever has no key is in none
+        3. where this party's lists are split by a value, each person's decides, rounded to one of its two neighbours
+        """
+        check_snapshot(self.snapshot, self.dataset.sha256)
+        # (1) and (2)
+        found = self._by_segment() if self._question.lists.by == "segments" else self._by_column()
+        # (3)
+        if self._value is None:
+            return found
+        return Members(found.customers, self._by_value(self._value, found.customers, found.at))
+
+    def _by_segment(self) -> Members:
+        asked = next(q for q in self.plan.questions if isinstance(q, segments.Plan))
+        clusters = Clusters.read(self.earlier[asked.lloyd_names()[-1]]["state"], asked.clusters, asked.dimensions)
+        found = people(self.snapshot, window_of(self.plan))
+        at, _ = segments.nearest(segments.scaled(asked, found.columns), clusters.centres)
+        keyed = np.zeros(len(found.customers), dtype=np.bool_)
+        for ids, _ in identity.keys(self.snapshot, _rules(self.plan)):
+            keyed[_where(found.customers, ids)[1]] = True
+        return Members(found.customers, np.where(keyed & (found.columns["usable"] == 1), at, NOWHERE))
+
+    def _by_column(self) -> Members:
+        customers, at = list[str](), [np.zeros(0, dtype=np.int64)]
+        for ids, places, _ in self._in_order():
+            customers += ids
+            at.append(places)
+        return Members(np.array(customers, dtype=np.object_), np.concatenate(at))
+
+    def _in_order(self) -> Iterator[tuple[list[str], Integers, list[bytes]]]:
+        """(customers, list or NOWHERE of each, their keys) of who is there on the plan's days, ascending, in batches.
+
+        1. a person's rows, which stand together, in which the list changes; of several lists the first one counts
+        2. whoever has no key is NOWHERE, with one of no bytes
+        Memory does not grow with the file.
+        """
+        # (1)
+        batch = _Batch(identity.as_bytes(_rules(self.plan)))
+        with duckdb.connect(config={"autoload_known_extensions": "false"}) as con:
+            try:
+                found = con.execute(*self._query())
+                while rows := found.fetchmany(ROWS):
+                    for customer, key, place in rows:
+                        batch.add(customer, key, place)
+                    yield batch.taken(but=1)
+            except duckdb.Error:
+                raise IntegrityError("the snapshot cannot be read", hint="take a new one") from None
+        yield batch.taken()
+
+    def _query(self) -> tuple[str, dict[str, Any]]:
+        place, inside = "0", "true"
+        given: dict[str, Any] = {"snapshot": exactly(self.snapshot)}
+        if self._question.lists.column is not None:
+            values = self.plan.table.columns[self._question.lists.column].values or []
+            cases = " ".join(f"WHEN $v{i} THEN {i}" for i in range(len(values)))
+            place = f"CASE {quoted(self._question.lists.column)} {cases} END"
+            given |= {f"v{i}": value for i, value in enumerate(values)}
+        if BOUGHT_ON in self.plan.table.columns:
+            blocks = self.plan.blocks.values()
+            inside = " OR ".join(f"{BOUGHT_ON} BETWEEN $f{i} AND $l{i}" for i in range(len(blocks)))
+            given |= {f"f{i}": day(block.first) for i, block in enumerate(blocks)}
+            given |= {f"l{i}": day(block.last) for i, block in enumerate(blocks)}
+        return (
+            f"SELECT {PERSON}, k, place FROM (SELECT {PERSON}, {quoted(identity.KEY)} AS k, {place} AS place "
+            f"FROM read_parquet($snapshot, hive_partitioning=false) WHERE {inside}) QUALIFY "
+            f"lag({PERSON}) OVER () IS DISTINCT FROM {PERSON} OR lag(place) OVER () IS DISTINCT FROM place"
+        ), given
+
+    def _by_value(self, value: overlap.Value, customers: NDArray[np.object_], at: Integers) -> Integers:
+        """List · edges + edge."""
+        found = people(self.snapshot, window_of(self.plan))
+        use = canonical({"use": "sumroom/overlap-bins/v1", "plan": self.plan.digest})
+        secret = HKDF(hashes.SHA256(), 32, None, use).derive(bytes.fromhex(self.dataset.salt))
+        out = np.full(len(customers), NOWHERE, dtype=np.int64)
+        for ids, own in identity.keys(self.snapshot, _rules(self.plan)):
+            here, there = _where(customers, ids)
+            own_rows, features = _where(found.customers, [ids[i] for i in here.tolist()])
+            here, there = here[own_rows], there[own_rows]
+            usable = found.columns["usable"][features] == 1
+            amounts = found.columns[value.feature][features].tolist()
+            edges = np.array(
+                [edge_of(v, value.edges, secret, own[i]) for v, i in zip(amounts, here.tolist(), strict=True)],
+                dtype=np.int64,
+            )
+            placed = (at[there] != NOWHERE) & usable
+            out[there[placed]] = at[there[placed]] * value.bins + edges[placed]
+        return out
 
 
-def listed(plan: Plan, party: str, earlier: Mapping[str, Any], dataset: Dataset, state: Path) -> dict[str, Integers]:
-    """The same as the columns of `overlap-sizes`: `list`, the `party`'s number in the plan, and `usable`."""
-    at = members(plan, party, earlier, dataset, state).at
-    number = np.full(len(at), plan.parties.index(party), dtype=np.int64)
-    return {"list": at, "party": number, "usable": np.ones(len(at), dtype=np.int64)}
+class _Batch:
+    """People whose rows are read, in their order."""
 
+    def __init__(self, as_bytes: Callable[[str], bytes]) -> None:
+        self._as_bytes = as_bytes
+        self._customers, self._places, self._keys = list[str](), list[int](), list[bytes]()
 
-def keys_by_list(found: Members, plan: Plan, snapshot: Path) -> Iterator[tuple[Integers, list[bytes]]]:
-    """((m,) list of each, their keys), in batches; nobody who is in no list."""
-    for ids, own in identity.keys(snapshot, _rules(plan)):
-        here, there = _where(found.customers, ids)
-        at = found.at[there]
-        stay = np.flatnonzero(at != NOWHERE)
-        yield at[stay], [own[here[i]] for i in stay.tolist()]
+    def add(self, customer: str, key: str | None, place: int | None) -> None:
+        last = self._customers[-1] if self._customers else ""
+        if self._customers and customer == last:
+            if place is not None and not NOWHERE < self._places[-1] <= place and key is not None:
+                self._places[-1] = place
+            return
+        # Why here: a file in another order would give one person twice, and say nothing.
+        if customer <= last:
+            raise IntegrityError("the snapshot is in no order", "take a new one")
+        self._customers.append(customer)
+        self._places.append(NOWHERE if place is None or key is None else place)
+        self._keys.append(b"" if key is None else self._as_bytes(key))
+
+    def taken(self, but: int = 0) -> tuple[list[str], Integers, list[bytes]]:
+        """All that are whole; the last one's rows may go on."""
+        end = len(self._customers) - but
+        out = self._customers[:end], np.array(self._places[:end], dtype=np.int64), self._keys[:end]
+        del self._customers[:end], self._places[:end], self._keys[:end]
+        return out
 
 
 def _where(customers: NDArray[np.object_], ids: list[str]) -> tuple[Integers, Integers]:
@@ -90,59 +228,6 @@ def _where(customers: NDArray[np.object_], ids: list[str]) -> tuple[Integers, In
     place = np.minimum(np.searchsorted(customers, wanted), len(customers) - 1)
     here = np.flatnonzero(customers[place] == wanted)
     return here, place[here]
-
-
-def _placed(plan: Plan, question: overlap.Plan, earlier: Mapping[str, Any], snapshot: Path) -> Members:
-    if question.lists.by == "segments":
-        asked = next(q for q in plan.questions if isinstance(q, segments.Plan))
-        clusters = Clusters.read(earlier[asked.lloyd_names()[-1]]["state"], asked.clusters, asked.dimensions)
-        found = people(snapshot, window_of(plan))
-        at, _ = segments.nearest(segments.scaled(asked, found.columns), clusters.centres)
-        return Members(found.customers, np.where(found.columns["usable"] == 1, at, NOWHERE))
-    place, given = "0", dict[str, Any]()
-    if question.lists.column is not None:
-        values = plan.table.columns[question.lists.column].values or []
-        cases = " ".join(f"WHEN $v{i} THEN {i}" for i in range(len(values)))
-        place = f"min(CASE {quoted(question.lists.column)} {cases} END)"
-        given = {f"v{i}": value for i, value in enumerate(values)}
-    inside = "true"
-    if BOUGHT_ON in plan.table.columns:
-        inside = " OR ".join(f"{BOUGHT_ON} BETWEEN $f{i} AND $l{i}" for i in range(len(plan.blocks)))
-        given |= {f"f{i}": day(block.first) for i, block in enumerate(plan.blocks.values())}
-        given |= {f"l{i}": day(block.last) for i, block in enumerate(plan.blocks.values())}
-    query = (
-        f"SELECT {PERSON}, {place}::BIGINT AS place FROM read_parquet($snapshot, hive_partitioning=false)"
-        f" WHERE {inside} GROUP BY {PERSON} ORDER BY {PERSON}"
-    )
-    with duckdb.connect(config={"autoload_known_extensions": "false"}) as con:
-        try:
-            rows = con.execute(query, given | {"snapshot": exactly(snapshot)}).fetchnumpy()
-        except duckdb.Error:
-            raise IntegrityError("the snapshot cannot be read", hint="take a new one") from None
-    return Members(np.asarray(rows[PERSON], dtype=np.object_), np.asarray(rows["place"], dtype=np.int64))
-
-
-def _by_value(plan: Plan, value: overlap.Value, customers: NDArray[np.object_], at: Integers, dataset: Dataset,
-              snapshot: Path) -> Integers:  # fmt: skip
-    """List · edges + edge."""
-    found = people(snapshot, window_of(plan))
-    secret = HKDF(hashes.SHA256(), 32, None, canonical({"use": "sumroom/overlap-bins/v1", "plan": plan.digest})).derive(
-        bytes.fromhex(dataset.salt)
-    )
-    out = np.full(len(customers), NOWHERE, dtype=np.int64)
-    for ids, own in identity.keys(snapshot, _rules(plan)):
-        here, there = _where(customers, ids)
-        own_rows, features = _where(found.customers, [ids[i] for i in here.tolist()])
-        here, there = here[own_rows], there[own_rows]
-        usable = found.columns["usable"][features] == 1
-        amounts = found.columns[value.feature][features].tolist()
-        edges = np.array(
-            [edge_of(v, value.edges, secret, own[i]) for v, i in zip(amounts, here.tolist(), strict=True)],
-            dtype=np.int64,
-        )
-        placed = (at[there] != NOWHERE) & usable
-        out[there[placed]] = at[there[placed]] * value.bins + edges[placed]
-    return out
 
 
 def edge_of(value: int, edges: list[int], secret: bytes, key: bytes) -> int:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import BinaryIO
 
@@ -29,12 +29,12 @@ from protocols.overlap.points import Engine
 from protocols.plan import Mechanism, Plan
 from protocols.statistic import Integers
 
+from . import progress
 from .caps import check_sizes
 from .engine import WorkerLost, open_engine
-from .membership import keys_by_list, members
+from .membership import Own
 from .overlap_lists import Between, sha256_of
 from .participation import Answered, Participation
-from .store import Dataset
 
 log = logging.getLogger("sumroom.party")
 FOLDER = "overlap"
@@ -142,6 +142,7 @@ class Meeting:
             part = file.read(CHUNK_BYTES)
         if request.kind == "list":
             part = Box(Halves(self._own(o)), self.party, self._roster(o), o, self.party, peer).seal(request.index, part)
+        progress.tell(f"lists {'for' if request.kind == 'list' else 'of'} {peer}: sent", request.index + 1, count)
         chunk = words.Chunk(
             party=self.party, peer=peer, kind=request.kind, index=request.index, size=len(part), sha256=digest(part)
         )
@@ -180,6 +181,7 @@ class Meeting:
             file.write(part)
             file.flush()
             os.fsync(file.fileno())
+        progress.tell(f"lists of {peer}: taken", request.index + 1, count)
         # (3)
         if request.index == count - 1:
             if sha256_of(part_file) != request.head.sha256:
@@ -275,11 +277,12 @@ class Meeting:
               plan: Plan) -> Head:  # fmt: skip
         path, layout = self._file(o, peer, "list"), self._layout(plan, o, round_)
         if not path.exists():
-            dataset = self.steps.dataset_of(round_)
+            earlier, dataset = self.steps.earlier(round_), self.steps.dataset_of(round_)
+            people = Own(plan, self.party, earlier, dataset, self.steps.store.state)
             with open_engine() as engine:
                 between = self._between(o, roster, peer, own, layout, engine)
                 try:
-                    between.write_lists(self._people(plan, round_, dataset), path)
+                    between.write_lists(people.keys_by_list(), path)
                 except WorkerLost:  # that is no fault of the data
                     raise
                 except Exception as exc:  # noqa: BLE001 - whatever it is, it may depend on the data
@@ -287,11 +290,6 @@ class Meeting:
                     log.error("for this operator only: step %s: %s; this party's lists are of nobody", o.step, fault)
                     between.write_lists(iter(()), path)
         return self._state("list", o, peer, layout.sent(self.party, peer), path)
-
-    def _people(self, plan: Plan, round_: Round, dataset: Dataset) -> Iterator[tuple[Integers, list[bytes]]]:
-        state = self.steps.store.state
-        found = members(plan, self.party, self.steps.earlier(round_), dataset, state)
-        yield from keys_by_list(found, plan, state / dataset.snapshot)
 
     def _between(self, o: Occasion, roster: Mapping[str, agreement.Offer], peer: str, own: Secrets, layout: Layout,
                  engine: Engine) -> Between:  # fmt: skip

@@ -8,7 +8,6 @@ but what one entry needs again: its place, 8 bytes, and for final lists its valu
 from __future__ import annotations
 
 import hashlib
-import logging
 import mmap
 import os
 from collections.abc import Iterator, Sequence
@@ -25,7 +24,8 @@ from protocols.overlap.agreement import Halves
 from protocols.overlap.layout import CANARIES, CHUNK_BYTES, FINAL_BYTES, POINT_BYTES, Layout
 from protocols.statistic import Integers
 
-log = logging.getLogger("sumroom.party")
+from . import progress
+
 Bytes = NDArray[np.uint8]
 BATCH = CHUNK_BYTES // POINT_BYTES
 
@@ -104,20 +104,20 @@ class Between:
         # (1)
         places = [starts[s] + shuffle.order(size) for s, size in enumerate(sizes)]
         filled = np.zeros(len(sizes), dtype=np.int64)
+        told = progress.Counted(f"lists for {self.peer}: hashed and masked", sum(sizes), BATCH)
         with _written(to, int(starts[-1]) * POINT_BYTES) as out:
             # (2)
             for at, own in keys:
                 taken, chosen = self._next_places(at, filled, places)
                 self._put_people(out, taken, [own[i] for i in chosen.tolist()])
-                log.info(
-                    "lists for %s: %d people of at most %d", self.peer, filled.sum(), sum(self.layout.caps[self.me])
-                )
+                told.add(len(taken))
             # (3)
             first, each = self.layout.caps[self.me], self.drawn.sum(axis=1)
             spots = [places[s][cap : cap + CANARIES] for s, cap in enumerate(first)]
             _put(out, np.concatenate(spots), self._masked_base(self._scalars("canaries", len(sizes) * CANARIES)))
             spots = [places[s][cap + CANARIES :][: each[s]] for s, cap in enumerate(first)]
             _put(out, np.concatenate(spots), self._masked_base(self._scalars("dummies", self._most))[self._used])
+            told.add(len(sizes) * CANARIES + int(each.sum()))
             # (4)
             empty = Stream(self.halves.derive(f"nobody/{self.peer}"))
             for s, cap in enumerate(first):
@@ -126,6 +126,7 @@ class Between:
                     part = left[start : start + BATCH]
                     raw = empty.take(32 * len(part))
                     self._put_people(out, part, [b"nobody/" + raw[i : i + 32] for i in range(0, len(raw), 32)])
+                    told.add(len(part))
 
     def _next_places(self, at: Integers, filled: Integers, places: Sequence[Integers]) -> tuple[Integers, Integers]:
         """(places, which of the batch they are for): the next free ones of each person's list, up to its cap."""
@@ -172,7 +173,7 @@ class Between:
                     raise IntegrityError(f"the lists of {self.peer} hold what is no point of the curve") from None
                 values[done : done + len(masked)] = masked
                 done += len(masked)
-                log.info("lists of %s: %d of %d entries masked", self.peer, done, len(values))
+                progress.tell(f"lists of {self.peer}: masked again", done, len(values))
         if done != len(values):
             raise IntegrityError(f"the lists of {self.peer} have other sizes than the plan gives them")
         counting.check_distinct(values, self.peer)

@@ -48,7 +48,8 @@ class Logbook:
     def __init__(self, path: Path | str) -> None:
         self._lock = threading.RLock()
         self._tree, self._accounts, self._decoder = Tree(), Accounts(), Decoder()
-        self._db = open_file(Path(path))
+        self.path = Path(path)
+        self._db = open_file(self.path)
         try:
             with self._transaction():
                 self._check_own_checkpoints()

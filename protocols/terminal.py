@@ -12,6 +12,7 @@ from typing import TextIO
 import click
 import typer
 from rich.console import Console
+from rich.progress import BarColumn, Progress, ProgressColumn, TextColumn, TimeElapsedColumn
 
 from .errors import Refused, SumroomError, UsageError
 
@@ -63,6 +64,12 @@ def console(*, error: bool = False) -> Console:
     """Where tables go: as wide as the terminal, and as wide as they are where nobody looks (a pipe, a file)."""
     stream = sys.stderr if error else sys.stdout
     return Console(stderr=error, width=None if stream.isatty() else WIDE, highlight=False)
+
+
+def bar(*more: ProgressColumn, quiet: bool = False, transient: bool = False) -> Progress:
+    """A line on stderr: what is done, a bar, how long it has taken. transient: nothing of it stays."""
+    columns = (TextColumn("{task.description:<32}"), BarColumn(), *more, TimeElapsedColumn())
+    return Progress(*columns, console=console(error=True), disable=quiet, transient=transient)
 
 
 def plain(text: str) -> str:

@@ -37,7 +37,7 @@ class Stages:
         self.plan = lab.plan(deadline_s=600, **changes)
         base = lab.make(place / "fresh", members=members, csv=csv, more=more, deadline_s=600, **changes)
         self.fresh = Stage(base, self.plan, {})
-        _certify(self.fresh.place, members)
+        certify(self.fresh.place, members)
         self._made: dict[str, Stage] = {}
 
     def done(self) -> Stage:
@@ -62,7 +62,7 @@ class Stages:
         return self._made[name]
 
 
-def _certify(base: Path, members: Sequence[str]) -> None:
+def certify(base: Path, members: Sequence[str]) -> None:
     """An authority, and for every member of the room a TLS key and a certificate."""
     authority = pki.RoomCA.create(ROOM)
     (base / "authority.pem").write_bytes(authority.cert_pem)
