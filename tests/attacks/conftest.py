@@ -71,7 +71,11 @@ party_node; R reducer.py of protocols/ledger; M masking.py of protocols):
       state alone                                              party_node/filter.py check_undrawn, draw_once
     test_overlap_cheats
       another scalar                                           protocols/overlap/counting.py matrix (2)
-      many times; two spellings                                party_node/overlap_lists.py finish (1), (2)
+      many times, a duplicate, its inverse                     party_node/overlap_lists.py finish (2)
+      two spellings, small order, off the curve                protocols/overlap/points.py check
+      short, oversized; truncated and says so                  party_node/overlap.py take (2); agreement.py Box.open
+      truncated; another size; another normaliser              coordinator/overlap.py _part; agreement.py
+      others when the coordinator comes back                   party_node/overlap.py take (2)
     test_evil_members
       keys, boxes, signatures, pieces                          coordinator/steps.py; recovery.py _Together
 """

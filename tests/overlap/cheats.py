@@ -83,16 +83,21 @@ class Watched:
         replies = [messages.read_reply(exchange.reply) for exchange in self.room.wire]
         said = [message, *(reply.reason for reply in replies if isinstance(reply, messages.Refusal))]
         for text in said:
-            rest = text.replace(f"round {self.round[:8]}", "")
-            for name in public:
-                rest = rest.replace(name, "")
-            assert not re.search(r"person-|\d|[A-Za-z0-9+/=]{22,}", rest), text
+            names_nobody(text, self.round, *public)
         book = self.room.ledger.book
         last = parse(book.entries(book.size - 1, book.size)[0], what="an entry")
         assert (last["type"], last["round"]) == ("forfeit@v1", self.round)
         assert set(last) <= {"type", "seq", "time", "round", "reason"}
         assert last["reason"] in ("integrity", "refused")
         assert not [r for r in self._log.records if "person-" in r.getMessage()]
+
+
+def names_nobody(text: str, round_id: str, *public: str) -> None:
+    """No customer, no key, no number but the round's, and none in public names."""
+    rest = text.replace(f"round {round_id[:8]}", "")
+    for name in public:
+        rest = rest.replace(name, "")
+    assert not re.search(r"person-|\d|[A-Za-z0-9+/=]{22,}", rest), text
 
 
 # -- what a cheat does with its own lists, and with its peer's ---------------------------------------------------------

@@ -23,6 +23,7 @@ from party_node.overlap_lists import Between
 from protocols import keys, messages
 from protocols.overlap import points, words
 from protocols.overlap.layout import Layout
+from protocols.plan import Plan
 from protocols.statistic import Integers
 from tests.overlap import meeting_lab
 from tests.rounds import lab
@@ -79,15 +80,18 @@ def in_the_group() -> Iterator[pytest.MonkeyPatch]:
 
 
 def changes() -> dict[str, Any]:
-    columns = {**lab.COLUMNS, "tier": {"type": "category", "values": NAMES}}
+    return changes_of(NAMES)
+
+
+def changes_of(names: list[str]) -> dict[str, Any]:
+    columns = {**lab.COLUMNS, "tier": {"type": "category", "values": names}}
     question = meeting_lab.QUESTION | {"rho": {"sizes": 50_000_000, "pairs": RHO}}
     table = {"table": {"name": "sales", "columns": columns}, "questions": [question], "people_cap": 4000}
     return meeting_lab.CHANGES | table
 
 
-def make(base: Path, shared: Mapping[tuple[int, int], int]) -> Path:
-    """A room in which each two parties share so many people in each cell; in all rooms every list is as long."""
-    most = EACH * LISTS
+def make(base: Path, shared: Mapping[tuple[int, int], int], most: int = EACH * LISTS) -> Path:
+    """A room in which each two parties share so many people in each cell; every list has 2 · most people."""
     files = {}
     for party in PARTIES:
         who: dict[str, str] = {}
@@ -123,16 +127,17 @@ class Seen:
     finals: dict[tuple[str, str], Any]
     canaries: dict[tuple[str, str], Any]
     written: dict[tuple[str, str], tuple[Between, bytes]] = field(default_factory=dict)
+    stated: dict[tuple[str, str], tuple[int, ...]] = field(default_factory=dict)  # by (owner, peer): sizes as signed
 
     def matches(self, a: str, b: str) -> Integers:
-        """(LISTS, LISTS) values that the two finished lists share, as anybody would count who has them."""
+        """(lists, lists) values that the two finished lists share, as anybody would count who has them."""
         _, mine, theirs = np.intersect1d(self.finals[a, b], self.finals[b, a], return_indices=True)
-        cells = np.zeros((LISTS, LISTS), dtype=np.int64)
+        cells = np.zeros((self.layout.lists(a), self.layout.lists(b)), dtype=np.int64)
         np.add.at(cells, (self.list_of(a, b)[mine], self.list_of(b, a)[theirs]), 1)
         return cells
 
     def list_of(self, owner: str, peer: str) -> Integers:
-        return np.repeat(np.arange(LISTS), self.layout.final(owner, peer))
+        return np.repeat(np.arange(self.layout.lists(owner)), self.layout.final(owner, peer))
 
     def of_one(self, owner: str, peer: str) -> Integers:
         """(own lists, the peer's) what coordinator and peer know together: people, under the owner's noise alone."""
@@ -146,33 +151,41 @@ class Seen:
 
 
 def round_of(base: Path, to: Path) -> Seen:
-    """One whole round in a copy of the room."""
+    """One whole round in a copy of the room, in `Group`."""
     with in_the_group() as patch:
-        draws = meeting_lab.Draws(patch)
-        written: dict[tuple[str, str], tuple[Between, bytes]] = {}
-        real: Callable[..., None] = Between.write_lists
+        return seen_in(patch, lab.copy(base, to), lab.plan(**changes()))
 
-        def write(between: Between, people: Any, path: Path) -> None:
-            real(between, people, path)
-            written[between.me, between.peer] = (between, path.read_bytes())
 
-        patch.setattr(Between, "write_lists", write)
-        with lab.Room(lab.copy(base, to), lab.plan(**changes())) as room:
-            sizes, overlap = room.run()
-            layout = Layout.of(room.plan, "overlap", {"overlap-sizes": sizes.body_.released})
-            finals: dict[tuple[str, str], Any] = {}
-            for exchange in room.sent(words.Fetch):
-                asked: Any = messages.read_request(exchange.request)
-                if asked.kind == "final":
-                    key = (asked.peer, exchange.party)
-                    finals[key] = finals.get(key, b"") + exchange.payload
-            canaries = {}
-            for exchange in room.sent(words.Reveal):
-                for peer, rows in messages.read_reply(exchange.reply).canaries.items():  # type: ignore[union-attr]
-                    canaries[exchange.party, peer] = _values(b"".join(map(keys.unbase64, rows)))
+def seen_in(patch: pytest.MonkeyPatch, base: Path, plan: Plan) -> Seen:
+    """One whole round in this room, of two parties or more."""
+    draws = meeting_lab.Draws(patch)
+    written: dict[tuple[str, str], tuple[Between, bytes]] = {}
+    real: Callable[..., None] = Between.write_lists
+
+    def write(between: Between, people: Any, path: Path) -> None:
+        real(between, people, path)
+        written[between.me, between.peer] = (between, path.read_bytes())
+
+    patch.setattr(Between, "write_lists", write)
+    with lab.Room(base, plan) as room:
+        sizes, overlap = room.run()
+        layout = Layout.of(room.plan, "overlap", {"overlap-sizes": sizes.body_.released})
+        finals: dict[tuple[str, str], Any] = {}
+        for exchange in room.sent(words.Fetch):
+            asked: Any = messages.read_request(exchange.request)
+            if asked.kind == "final":
+                key = (asked.peer, exchange.party)
+                finals[key] = finals.get(key, b"") + exchange.payload
+        canaries, stated = {}, {}
+        for exchange in room.sent(words.Reveal):
+            for peer, rows in messages.read_reply(exchange.reply).canaries.items():  # type: ignore[union-attr]
+                canaries[exchange.party, peer] = _values(b"".join(map(keys.unbase64, rows)))
+        for exchange in room.sent(words.Lay):
+            for peer, head in messages.read_reply(exchange.reply).heads.items():  # type: ignore[union-attr]
+                stated[exchange.party, peer] = tuple(head.sizes)
     released = np.asarray(overlap.body_.noised, dtype=np.int64)
     values = {pair: _values(data) for pair, data in finals.items()}
-    return Seen(layout, released, draws.by, values, canaries, written)
+    return Seen(layout, released, draws.by, values, canaries, written, stated)
 
 
 def _values(data: bytes) -> Any:
