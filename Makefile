@@ -75,11 +75,11 @@ torture-ledger: install
 bench-ledger: install
 	$(BIN)/python tests/benchmarks/bench_ledger.py
 
-# The ledger and its witnesses against a naive model, 50,000 random operations. STEPS=1000: fewer.
+# The ledger and its witnesses against a naive model: 50,000 random operations, 10,000 changes of the room. STEPS=1000: fewer.
 long-ledger: install
 	$(BIN)/python -m tests.ledger.long
 
-# An overlap of two parties with a million people each, against the truth. PEOPLE=100000: fewer.
+# An overlap of two parties with a million people each, between real processes, against the truth; memory. PEOPLE=100000: fewer.
 PEOPLE ?= 1000000
 long-overlap: install
 	$(BIN)/python -m tests.overlap.million --people $(PEOPLE)

@@ -1,9 +1,9 @@
 """Who is one person: the value that two parties know somebody by, how it is spelled, which rows are of one person.
 
 Text that differs in spelling only must become the same text at every party, so the spelling is versioned: the
-normaliser's name is part of what the parties agree on, and a rule here is succeeded (`/v2`), never changed. E-mail
-addresses are spelled as the ad platforms ask for before they are hashed (trimmed, lower case; Google and UID2 also take
-out what Gmail ignores, here `gmail_dots`). Telephone numbers need tables of all countries: `party_node/identity.py`.
+normaliser's name is part of what the parties agree on, and a rule here is succeeded (`/v2`), never changed. What
+platforms ask for before an address is hashed, and what of ours is our own, with sources: docs/overlap.md. Telephone
+numbers need tables of all countries: `party_node/identity.py`.
 """
 
 from __future__ import annotations
