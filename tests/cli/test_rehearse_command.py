@@ -12,6 +12,8 @@ import pytest
 
 from coordinator import cli
 from protocols.accuracy import epsilon
+from protocols.plan import Plan
+from protocols.questions import segments
 
 ROOT = Path(__file__).parents[2]
 ASKED = ["--bounds", "-1", "1", "--clusters", "3", "--parties", "3", "--epsilon", "2", "--delta", "1e-6"]
@@ -102,8 +104,11 @@ def test_a_plans_own_question_is_rehearsed(capsys: pytest.CaptureFixture[str], t
     status, out, _ = run(capsys, tmp_path / "rows.csv", "--plan", plan, "--repeat", 1, "--json")
     found = json.loads(out)
     assert status == 0
-    assert (found["rho"], found["clusters"], found["parties"], found["collusion"]) == (0.042, 4, 3, 2)
-    assert found["columns"] == ["recency_days", "baskets", "spend_cents", "promo_share_ppm"]
+    planned = Plan.from_toml(plan.read_bytes())
+    (question,) = [question for question in planned.questions if isinstance(question, segments.Plan)]
+    assert (found["clusters"], found["parties"], found["collusion"]) == (question.clusters, 3, planned.collusion)
+    assert found["rho"] == pytest.approx(sum(nano for _, nano in segments.steps(question)) / 1e9, abs=2e-8)
+    assert found["columns"] == [feature.name for feature in question.features]
     (one,) = found["runs"]
     assert np.all(np.array(one["centres"])[:, 2] > 100)
     status, _, err = run(capsys, tmp_path / "rows.csv", "--plan", plan, "--clusters", 4)

@@ -9,15 +9,17 @@ from typing import Any
 
 import numpy as np
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from coordinator import drafts, fits, rehearsal
 from coordinator.rehearsal import Asked, Reals, Table
-from protocols import release
+from protocols import keys, release
 from protocols.accuracy import epsilon, rho_within
 from protocols.budget import honest_shares
 from protocols.errors import IntegrityError, UsageError
 from protocols.plan import Plan
 from protocols.questions import segments
+from protocols.room import Room
 from protocols.statistic import Integers, tally
 
 ROOT = Path(__file__).parents[2]
@@ -78,7 +80,8 @@ def test_a_rehearsed_plan_gives_the_states_and_figures_of_its_round_noise_for_no
     assert found.figures == earlier["seg-profile"]
     last = earlier[rehearsed.question.lloyd_names()[-1]]["state"]["centres"]
     assert (np.rint(found.centres * 2**24)).astype(int).tolist() == last
-    assert (rehearsed.rho, rehearsed.collusion, len(rehearsed.parties)) == (42_000_000, 2, 3)
+    assert rehearsed.rho == sum(m.charge for step, m in plan.steps() if step.name.startswith("seg-"))
+    assert (rehearsed.collusion, rehearsed.parties) == (plan.collusion, plan.parties)
 
 
 def test_rows_are_dealt_out_to_all_parties_once() -> None:
@@ -167,21 +170,28 @@ def test_no_share_has_too_little_noise_and_nothing_is_left_over(parties: int, wa
 
 
 def test_the_question_is_the_drafts_own_in_the_drafts_own_proportions() -> None:
-    table = Table.within(blobs(50, 3), -1, 1)
-    question = drafts.segments_question(table.features, 4, 42_000_000, Fraction(2, 7), 50, 3, 1)
-    assert question.rho.body() == {
-        "moments": 1_500_000,
-        "covariance": 2_400_000,
-        "coarse": 3_150_000,
-        "fine": 5_850_000,
-        "over": 4_500_000,
-        "lloyd": 2_520_000,
-        "profile": 12_000_000,
-    }
-    assert question.lloyd_rounds == 5
-    flat = drafts.segments_question(table.features[:2], 4, 42_000_000, Fraction(2, 7), 10**6, 3, 1)
+    key = keys.public_text(Ed25519PrivateKey.generate())
+    lines = [
+        'room = "trial"',
+        'origin = "trial.example/ledger"',
+        "cosign_quorum = 1",
+        "[coordinator]",
+        f'key = "{key}"',
+    ]
+    lines += ["[parties.alpha]", f'key = "{keys.public_text(Ed25519PrivateKey.generate())}"']
+    lines += ["[blocks.year-2017]", 'first = "2017-01-01"', 'last = "2017-12-31"']
+    lines += ["[caps]", 'record = "1"', 'person = "1"', 'lifetime_record = "1"', 'lifetime_person = "1"']
+    room = Room.from_toml("\n".join(lines).encode(), where="room.toml")
+    (drafted,) = Plan.from_toml(drafts.draft(room, "first-try", ["segments"]).encode()).questions
+    assert isinstance(drafted, segments.Plan)
+    rho = sum(nano for _, nano in segments.steps(drafted))
+    profile, table = Fraction(drafted.rho.profile, rho), Table.within(blobs(50, 3), -1, 1)
+    question = drafts.segments_question(table.features, 4, rho, profile, 50, 1, 1)
+    assert question.rho == drafted.rho
+    assert question.lloyd_rounds == drafted.lloyd_rounds
+    flat = drafts.segments_question(table.features[:2], 4, rho, profile, 10**6, 1, 1)
     assert flat.rho.covariance is None
-    assert sum(rho for _, rho in segments.steps(flat)) == pytest.approx(42_000_000, abs=20)
+    assert sum(nano for _, nano in segments.steps(flat)) == pytest.approx(rho, abs=20)
     assert flat.coarse_cells > question.coarse_cells
 
 
