@@ -149,8 +149,27 @@ def segments_question(
     (usual,) = tomllib.loads(_QUESTIONS["segments"])["questions"]
     rounds = int(usual["lloyd_rounds"])
     parts = {name: Fraction(nano(text, what=name)) for name, text in usual["rho"].items() if name != "profile"}
-    if len(features) <= 2:
-        axes, both = parts.pop("covariance"), parts["coarse"] + parts["fine"]
+    shares = _shares(parts, rounds, rho, profile, len(features), honest)
+    full = {grid: people / (3 * _sigma(shares[grid], parties, honest)) for grid in ("coarse", "fine")}
+    cells = {"coarse": _cells(full["coarse"]), "fine": _cells(full["coarse"] + full["fine"])}  # a full box has a part
+    document = {
+        "rho": {name: max(1, share) for name, share in shares.items()},
+        "features": [feature.body() for feature in features],
+        "clusters": clusters,
+        "lloyd_rounds": rounds,
+        "coarse_cells": cells["coarse"],
+        "fine_cells": cells["fine"],
+    }
+    return segments.Plan.model_validate(document)
+
+
+def _shares(
+    parts: dict[str, Fraction], rounds: int, rho: int, profile: Fraction, features: int, honest: int
+) -> dict[str, int]:
+    """Nano-ρ of each step in the proportions of `parts`, those of Lloyd's rounds for each of them."""
+    if features <= 2:
+        axes, both = parts["covariance"], parts["coarse"] + parts["fine"]
+        parts = {name: part for name, part in parts.items() if name != "covariance"}
         parts |= {grid: parts[grid] * (both + axes) / both for grid in ("coarse", "fine")}
     scale = (1 - profile) * rho / (sum(parts.values()) + (rounds - 1) * parts["lloyd"])
     exact = {name: part * scale for name, part in parts.items()}
@@ -159,19 +178,16 @@ def segments_question(
     exact |= {grid: min(most, exact[grid]) for grid in ("coarse", "fine")}
     more = 1 + spare / (exact["over"] + rounds * exact["lloyd"])
     exact |= {name: exact[name] * more for name in ("over", "lloyd")} | {"profile": profile * rho}
-    shares, cells = {name: int(share) for name, share in exact.items()}, {}
-    for grid in ("coarse", "fine"):
-        sigma = math.sqrt(parties * variance_for(max(1, shares[grid]), 1, honest) / MICRO)
-        cells[grid] = 1 << min(_MOST_CELLS, max(_LEAST_CELLS, math.ceil(math.log2(max(1.0, people / (3 * sigma))))))
-    document = {
-        "rho": {name: max(1, share) for name, share in shares.items()},
-        "features": [feature.body() for feature in features],
-        "clusters": clusters,
-        "lloyd_rounds": rounds,
-        "coarse_cells": cells["coarse"],
-        "fine_cells": max(cells.values()),
-    }
-    return segments.Plan.model_validate(document)
+    return {name: int(share) for name, share in exact.items()}
+
+
+def _sigma(rho: int, parties: int, honest: int) -> float:
+    """Standard deviation of all parties' noise in a count that costs so many nano-ρ."""
+    return math.sqrt(parties * variance_for(max(1, rho), 1, honest) / MICRO)
+
+
+def _cells(wanted: float) -> int:
+    return 1 << min(_MOST_CELLS, max(_LEAST_CELLS, math.ceil(math.log2(max(1.0, wanted)))))
 
 
 def _text(room: Room, name: str, questions: Sequence[str], purpose: str, rho: str, deadline_s: int) -> str:
