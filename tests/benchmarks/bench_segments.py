@@ -123,7 +123,7 @@ def measured(data: Set, epsilon: float, method: str, runs: int, best: float) -> 
 
 
 def geometric(values: Sequence[float]) -> float:
-    return math.exp(statistics.fmean(math.log(value) for value in values)) if values else math.nan
+    return math.exp(statistics.fmean(math.log(value) for value in values))
 
 
 def by_set(lines: Sequence[Line], method: str, epsilon: float) -> dict[str, Line]:
@@ -134,6 +134,9 @@ def summary(lines: Sequence[Line], epsilons: Sequence[float]) -> Iterator[tuple[
     """(what was found against what is required, whether it holds)."""
     for epsilon in epsilons:
         own = by_set(lines, OURS, epsilon)
+        if not own:
+            yield f"ε = {epsilon:g}: NO SET WAS MEASURED", False
+            continue
         found = geometric([line.median for line in own.values()])
         limit = AT_MOST.get(epsilon)
         told = "" if limit is None else f", required ≤ {limit:.3f}"
