@@ -47,7 +47,7 @@ def _sizes(plan: Plan, released: Released) -> list[Section]:
     for party in plan.parties:
         found = answer["parties"][party]
         drawn = []
-        for name in overlap.list_names(question, facts, party):
+        for name in _there(question, released, overlap.list_names(question, facts, party)):
             one, words = found["lists"][name], _list_words(question, name)
             drawn.append((_short(words, MOST_LETTERS), Reading.of(one["size"]), ""))
             rows.append([f"{party}, {words}", *cells(one["size"]), cells(one["cap"])[0]])
@@ -87,9 +87,10 @@ def _overlap(plan: Plan, released: Released) -> list[Section]:
     question, body = _question(plan), released["overlap"]
     deviation = math.sqrt(plan.step("overlap")[0].noise(len(body.survivors), body.mechanism.variance_micro).variance)
     made = [_reach(plan, body.answer)]
+    base = _there(question, released, overlap.base_lists(question, plan.facts(question)))
     for number, (a, b) in enumerate(overlap.pairs(plan.parties)):
         found = body.answer["pairs"][overlap.pair_name(a, b)]
-        made.append(_pair(plan, question, (a, b), found, deviation, drawn=number < MOST_DRAWN))
+        made.append(_pair(plan, question, (a, b), base, found, deviation, drawn=number < MOST_DRAWN))
     return made
 
 
@@ -121,10 +122,17 @@ def _reach(plan: Plan, answer: Mapping[str, Any]) -> Section:
     return Section("Audience overlap", lead, [table])
 
 
-def _pair(plan: Plan, question: overlap.Plan, pair: tuple[str, str], found: Mapping[str, Any], deviation: float, *,
-          drawn: bool) -> Section:  # fmt: skip
+def _there(question: overlap.Plan, released: Released, names: list[str]) -> list[str]:
+    """Without the lists of segments that a round might have found and did not: nobody is in them."""
+    if question.lists.by != "segments" or "seg-profile" not in released:
+        return names
+    found = released["seg-profile"].answer["segments"]
+    return [name for name in names if name.partition("@")[0] in found]
+
+
+def _pair(plan: Plan, question: overlap.Plan, pair: tuple[str, str], base: list[str], found: Mapping[str, Any],
+          deviation: float, *, drawn: bool) -> Section:  # fmt: skip
     a, b = pair
-    base = overlap.base_lists(question, plan.facts(question))
     whole = Reading.of(found["all"]["overlap"])
     if whole is None:
         raise IntegrityError("a count of the overlap is missing")

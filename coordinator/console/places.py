@@ -56,7 +56,7 @@ def places(plan: Plan, body: Body, grid: Grid) -> list[Place | None]:
 
     body: the release of seg-profile. Raises IntegrityError where it has not as many sums as its plan says.
     """
-    k, d = plan.clusters, plan.dimensions
+    k, d = len(body.answer["segments"]), plan.dimensions
     if len(body.noised) < k * (d + 1):
         raise IntegrityError("the release of seg-profile has fewer sums than its plan says")
     blocks = np.asarray(body.noised[: k * (d + 1)], dtype=np.float64).reshape(k, d + 1)

@@ -37,12 +37,31 @@ class Table:
 
 
 @dataclass(frozen=True)
+class Card:
+    """title, a line below it, a paragraph, and (what, value) lines."""
+
+    title: str
+    below: str
+    paragraph: str
+    facts: Sequence[tuple[str, str]]
+
+
+@dataclass(frozen=True)
+class Cards:
+    """Cards next to one another where there is room."""
+
+    kind: ClassVar[str] = "cards"
+    cards: Sequence[Card]
+    note: str = ""
+
+
+@dataclass(frozen=True)
 class Section:
     """A heading with what stands below it. beside: the blocks stand next to one another where there is room."""
 
     title: str
     lead: str
-    blocks: Sequence[Table | Picture]
+    blocks: Sequence[Table | Picture | Cards]
     beside: bool = False
 
 

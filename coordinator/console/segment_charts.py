@@ -1,4 +1,4 @@
-"""The two drawings of segments: a map of where they lie, and a heat map of how they differ from everybody."""
+"""The drawings of segments: a map of where they lie, how they differ from everybody, and how their number was found."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 from textwrap import fill
 from typing import TYPE_CHECKING, Any, TypeVar
+
+from protocols.questions.segments.choice import Score
 
 from .charts import BAR, INK, NARROW, QUIET, RULE, WHISKER, WIDE, Draw, Picture, Reading, picture, shade, veil
 from .places import Place, Point
@@ -64,6 +66,47 @@ def tiled(words: tuple[str, str, str], names: Sequence[str], columns: Sequence[s
         lambda narrow: _draw_heat(names, columns, tiles, draw_tile, narrow),
         lambda narrow: (_measure(narrow)[0], len(_panels(len(columns), narrow)) * _panel_height(len(names), narrow)),
     )
+
+
+def score_curve(scores: Sequence[Score], chosen: int, *, title: str, label: str, caption: str) -> Picture:
+    """The silhouette of each number of segments with its band; the chosen one filled."""
+    return picture(
+        (title, label, caption),
+        lambda narrow: _draw_scores(scores, chosen, narrow),
+        lambda narrow: (NARROW, 210) if narrow else (WIDE, 240),
+    )
+
+
+# --- the number of segments -------------------------------------------------------------------------------------------
+
+
+def _draw_scores(scores: Sequence[Score], chosen: int, narrow: bool) -> Draw:
+    def draw(figure: Figure) -> None:
+        width, height = (figure.get_size_inches() * 72).tolist()
+        left, bottom, high = 34.0, 34.0, height - 64
+        ax = figure.add_axes((0, 0, 1, 1))
+        ax.set_xlim(0, width)
+        ax.set_ylim(0, height)
+        ax.set_axis_off()
+        step = min((width - left - 14) / len(scores), 150.0)
+        crowded = step < 44
+        places = [(left + (i + 0.5) * step, bottom + high * max(s.silhouette, 0.0)) for i, s in enumerate(scores)]
+        for part in (0.0, 0.5, 1.0):
+            y = bottom + high * part
+            ax.plot([left, left + step * len(scores)], [y, y], color=RULE, linewidth=1)
+            ax.text(left - 6, y, f"{part:.1f}", ha="right", va="center", color=QUIET, fontsize=11)
+        ax.plot(*zip(*places, strict=True), color=BAR, linewidth=1.2)
+        for i, (score, (x, y)) in enumerate(zip(scores, places, strict=True)):
+            low, top = (bottom + high * max(end, 0.0) for end in (score.low, score.high))
+            ax.plot([x, x], [low, top], color=WHISKER, linewidth=2.2)
+            face, bold = (WHISKER, "bold") if score.clusters == chosen else ("#ffffff", "normal")
+            ax.plot([x], [y], marker="o", markersize=9, markerfacecolor=face, markeredgecolor=WHISKER)
+            if not crowded or score.clusters == chosen or i % 3 == 0:
+                ax.text(x, max(y, top) + 15, f"{score.silhouette:.2f}", ha="center", va="center", color=INK,
+                        fontsize=12, weight=bold)  # fmt: skip
+            ax.text(x, bottom - 16, str(score.clusters), ha="center", va="center", color=INK, fontsize=12, weight=bold)
+
+    return draw
 
 
 # --- the map ----------------------------------------------------------------------------------------------------------

@@ -10,13 +10,15 @@ from markupsafe import Markup
 from protocols.errors import IntegrityError
 from protocols.plan import Plan
 from protocols.questions import segments
-from protocols.questions.segments.states import Grid
+from protocols.questions.segments.choice import Choice, Score
+from protocols.questions.segments.states import Clusters, Grid
 
 from .charts import Picture, Reading, bars
 from .feature_words import name_in_words, short_name, value_in_words
+from .personas import personas
 from .places import leaning, map_axes, places
-from .sections import NOISY, Column, Make, Released, Section, Table
-from .segment_charts import EVERYBODY, Mark, index_heat, segment_map
+from .sections import NOISY, Card, Cards, Column, Make, Released, Section, Table
+from .segment_charts import EVERYBODY, Mark, index_heat, score_curve, segment_map
 
 MOST_COLUMNS = 6
 LINES = Markup("<br>").join
@@ -33,14 +35,15 @@ def _question(plan: Plan) -> segments.Plan:
 
 def _segments(plan: Plan, released: Released) -> list[Section]:
     question, answer = _question(plan), released["seg-profile"].answer
-    found = {_name(i): answer["segments"][f"s{i + 1}"] for i in range(question.clusters)}
+    found = {_name(i): segment for i, segment in enumerate(answer["segments"].values())}
     lead = (
-        f"A segment is a group of similar customers. These {question.clusters} were found for all companies together, "
+        f"A segment is a group of similar customers. These {len(found)} were found for all companies together, "
         "by noised sums alone: no row left its company, and none is shown here. Sizes count customers of each company: "
         "a person known to several counts once at each."
     )
     blocks = [*_map(plan, question, released, found), _sizes(found), _heat(plan, question, found)]
-    return [Section("Segments", lead, [*blocks, *_tables(plan, question, answer["all"], found)])]
+    whole = Section("Segments", lead, [*blocks, *_tables(plan, question, answer["all"], found)])
+    return [whole, _in_words(plan, answer), *_number(question, released)]
 
 
 def _name(number: int) -> str:
@@ -201,6 +204,102 @@ def _listed(names: Sequence[str]) -> str:
 
 def _capital(text: str) -> str:
     return text[:1].upper() + text[1:]
+
+
+# --- in words ---------------------------------------------------------------------------------------------------------
+
+
+def _in_words(plan: Plan, answer: Mapping[str, Any]) -> Section:
+    cards = []
+    for i, persona in enumerate(personas(plan, answer)):
+        part = answer["segments"][persona.segment]
+        size, facts = Reading.of(part["size"]), []
+        for claim in persona.claims:
+            index = Reading.of(part["index"][claim.feature])
+            value = "differs" if index is None else f"{index.estimate()} ({index.interval()})"
+            facts.append((_capital(short_name(plan, claim.feature)), value))
+        below = "Too noisy to be counted" if size is None else f"{size.estimate()} customers ({size.interval()})"
+        cards.append(Card(f"{_name(i)}: {persona.name}", below, persona.paragraph, facts))
+    lead = (
+        "Each segment in words. Names and sentences are made by rules from the figures above, and from nothing else: "
+        "a sentence stands only where its 95 % interval excludes that it is otherwise."
+    )
+    note = (
+        "The lines below a text are indices (everybody = 100) with their 95 % intervals, of the features that set the "
+        "segment apart by more than the noise, the surest first. “Much” is an index surely above 120 or below 83, "
+        "“far” above 200 or below 50. Of twenty such sentences one may be wrong by the noise."
+    )
+    return Section("Segments in words", lead, [Cards(cards, note)])
+
+
+# --- how many there are -----------------------------------------------------------------------------------------------
+
+
+def _number(question: segments.Plan, released: Released) -> list[Section]:
+    """Why there are so many segments; nothing where the plan fixed their number."""
+    if question.range is None:
+        return []
+    body = released.get("seg-over")
+    state = None if body is None else body.state
+    choice = Clusters.read(state, question.clusters, question.dimensions).choice if state is not None else None
+    if choice is None:
+        raise IntegrityError("there is a profile of segments whose number was to be chosen, but no choice of seg-over")
+    blocks: list[Table | Picture] = [_curve(choice), _scores(choice)] if choice.scores else []
+    return [Section("How many segments there are", _why(question.range, choice), blocks)]
+
+
+def _why(wanted: segments.Range, choice: Choice) -> str:
+    asked = f"The plan allows {wanted.least} to {wanted.most} segments; which of these numbers it is was found from "
+    asked += "sums that were released on the way, at no cost to anybody’s privacy. "
+    if choice.told:
+        return asked + (
+            f"It is {choice.chosen}: of the numbers whose segments are divided by gaps, stay what they are under the "
+            "noise and are large enough, it has the best silhouette."
+        )
+    return asked + (
+        f"The number of segments is not identifiable: no number has segments that are all divided by gaps, steady and "
+        f"large enough, as happens where customers differ by degrees. {choice.chosen} are used, the usual number or "
+        "the nearest to it that holds enough people: a useful cut of one crowd, not groups that nature made."
+    )
+
+
+def _curve(choice: Choice) -> Picture:
+    return score_curve(
+        choice.scores,
+        choice.chosen,
+        title="Silhouette of each number of segments",
+        label="Simplified silhouette of each number of segments, with its band",
+        caption="Simplified silhouette: how much nearer customers are to the middle of their own segment than to that "
+        "of the next; 1 is perfect, 0 means that both are as near. It is computed from the middles and counts of "
+        "noised groups, so it is higher than one of customers would be. The bar is the band in which it lies when the "
+        "noise is drawn again. Filled: the number that is used.",
+    )
+
+
+def _scores(choice: Choice) -> Table:
+    columns = ["Segments", "Silhouette", "Its band", "Gap", "Left within", "Stability", "Smallest"]
+    rows = [_score(score, score.clusters == choice.chosen) for score in choice.scores]
+    note = (
+        "Gap: how many fewer customers there are midway between two segments than at the lower of their two peaks, for "
+        "the pair with the least; 0 % means that a group was cut in two. Left within: variance of the noised groups "
+        "that is left within segments. Stability: how like one another segments are when the noise is drawn again "
+        "(adjusted Rand index, 1 is alike). Smallest: customers of the smallest segment, in standard deviations of the "
+        "noise."
+    )
+    return Table("What spoke for each number", [Column(c, "number" if i else "text") for i, c in enumerate(columns)],
+                 rows, note)  # fmt: skip
+
+
+def _score(score: Score, used: bool) -> list[str]:
+    return [
+        f"{score.clusters}{', used' if used else ''}",
+        f"{score.silhouette:.2f}",
+        f"{score.low:.2f} to {score.high:.2f}",
+        f"{score.gap:.0%}".replace("%", " %"),
+        f"{score.within:.0%}".replace("%", " %"),
+        f"{score.stability:.2f}",
+        f"{score.smallest:,.0f} σ",
+    ]
 
 
 STEPS: dict[str, tuple[str, Make]] = {

@@ -162,7 +162,8 @@ def test_every_figure_of_the_profile_is_in_the_table_with_its_interval_in_a_unit
 def test_steps_that_only_search_show_no_table_and_are_named_with_the_cost_and_the_digests():
     plan, bodies, html = plain()
     body, footer = html.split("<footer>")
-    assert re.findall(r"<h2>(.*?)</h2>", html) == ["Segments", "Privacy budget", "How to read this"]
+    titles = ["Segments", "Segments in words", "Privacy budget", "How to read this"]
+    assert re.findall(r"<h2>(.*?)</h2>", html) == titles
     assert [b.step for b in bodies if not b.answer] == SEARCHES
     for search in bodies[:-1]:
         assert search.step not in body

@@ -15,6 +15,7 @@ from protocols.accuracy import epsilon
 from protocols.budget import decimal
 from protocols.figures import TOO_NOISY
 from protocols.plan import Plan
+from protocols.questions.segments.states import Clusters
 from protocols.statistic import Integers
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -57,7 +58,8 @@ def test_the_forecast_half_widths_of_cells_and_cohorts_are_those_that_the_releas
 def test_the_forecast_half_width_of_a_segment_is_that_of_the_release_rounded_outward_to_whole_people() -> None:
     question, mechanism = DEMO.step("seg-profile")
     noised = np.full(mechanism.slots, 40_000_000)
-    segments = compose(DEMO, "seg-profile", noised, {}).answer["segments"]
+    last = Clusters(np.zeros((5, 4)), 1.0, np.ones(5), np.zeros(5)).write()
+    segments = compose(DEMO, "seg-profile", noised, {"seg-lloyd-5": {"state": last}}).answer["segments"]
     (said,) = [step.half_widths["a segment"] for step in forecast.steps(DEMO) if step.name == "seg-profile"]
     sizes = list(halves({name: segment["size"] for name, segment in segments.items()}))
     assert len(sizes) == (len(question.statistic.slots) - 1) // (len(DEMO.questions[1].features) + 1)  # type: ignore[union-attr]

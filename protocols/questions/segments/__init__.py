@@ -32,12 +32,12 @@ import numpy as np
 
 from protocols.statistic import UNUSABLE, Integers, Noise, People, Sparse, Statistic, Step, truncate
 
-from .plan import PROFILE_COUNT, PROFILE_MEANS, SCALE, Plan
+from .plan import PROFILE_COUNT, PROFILE_MEANS, SCALE, Plan, Range
 from .profile import UNIT, profile
 from .stability import KEEPS, STAYS, keeps, stability
 from .states import Clusters, FineGrid, Grid, Reals, Spread
 
-__all__ = ["Plan", "nearest", "scaled", "steps"]
+__all__ = ["Plan", "Range", "nearest", "scaled", "steps"]
 
 ELSEWHERE = "elsewhere"
 OVER_MOVE, OVER_COUNT = math.sqrt(0.8), math.sqrt(0.2)
