@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from sklearn.cluster import KMeans
 
-from coordinator.segments import next_state
+from coordinator.segments import PRIOR, _shrunk, next_state
 from protocols.budget import variance_for
 from protocols.encoding import canonical
 from protocols.figures import TOO_NOISY, pointers
@@ -247,30 +247,80 @@ def test_the_grid_lies_along_the_directions_in_which_people_differ_most() -> Non
     assert state["deviation"][0] / FIXED == pytest.approx(float((y @ long).std()), rel=0.01)
 
 
+def at_lloyds_first(plan: segments.Plan, centres: list[list[float]], radius: float) -> dict[str, Any]:
+    """What was released before the first of Lloyd's rounds, which asks about these centres."""
+    earlier = run(plan, people_at(planted(2, 9000, 2)), as_it_is)
+    c = len(centres)
+    earlier["seg-over"]["state"] = Clusters(np.array(centres), radius, np.full(c, 100.0), np.zeros(c)).write()
+    return earlier
+
+
 def test_a_move_is_no_longer_than_the_radius_and_a_centre_stays_in_the_box() -> None:
     plan = question(2, rho=0.1)
-    state = Clusters(np.array([[0.9, 0.9], [-0.5, 0.0], [0.0, -0.5], [0.5, 0.5]]), 0.25, np.ones(4), np.ones(4)).write()
+    earlier = at_lloyds_first(plan, [[0.9, 0.9], [-0.5, 0.0], [0.0, -0.5], [0.5, 0.5]], 0.25)
     noised = np.array([*([2**30, 2**30, 2**18] * 4), 2**20, 0], dtype=np.int64)
-    found = next_state(plan, "seg-lloyd-1", noised, Noise(3, MILLION), {"seg-over": {"state": state}}, lambda _: 1.0)
+    found = next_state(plan, "seg-lloyd-1", noised, Noise(3, MILLION), earlier, lambda _: 1.0)
     assert found is not None
-    moved = np.array(found["centres"]) - np.array(state["centres"])
+    moved = np.array(found["centres"]) - np.array(earlier["seg-over"]["state"]["centres"])
     assert np.all(np.abs(found["centres"]) <= FIXED)
     assert np.sqrt((moved.astype(float) ** 2).sum(axis=1)).max() <= 0.25 * FIXED + 2
     assert np.abs(moved).max() > 0.1 * FIXED
 
 
-def test_a_cluster_whose_count_is_lost_in_noise_stays_where_it_is() -> None:
-    plan = question(2, rho=0.1)
-    state = Clusters(np.array([[-0.5, 0.0], [0.5, 0.0], [0.0, 0.5], [0.0, -0.5]]), 0.25, np.ones(4), np.ones(4)).write()
-    sigma = 10 * SCALE
-    people = int(0.12**0.5 * SCALE)
-    counts = [1000, 20, 500, 30]  # noise of a count: 29 people, so that two of them are below 2 σ
-    noised = [x for count in counts for x in (count * SCALE // 20, 0, count * people)] + [10**6, 0]
-    noise = Noise(1, sigma**2 * MILLION)
-    found = next_state(plan, "seg-lloyd-1", np.array(noised), noise, {"seg-over": {"state": state}}, lambda _: 1.0)
-    assert found is not None
-    moved = [a != b for a, b in zip(found["centres"], state["centres"], strict=True)]
-    assert moved == [True, False, True, False]
+CORNERS = [[-0.6, -0.5], [0.55, -0.45], [0.5, 0.6], [-0.35, 0.55]]
+
+
+def lloyd_sums(earlier: dict[str, Any], plan: segments.Plan, name: str, off: Reals) -> Integers:
+    """The exact sum of one of Lloyd's rounds, every move of every cluster off by `off` (4, 2) people-radii."""
+    (step,) = (found for found, _ in segments.steps(plan) if found.name == name)
+    total = tally(step.statistic, people_at(planted(2, 9000, 2)), given_to(step, earlier)).total.copy()
+    for i, (x, y) in enumerate(off):
+        total[3 * i : 3 * i + 2] += np.rint(np.array([x, y]) * SCALE).astype(np.int64)
+    return total
+
+
+def test_noise_of_two_rounds_that_cancels_leaves_no_trace() -> None:
+    """Rounds are averaged, so each of T rounds with a T-th of ρ serves the last centres."""
+    plan, off = question(2, rho=0.1), np.array([[40.0, -25.0], [-30.0, 10.0], [20.0, 20.0], [-15.0, 5.0]])
+    noise, ended = Noise(1, (40 * SCALE) ** 2 * MILLION), []
+    for sign in (0.0, 1.0):
+        earlier = at_lloyds_first(plan, CORNERS, 0.3)
+        first = lloyd_sums(earlier, plan, "seg-lloyd-1", sign * off)
+        # The second round is asked about the same centres: only what is added to the sums differs.
+        earlier["seg-lloyd-1"] = {"state": earlier["seg-over"]["state"], "noised": first.tolist()}
+        second = lloyd_sums(earlier, plan, "seg-lloyd-2", -sign * off)
+        found = next_state(plan, "seg-lloyd-2", second, noise, earlier, lambda _: 5.0)
+        assert found is not None
+        ended.append(np.array(found["centres"]) / FIXED)
+        alone = next_state(plan, "seg-lloyd-1", first, noise, earlier, lambda _: 5.0)
+        assert alone is not None
+        ended.append(np.array(alone["centres"]) / FIXED)
+    still, first_still, averaged, moved = ended
+    assert np.abs(averaged - still).max() < 1e-4
+    assert np.abs(moved - first_still).max() > 1e-3
+
+
+def test_a_mean_that_is_off_by_what_noise_explains_is_pulled_back_and_one_far_beyond_it_is_not() -> None:
+    variance = np.full(4, 0.01)
+    usual = _shrunk(np.array([[0.1, 0.1], [-0.1, 0.1], [0.1, -0.1], [0.1, 0.1]]), variance)
+    assert np.abs(usual).max() == pytest.approx(0.1 * PRIOR / (1 + PRIOR))
+    far = _shrunk(np.array([[2.0, 2.0], [-0.1, 0.1], [0.1, -0.1], [0.1, 0.1]]), variance)
+    assert far[0].min() > 1.95
+    precise = _shrunk(np.array([[0.1, 0.1], [-0.1, 0.1], [0.1, -0.1], [0.1, 0.1]]), variance / 1e6)
+    assert np.abs(precise).min() > 0.0999
+
+
+def test_a_feature_is_never_taken_for_narrower_than_the_noise_of_its_variance() -> None:
+    """A grid laid along a variance that noise made small would put all people into a few of its cells."""
+    plan, people = question(2, rho=0.1), 1000
+    sums = [round(people * 2**0.5 * SCALE), 0, 0, people * SCALE // 4, -people * SCALE // 8, 0]
+    for sigma, least in ((10, 0.01), (100, 0.1)):
+        noise = Noise(1, (sigma * SCALE) ** 2 * MILLION)
+        state = next_state(plan, "seg-moments", np.array(sums), noise, {}, lambda _: 5.0)
+        assert state is not None
+        deviation = np.sort(np.array(state["deviation"]) / FIXED)
+        assert deviation[0] ** 2 == pytest.approx(least, rel=0.02)
+        assert deviation[1] ** 2 == pytest.approx(0.25, rel=0.01)
 
 
 def test_the_step_after_the_last_has_no_state() -> None:

@@ -1,0 +1,195 @@
+"""The synopsis: where people are, by noised counts of cells, and what later sums say of it.
+
+Counts of a box and of its parts are made consistent by least squares (Hay et al. 2010, VLDB 3). A part stands for its
+people at the place where they would be on average were they spread normally along each axis: its middle where parts
+are narrow, well inside it where they are as wide as people are spread. Once over-clusters have been summed, the parts
+of each are moved together so that they have its mean, and weighted so that they have its count: points in all
+dimensions, on which k-means can run at no cost.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from protocols.questions.segments.plan import Plan
+from protocols.questions.segments.states import Clusters, FineGrid, Grid, Reals, Spread
+from protocols.statistic import Integers
+
+FULL = 2.5  # a box counts as full above so many standard deviations of its count, that of both steps together
+SPLIT = 4.0  # and is split above so many of its parts' counts
+PER_CELL = 2.0  # people wanted in a cell, in standard deviations of its count
+
+Deviation = Callable[[str], float]  # standard deviation of a step's noise, in people (grid steps count people)
+Counted = tuple[Reals, Reals, Reals, Reals]
+
+
+def grid_along(plan: Plan, spread: Spread, axes: Reals, variance: Reals, deviation: Deviation) -> Grid:
+    """As many cells as leave `PER_CELL` deviations of people in each, along the axes worth more than one.
+
+    axes (d, d) unit vectors, variance (d,) of people along each, the largest first
+    """
+    k, d, mean, people = plan.clusters, plan.dimensions, spread.mean, spread.people
+    width = np.sqrt(variance)
+    leaves = int(np.clip(people / (PER_CELL * deviation("seg-fine")), 4 * k, plan.fine_cells))
+    use = np.flatnonzero(_bins(width, 2 * leaves) > 1)
+    use = use if len(use) else np.array([0])
+    axes, width = axes[use], width[use]
+    support, centre = np.abs(axes).sum(axis=1), axes @ mean
+    reach = (6.0 if d <= 3 else 3.0) * width
+    low, high = np.maximum(-support - centre, -reach), np.minimum(support - centre, reach)
+    boxes = int(np.clip(people / (PER_CELL * deviation("seg-coarse")), 4 * k, plan.coarse_cells))
+    cells = _bins(np.minimum(high - low, 6 * width), boxes)
+    residual = max(0.0, float(spread.variance.sum() - (width**2).sum()))
+    return Grid(mean, axes, low, (high - low) / cells, cells, width, min(residual, float(d)), people)
+
+
+def fine_grid(plan: Plan, grid: Grid, noised: Integers, deviation: Deviation) -> FineGrid:
+    """Every box whose count is above zero, counted once more; those with people enough in several parts.
+
+    Why so many: counting a box again costs nothing, and only both counts together tell whether it is empty.
+    """
+    fine = deviation("seg-fine")
+    count = noised[: grid.size].astype(np.float64)
+    full = np.flatnonzero(count > 0)
+    if len(full) < plan.clusters:
+        full = np.sort(np.argsort(-count)[: max(2 * plan.clusters, 2)])
+    left = plan.fine_cells - len(full)
+    parts = np.ones((len(full), len(grid.cells)), dtype=np.int64)
+    for at in np.argsort(-count[full]):
+        wanted = count[full[at]] / (PER_CELL * fine)
+        if count[full[at]] > max(SPLIT * fine, FULL * deviation("seg-coarse")) and wanted >= 2 and left > 0:
+            parts[at] = _bins(np.minimum(grid.width, 6 * grid.deviation), min(int(wanted), left + 1))
+            left -= int(np.prod(parts[at])) - 1
+    return FineGrid(grid, full.astype(np.int64), parts, np.rint(count[full]).astype(np.int64))
+
+
+def counted(fine: FineGrid, noised: Integers, deviation: Deviation) -> Counted:
+    """Of all parts the places (m, p) along the axes, widths (m, p), weights (m,), and the weights' variances."""
+    low, width = fine.corners()
+    counts = noised[: len(low)].astype(np.float64)
+    weight, variance = _consistent(fine, counts, deviation("seg-fine") ** 2, deviation("seg-coarse"))
+    return _places(low, width, fine.grid.deviation), width, weight, variance
+
+
+def _bins(extent: Reals, most: int) -> Integers:
+    """How many cells along each axis, at most `most` in all: the widest cell is cut first."""
+    cells = np.ones(len(extent), dtype=np.int64)
+    while True:
+        j = int(np.argmax(extent / cells))
+        if int(np.prod(cells)) // cells[j] * (cells[j] + 1) > most:
+            return cells
+        cells[j] += 1
+
+
+def _places(low: Reals, width: Reals, deviation: Reals) -> Reals:
+    """Means of a normal variable around zero, given that it is in a cell: (m, p)."""
+    a, b = low / deviation, (low + width) / deviation
+    mass = (_erf(b / math.sqrt(2)) - _erf(a / math.sqrt(2))) / 2
+    slope = (np.exp(-(a**2) / 2) - np.exp(-(b**2) / 2)) / math.sqrt(2 * math.pi)
+    mean = np.where(mass > 1e-6, slope / np.maximum(mass, 1e-6), (a + b) / 2)
+    places: Reals = np.clip(mean, a, b) * deviation
+    return places
+
+
+def _erf(values: Reals) -> Reals:
+    found = np.fromiter(map(math.erf, values.ravel().tolist()), dtype=np.float64, count=values.size)
+    return found.reshape(values.shape)
+
+
+def _consistent(fine: FineGrid, parts: Reals, variance: float, coarse: float) -> tuple[Reals, Reals]:
+    """Non-negative counts of parts that add up to their box's, both counts of which are combined; and variances."""
+    weight, spread = np.zeros(len(parts)), np.full(len(parts), variance)
+    for at, (start, size) in enumerate(zip(fine.starts, fine.sizes, strict=True)):
+        own = parts[start : start + size]
+        below = size * variance
+        box = (own.sum() / below + fine.count[at] / coarse**2) / (1 / below + 1 / coarse**2)
+        sure = math.sqrt(1 / (1 / below + 1 / coarse**2))
+        if box > FULL * sure:
+            weight[start : start + size] = _project(own + (box - own.sum()) / size, box)
+        spread[start : start + size] = variance * (1 - 1 / size) + sure**2 / size**2
+    return weight, spread
+
+
+def _project(values: Reals, total: float) -> Reals:
+    """The nearest point with no negative entry and this sum (Duchi et al. 2008, ICML)."""
+    ordered = np.sort(values)[::-1]
+    shift = (np.cumsum(ordered) - total) / np.arange(1, len(values) + 1)
+    last = int(np.flatnonzero(ordered > shift)[-1])
+    projected: Reals = np.maximum(values - shift[last], 0.0)
+    return projected
+
+
+# -- in all dimensions -------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Synopsis:
+    """points (m, d) in the box, and at each a weight (m,) of people with its noise's variance (m,)."""
+
+    points: Reals
+    weight: Reals
+    variance: Reals
+
+    def means(self, centres: Reals) -> tuple[Reals, Reals, Reals]:
+        """One step of Lloyd's: means (c, d) of the points nearest to each centre, their weights, and variances."""
+        c = len(centres)
+        label = np.argmin(squares(self.points, centres), axis=1)
+        held = _total(label, self.weight, c)
+        means = np.where((held > 0)[:, None], _sums(label, self.weight, self.points, c) / _some(held), centres)
+        return means, held, _total(label, self.variance, c)
+
+    def settled(self, centres: Reals, bias: Reals, rounds: int = 20) -> Reals:
+        """Where Lloyd's steps lead from `centres`, were every mean off by `bias` (c, d)."""
+        for _ in range(rounds):
+            moved = np.clip(self.means(centres)[0] + bias, -1, 1)
+            still = bool(np.abs(moved - centres).max() < 1e-5)
+            centres = moved
+            if still:
+                break
+        return centres
+
+
+def lifted(before: Clusters, moved: Reals, count: Reals, sure: Reals, grid: Grid, found: Counted) -> Synopsis:
+    """Parts of the grid as points, those of each over-cluster with its mean and its count.
+
+    before  over-clusters as people were asked about them; moved (c, d), count (c,), sure (c,): what was found, with
+            the deviation of each count. One without a part is a point of its own
+    """
+    points, _, weight, variance = (values[found[2] > 0] for values in found)
+    c = len(moved)
+    label = np.argmin(squares(points, grid.project(before.centres)), axis=1)
+    held = _total(label, weight, c)
+    within = points - (_sums(label, weight, points, c) / _some(held))[label]
+    ratio, bare = (count / _some(held)[:, 0])[label], held <= 0
+    return Synopsis(
+        np.clip(np.concatenate([moved[label] + within @ grid.axes, moved[bare]]), -1, 1),
+        np.concatenate([weight * ratio, count[bare]]),
+        np.concatenate([variance * ratio**2, sure[bare] ** 2]),
+    )
+
+
+def squares(points: Reals, centres: Reals) -> Reals:
+    """(m, c) squared distances."""
+    found = (points**2).sum(axis=1)[:, None] - 2 * points @ centres.T + (centres**2).sum(axis=1)
+    clipped: Reals = np.maximum(found, 0.0)
+    return clipped
+
+
+def _sums(label: Integers, weight: Reals, points: Reals, c: int) -> Reals:
+    """(c, d) weighted sums of points by label."""
+    return np.stack([_total(label, weight * column, c) for column in points.T], axis=1)
+
+
+def _total(label: Integers, values: Reals, c: int) -> Reals:
+    total: Reals = np.bincount(label, weights=values, minlength=c).astype(np.float64)
+    return total
+
+
+def _some(held: Reals) -> Reals:
+    """(c, 1) to divide by."""
+    some: Reals = np.maximum(held, 1e-9)[:, None]
+    return some
