@@ -10,7 +10,7 @@ import math
 from itertools import combinations, pairwise, product
 from typing import Any
 
-from tests.specs.second import NOISY, Z, figure, half_width, normal, ratio
+from tests.specs.second_numbers import NOISY, Z, figure, half_width, normal, ratio
 
 Plan = dict[str, Any]
 Numbers = list[int]
