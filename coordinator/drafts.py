@@ -103,6 +103,23 @@ transform = "log1p"
 low = 100
 high = 1000000
 """,
+    "classes": """\
+
+# Kinds of customers by the pattern of a few traits. A cut is the lower end of a level, in the feature's own unit.
+[[questions]]
+kind = "classes"
+rho = { patterns = "0.024" }
+classes = { least = 2, most = 5 }       # or one number, of 2 to 8
+items = [
+    { feature = "recency_days", cuts = [30] },
+    { feature = "tenure_days", cuts = [180] },
+    { feature = "baskets", cuts = [4, 20] },
+    { feature = "mean_basket_cents", cuts = [3000] },
+    { feature = "gap_days", cuts = [14] },
+    { feature = "promo_share_ppm", cuts = [200000, 500000] },
+    { feature = "discount_depth_ppm", cuts = [100000] },
+]
+""",
     "overlap": """\
 
 # How many people each two parties share, counted on masked keys: nobody learns who.

@@ -1,4 +1,4 @@
-"""Which fit turns the noised sum of a step into the state that the next one starts from.
+"""Which fit turns the noised sum of a step into the state that the next one, or its own figures, start from.
 
 A fit sees a noised sum, the plan and earlier releases; nothing else is within its reach.
 """
@@ -11,8 +11,10 @@ from typing import Any
 
 from protocols.errors import UsageError
 from protocols.plan import Plan
-from protocols.questions import segments, steps_of
+from protocols.questions import classes, segments, steps_of
 from protocols.statistic import Integers, Noise
+
+from .classes import fit as classes_fit
 
 
 def state_after(
@@ -21,6 +23,8 @@ def state_after(
     """The state of a step, None where its question needs none."""
     for question in plan.questions:
         if any(found.name == step for found, _ in steps_of(question, plan.facts(question))):
+            if isinstance(question, classes.Plan):
+                return classes_fit(question, noised, noise)
             if not isinstance(question, segments.Plan):
                 return None
             # Here and not above: scikit-learn takes a second to load, which rounds without a fit need not wait for.

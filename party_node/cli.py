@@ -12,7 +12,7 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import closing, nullcontext
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.table import Table
@@ -30,6 +30,10 @@ from .filter import Filter
 from .health import Pulse, check_pulse
 from .policy import consent_of
 from .requests import open_requests
+
+if TYPE_CHECKING:
+    from .assignment import Assigned
+    from .store import Dataset
 
 SHOWN_DELTA = 1e-6
 _DIGEST = re.compile("[0-9a-f]{8,64}")
@@ -179,33 +183,64 @@ def segments(
     The node must not be running: it has the store to itself.
     """
     from .assignment import assign
-    from .node import Node
-    from .own_segments import own_segments
 
     if not local and (plan is not None or clusters is not None):
         raise UsageError("--plan and --clusters go with --local", "released segments are those of their own plan")
+    if not local:
+        _write_own(config, out, "seg-profile", "segments", assign)
+        return
+    from .own_segments import own_segments
+
+    described: list[dict[str, float]] = []
+
+    def write(of: Plan, _: object, dataset: Dataset, state: Path, to: Path) -> Assigned:
+        found, done = own_segments(of, dataset, state, clusters, to)
+        described.extend(found)
+        return done
+
+    done = _write_own(config, out, "seg-profile", "segments", write, plan)
+    _show_own(described, done.customers)
+
+
+@app.command()
+def classes(
+    config: ConfigOption,
+    out: Annotated[Path, typer.Option(metavar="FOLDER", help="Where classes.parquet and classes.csv go.")],
+) -> None:
+    """Put this party's own customers into the latent classes released last. Written here, sent nowhere.
+
+    The node must not be running: it has the store to itself.
+    """
+    from .assignment import classify
+
+    _write_own(config, out, "classes-patterns", "classes", classify)
+
+
+def _write_own(
+    config: Path, out: Path, step: str, what: str, write: Callable[..., Assigned], plan: Path | None = None
+) -> Assigned:
+    """The files of this party's own customers in what the last round with that step released.
+
+    plan: a plan that need not have been asked, of which nothing has been released
+    """
+    from .node import Node
+
     settings = Config.load(config)
     node = Node(settings, time.time)
-    described: list[dict[str, float]] = []
     try:
-        if local:
-            if plan is None:
-                of, _, dataset = node.last_segments()
-            else:
-                of = _plan(settings, plan)
-                dataset = node.dataset_for(of)
-            described, done = own_segments(of, dataset, node.store.state, clusters, out)
+        if plan is None:
+            of, released, dataset = node.last_released(step, what)
         else:
-            of, released, dataset = node.last_segments()
-            done = assign(of, released, dataset, node.store.state, out)
+            of, released = _plan(settings, plan), {}
+            dataset = node.dataset_for(of)
+        done = write(of, released, dataset, node.store.state, out)
     except OSError as exc:
         reason = exc.strerror or type(exc).__name__
         raise UsageError(f"cannot write to {out}: {reason}", "name a folder with --out") from None
     finally:
         node.close()
-    if described:
-        _show_own(described, done.customers)
     print(f"{done.customers:,} customers in {done.parquet} and {done.csv}")
+    return done
 
 
 def _show_own(described: list[dict[str, float]], customers: int) -> None:

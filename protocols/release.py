@@ -1,7 +1,7 @@
 """The only shape in which anything leaves the room: a signed document of figures with their intervals.
 
 A release carries the noised sum it was computed from, so that anybody can compute the figures again: they follow from
-the noised sum, the plan and earlier releases of the round, and from nothing else.
+the noised sum, its step's state, the plan and earlier releases of the round, and from nothing else.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ class Body(Frozen):
     salt    32 random bytes: the ledger's digest of a few small numbers must not be guessable
     noised  the sum of all shares, one integer a slot, noise included
     answer  a tree of figures (`figures.py`)
-    state   what the round's next step starts from, where it does not follow from the figures: centres, grids, radii, as
-            integers. Fitted by the coordinator on the noised sum; nodes check its bounds and its digest
+    state   what the round's next step starts from, or figures rest on, where it does not follow from the noised sum:
+            centres, grids, classes, as integers. Fitted by the coordinator on that sum; nodes check bounds and digest
     """
 
     type: Literal["release@v1"] = "release@v1"
@@ -112,7 +112,7 @@ def compose(plan: Plan, *, round_id: str, step: str, nonce: str, noised: Integer
         charge_record=mechanism.charge,
         charge_person=mechanism.charge_person,
         noised=[int(x) for x in noised],
-        answer=question.answer(noised, noise, earlier),
+        answer=question.answer(noised, noise, earlier if state is None else {**earlier, step: {"state": state}}),
         state=state,
         salt=salt.hex(),
     )

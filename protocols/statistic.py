@@ -171,9 +171,12 @@ class Step:
     name         the step's name, unique in its plan
     statistic    what is summed
     contribute   people → rows, given what earlier steps released
-    answer       (noised sum, noise, what earlier steps released) → the tree of published numbers
-    check_state  for a step that the next one starts from: raises IntegrityError unless the state, given what earlier
-                 steps released, is one that the plan allows. Bounds hold per person whatever the state
+    answer       (noised sum, noise, what earlier steps released) → the tree of published numbers; the step's own state,
+                 where it has one, stands under its own name as if released earlier. Raises IntegrityError where no
+                 figures follow from such a state
+    check_state  for a step that the next one starts from, or whose figures rest on a fit: raises IntegrityError unless
+                 the state, given what earlier steps released, is one that the plan allows. Bounds hold per person
+                 whatever the state
     counted      what a slot counts, in words, and how many integer units stand for one of it: for forecasts
     summed       what the sum of so many slots counts, in words, at scale 1: for forecasts
     made         how the noised vector comes about: a `sum` of masked shares, or between pairs of parties as an

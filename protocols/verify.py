@@ -4,8 +4,7 @@
 One file that needs the standard library and `cryptography` only, and nothing of the project that made the bundle:
 written from its pages `specs/*.md` alone, so that two programs must agree ("ledger entry 11" is rule 11 of that page).
 policy.txt (C2SP tlog-policy) names the keys that you trust: have them from the parties, not from whoever gave you the
-bundle. Exit status: 0 clean, 1 a violation, 2 cannot decide. What it does not check it says.
-"""
+bundle. Exit status: 0 clean, 1 a violation, 2 cannot decide. What it does not check it says."""
 
 # fmt: off
 import argparse
@@ -18,6 +17,7 @@ import tarfile
 from collections.abc import Callable, Collection, Iterable, Sequence
 from datetime import UTC, date, datetime
 from itertools import pairwise
+from math import prod
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -35,8 +35,7 @@ def need(held: object, otherwise: str, error: type[Exception] = Violation) -> No
 # == Bytes, archive (bundle 5 to 16), Merkle tree (RFC 6962 section 2.1, RFC 9162 section 2.1.3.2) =====================
 def sha256(data: bytes) -> bytes:
     return hashlib.sha256(data).digest()
-def canonical(value: Any) -> bytes:
-    """RFC 8785 for values without floats: names are sorted by their UTF-16 code units."""
+def canonical(value: Any) -> bytes:  # RFC 8785 for values without floats: names are sorted by their UTF-16 code units
     def ordered(part: Any) -> Any:
         if isinstance(part, dict):
             return {name: ordered(part[name]) for name in sorted(part, key=lambda name: name.encode("utf-16-be"))}
@@ -450,7 +449,7 @@ def pointers(tree: Any, at: str = "") -> list[str]:  # of every figure; what is 
     need(figure and all(isinstance(one, str) for one in tree.values()), f"{at} is no figure with its interval")
     return [at]
 def planned(asked: Entry, plan: Entry) -> list[tuple[str, int, int, str]]:
-    """Step, Δ², slots and name of its ρ of each step of a question (the pages plan, question, overlap-question)."""
+    """Step, Δ², slots and name of its ρ of each step of a question (the pages plan and of questions)."""
     k = sum(max(of.values()) if isinstance(of := one.get("clusters", 0), dict) else of for one in plan["questions"])
     if asked["kind"] == "overlap":
         by, value = asked["lists"], asked.get("value", {"party": "", "bins": 1})
@@ -461,6 +460,8 @@ def planned(asked: Entry, plan: Entry) -> list[tuple[str, int, int, str]]:
     if asked["kind"] == "rfm":
         bins = sum(len(asked[at]) + 1 for at in ("recency_days", "frequency_baskets", "monetary_units"))
         return [("rfm-cuts", 3, bins + 1, "cuts"), ("rfm-cohorts", 5, 25 + 8 + 1, "cohorts")]
+    if asked["kind"] == "classes":
+        return [("classes-patterns", 1, prod(len(one["cuts"]) + 1 for one in asked["items"]) + 1, "patterns")]
     d, own, big = len(asked["features"]), len(asked["features"]) + 1, 2**32
     lloyd = [(f"seg-lloyd-{n + 1}", big, k * own + 2, "lloyd") for n in range(asked["lloyd_rounds"])]
     return [("seg-moments", 3 * d * big, 2 * d + 2, "moments"),
@@ -552,8 +553,7 @@ class Audit:
         self.problems += [f"{name}: {'no entry commits it' if name in found else 'missing'}" for name in odd]
         self.each(self.release, ((f"{at}: ", at, commit) for at, commit in commits.items() if f"{at}.json" in found))
         self.seen = f"{len(all_)} with {sum(len(one['numbers']) for one in all_)} numbers, each found in its entry"
-    def release(self, name: str, commit: Entry) -> None:
-        """Release 1 to 9 and 11, but for the figures themselves; bundle 4."""
+    def release(self, name: str, commit: Entry) -> None:  # release 1 to 9 and 11, but for the figures; bundle 4
         release, ledger, line = parse(self.members[f"{name}.json"]), self.ledger, self.lines[commit["seq"]]
         need(TYPES["Release"](release), "not what the page says of a release")
         body, size, reserve = release["body"], release["proof"]["size"], ledger.last["reserve", commit["round"]]

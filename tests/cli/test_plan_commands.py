@@ -95,7 +95,7 @@ def test_new_never_writes_over_a_file(capsys: pytest.CaptureFixture[str], quiet:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["--question", "sql"], "there is no question 'sql'\nhint: the questions are: rfm, segments, overlap"),
+        (["--question", "sql"], "there is no question 'sql'\nhint: the questions are: rfm, segments, classes, overlap"),
         (["--question", "rfm", "--question", "rfm"], "ask each question once"),
         ([], "--question"),
         (["--question", "rfm", "--name", 'x"\nrho = "9'], "error: the draft"),

@@ -18,8 +18,13 @@ from protocols.plan import Plan
 from protocols.room import Room
 
 NAMES = ("alpha", "beta", "gamma", "delta", "epsilon")
-COMBINATIONS = (["rfm"], ["segments"], ["rfm", "segments"], ["segments", "rfm"], ["rfm", "segments", "overlap"])
-STEPS = {"rfm": "rfm", "segments": "seg", "overlap": "overlap"}  # how the names of a question's steps begin
+COMBINATIONS = (["rfm"], ["segments"], ["rfm", "segments"], ["classes", "rfm"], ["rfm", "segments", "overlap"])
+STEPS = {
+    "rfm": "rfm",
+    "segments": "seg",
+    "classes": "classes",
+    "overlap": "overlap",
+}  # how the names of a question's steps begin
 TODAY = dt.datetime.now(dt.UTC).date()
 YEARS = {"year-2017": ("2017-01-01", "2017-12-31")}
 AMPLE = {"record": "1", "person": "5", "lifetime_record": "3", "lifetime_person": "15"}
@@ -92,7 +97,7 @@ def test_a_draft_is_valid_for_a_year_from_today() -> None:
 def test_a_question_that_there_is_not_is_named_with_those_that_there_are(questions: list[str]) -> None:
     with pytest.raises(UsageError, match="there is no question") as caught:
         drafts.draft(room(3), "p", questions)
-    assert caught.value.hint == "the questions are: rfm, segments, overlap"
+    assert caught.value.hint == "the questions are: rfm, segments, classes, overlap"
     assert len(caught.value.message) < 100
 
 

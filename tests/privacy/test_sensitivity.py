@@ -13,7 +13,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from protocols.plan import Plan
-from protocols.questions import REGISTRY, Question, overlap, rfm, segments, steps_of
+from protocols.questions import REGISTRY, Question, classes, overlap, rfm, segments, steps_of
 from protocols.questions.segments.states import FIXED
 from protocols.schema import Column, Schema
 from protocols.statistic import Contribute, Facts, Integers, Noise, Rows, Sparse, Statistic, Step, one_hot, tally
@@ -147,8 +147,16 @@ def the_cases() -> dict[str, list[Case]]:
     found = {"rfm": [Case(cohorts, any_person(), rfm_answers(cohorts))]}
     plans = [segments_plan(features) for features in (TWO, FOUR)]
     found["segments"] = [Case(plan, any_person(), segment_states(plan)) for plan in plans]
+    found["classes"] = [Case(classes_plan(), any_person(), st.just({}))]
     found["overlap"] = [Case(plan, any_listed(), st.just({})) for plan in overlap_plans()]
     return found
+
+
+def classes_plan() -> classes.Plan:
+    """Cuts at both ends of what a feature can be, so that hostile people are in every level."""
+    cuts = {"recency_days": [0, 30], "baskets": [-(2**40), 4, 2**40], "spend_cents": [-1, 0, 5000]}
+    items = [{"feature": name, "cuts": own} for name, own in cuts.items()]
+    return classes.Plan.model_validate({"rho": {"patterns": 10**6}, "items": items, "classes": 3})
 
 
 def overlap_plans() -> list[overlap.Plan]:

@@ -13,6 +13,7 @@ from protocols.carrier import frames, rpc, seal
 from protocols.carrier import room_pb2 as pb
 from protocols.ledger import changes, entries, notes, statements, tlog_proof
 from protocols.questions import rfm
+from protocols.questions.classes import plan as classes
 from protocols.questions.overlap import plan as overlap
 from protocols.questions.segments import plan as segments
 from tests.specs.readers import VECTORS, golden
@@ -35,6 +36,12 @@ MODELS: dict[str, dict[str, Any]] = {
     "bundle": {},
     "people": {"PeopleRules": people.PeopleRules},
     "question": {},
+    "classes-question": {
+        "classes": classes.Plan,
+        "classes.rho": classes.Shares,
+        "classes.item": classes.Item,
+        "classes.range": classes.Range,
+    },
     "overlap-question": {
         "overlap": overlap.Plan,
         "overlap.rho": overlap.Shares,

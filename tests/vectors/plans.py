@@ -6,6 +6,7 @@ from typing import Any
 
 from protocols.encoding import canonical
 from tests.ledger import builder as b
+from tests.vectors.classes import CLASSES, ITEMS
 from tests.vectors.overlaps import THREE, TWO
 from tests.vectors.questions import RANGE_PLAN, SEGMENTS_PLAN
 from tests.vectors.rooms import FIVE
@@ -31,6 +32,7 @@ COLUMNS = {
     "visits": {"type": "count", "high": 50},
     "channel": {"type": "category", "values": ["shop", "web", "other"]},
 }
+WIDE = [{"feature": item["feature"], "cuts": list(range(1, 16))} for item in ITEMS]
 BG_NBD = {"r": "1.104", "alpha": "11.84", "a": "0.165", "b": "142"}
 GAMMA_GAMMA = {"p": "0.614", "q": "2.202", "v": "40.8"}
 
@@ -80,6 +82,13 @@ def plan_vectors() -> Files:
         "good-segments-of-three": SEGMENTS_PLAN,
         "good-segments-of-two-or-three": RANGE_PLAN,
         "bad-segments-of-no-range": changed(RANGE_PLAN, "questions", 0, "clusters", "least", to=3),
+        "good-classes": CLASSES,
+        "bad-classes-too-many-for-their-items": changed(CLASSES, "questions", 0, "classes", to=4),
+        "bad-classes-range-of-one": changed(CLASSES, "questions", 0, "classes", to={"least": 3, "most": 3}),
+        "bad-classes-of-no-feature": changed(CLASSES, "questions", 0, "items", 0, "feature", to="usable"),
+        "bad-classes-feature-twice": changed(CLASSES, "questions", 0, "items", 1, "feature", to="recency_days"),
+        "bad-classes-cuts-not-ascending": changed(CLASSES, "questions", 0, "items", 1, "cuts", to=[16, 4]),
+        "bad-classes-too-many-patterns": changed(CLASSES, "questions", 0, "items", to=WIDE),
         "good-overlap-of-three": THREE,
         "good-overlap-of-two": TWO,
         "bad-overlap-without-keys": without(THREE, "people"),

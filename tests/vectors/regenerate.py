@@ -4,7 +4,7 @@ With `--check` nothing is written: it ends with 1 and names the files that are n
 fixed seeds, salts and times are fixed, and no noise is drawn: the numbers are made up. `good-*` is what the product
 writes; each `bad-*` is wrong in the one way that its name says. One module a format: `ledgers.py` (entry, bundle),
 `changes.py` (ledger changes), `checkpoints.py` (checkpoint, tlog-proof), `releases.py`, `plans.py` (plan, people),
-`questions.py` and `misread.py`, `overlaps.py`, `shares.py`, `recoveries.py`, `headers.py`.
+`questions.py` and `misread.py`, `classes.py`, `overlaps.py`, `shares.py`, `recoveries.py`, `headers.py`.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from protocols import bundle
 from tests.vectors import (
     changes,
     checkpoints,
+    classes,
     headers,
     ledgers,
     misread,
@@ -40,6 +41,7 @@ def vectors() -> Files:
     members, both, asked_questions = whole(), whole(BOTH), questions.question_vectors()
     segments = asked(questions.plan_of("segments"), asked_questions["good-segments.json"])
     shared = asked(overlaps.plan_of("three"), overlaps.overlap_vectors()["good-three.json"])
+    kinds = asked(classes.plan_of(), classes.classes_vectors()["good-classes.json"])
     bodies, five = bundle.split_entries(members[bundle.ENTRIES]), of_five()
     formats = {
         "ledger-entry": {
@@ -54,12 +56,18 @@ def vectors() -> Files:
             **ledgers.bundle_vectors(members, segments, five),
             "good-both.tar": bundle.pack(both),
             "good-overlap.tar": bundle.pack(shared),
+            "good-classes.tar": bundle.pack(kinds),
         },
-        "release": {**releases.release_vectors(members, segments, shared), **releases.release_vectors_of_five(five)},
+        "release": {
+            **releases.release_vectors(members, segments, shared),
+            **releases.release_vectors_of_five(five),
+            **releases.release_vectors_of_classes(kinds),
+        },
         "plan": plans.plan_vectors(),
         "people": plans.people_vectors(),
         "question": {**asked_questions, **misread.misread_vectors()},
         "overlap-question": overlaps.overlap_vectors(),
+        "classes-question": classes.classes_vectors(),
         "share": shares.share_vectors(ROOM.plan, members[bundle.checkpoint_name(6)].decode()),
         "recovery": recoveries.recovery_vectors(),
     }

@@ -64,6 +64,25 @@ def release_vectors_of_five(members: Files) -> Files:
     return as_json({"good-five-rfm-cuts": raw, "bad-five-person-as-five-records": _signed(document, low)})
 
 
+def release_vectors_of_classes(members: Files) -> Files:
+    """Figures of which the state is a part: it must be one of classes, and a fit of the noised sum."""
+    (raw,) = (data for name, data in members.items() if name.startswith(bundle.RELEASES) and name.endswith(".json"))
+    document = parse(raw)
+    body = document["body"]
+    state, (first, second) = body["state"], body["state"]["levels"]
+    over = changed(state, "levels", 0, 0, 0, to=first[0][0] + 1)
+    beside = changed(state, "levels", 0, 0, to=[first[0][0] - 2**20, first[0][1] + 2**20])
+    turned = {"sizes": state["sizes"][::-1], "levels": [second, first]}
+    bad = {
+        "bad-classes-not-adding-up": _signed(document, {**body, "state": over}),
+        "bad-classes-beside-the-fit": _signed(document, {**body, "state": beside}),
+        "bad-classes-smallest-first": _signed(document, {**body, "state": turned}),
+        "bad-classes-of-another-shape": _signed(document, changed(body, "state", "levels", to=[first])),
+        "bad-classes-without-sizes": _signed(document, changed(body, "state", to={"levels": [first, second]})),
+    }
+    return as_json({"good-classes-patterns": raw, **bad})
+
+
 def _bad_states(over: dict[str, Any], coarse: dict[str, Any]) -> dict[str, Any]:
     """Releases of steps that the next one starts from, whose state is not one that their plan allows."""
     body, split = over["body"], coarse["body"]

@@ -37,7 +37,7 @@ from .profile import UNIT, profile
 from .stability import KEEPS, STAYS, keeps, stability
 from .states import Clusters, FineGrid, Grid, Reals, Spread
 
-__all__ = ["Plan", "Range", "nearest", "scaled", "steps"]
+__all__ = ["Plan", "Range", "keeps", "nearest", "scaled", "steps"]
 
 ELSEWHERE = "elsewhere"
 OVER_MOVE, OVER_COUNT = math.sqrt(0.8), math.sqrt(0.2)
