@@ -249,6 +249,7 @@ class Meeting:
             known = rounds.get(folder.name)
             if known is None or known.state != "open":
                 shutil.rmtree(folder, ignore_errors=True)
+                progress.over()
 
     # -- own lists -----------------------------------------------------------------------------------------------------
 

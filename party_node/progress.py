@@ -22,6 +22,11 @@ def tell(what: str, done: int, whole: int) -> None:
     log.info("%s %d of %d", what, done, whole, extra={"what": what, "done": done, "whole": whole})
 
 
+def over() -> None:
+    """Nothing is under way any more, however far it came: the round has ended."""
+    log.debug("over")
+
+
 class Counted:
     """Tells of entries at every `step`-th and at the last: which numbers are told does not say in what portions they
     came, and so nothing of how many of them are people."""
@@ -50,6 +55,9 @@ class shown(logging.Handler):  # noqa: N801 - used as a function
 
     def emit(self, record: logging.LogRecord) -> None:
         said = record.__dict__
+        if "what" not in said:
+            self._end()
+            return
         with suppress(OSError):  # the terminal may be gone: the work goes on
             if self._bar is None:
                 self._bar = terminal.bar(MofNCompleteColumn(), transient=True)
@@ -71,7 +79,7 @@ class shown(logging.Handler):  # noqa: N801 - used as a function
         self._on = terminal.console(error=True).is_terminal
         if self._on:
             log.addHandler(self)
-            log.setLevel(logging.INFO)
+            log.setLevel(logging.DEBUG)
             log.propagate = False
         return self
 

@@ -32,6 +32,7 @@ _SQL = {"id": "VARCHAR", "date": "DATE", "money": "BIGINT", "count": "BIGINT", "
 )
 _BLANKS = "' ' || chr(9) || chr(10) || chr(13) || chr(160)"
 _ROOM = "is there room and permission?"
+MEMORY, THREADS = 1 << 30, 4  # bytes, and who shares them: a thread needs some 125 MB
 _ASK = "ask the operator for a plan with another table"
 _DAY = "[0-9]{4}-[0-9]{2}-[0-9]{2}"
 _CLOCK = r"[ T][0-2][0-9]:[0-5][0-9](:[0-6][0-9](\.[0-9]+)?)?(Z|[+-][0-9]{2}(:?[0-9]{2})?)?"
@@ -167,8 +168,13 @@ def _check_mapping(table: Table, schema: Schema) -> None:
 
 
 def _engine(beside: Path) -> duckdb.DuckDBPyConnection:
-    # Why: no extension may be fetched, and what does not fit in memory stays beside the snapshot.
+    # Why: no extension may be fetched, and what is over MEMORY stays beside the snapshot; by itself DuckDB would first
+    # take 80 % of the machine's, on which the party has other work to do.
     con = duckdb.connect(config={"autoload_known_extensions": "false", "temp_directory": str(beside / "spill")})
+    settings = "parse_formatted_bytes(current_setting('memory_limit')), current_setting('threads')"
+    ((memory, threads),) = con.execute(f"SELECT {settings}").fetchall()
+    con.execute(f"SET memory_limit = '{min(memory, MEMORY)}B'")
+    con.execute(f"SET threads = {min(threads, THREADS)}")
     con.execute("SET TimeZone = 'UTC'")
     return con
 

@@ -196,3 +196,21 @@ def test_a_process_that_is_lost_costs_no_round_and_no_people(
     cells = meeting_lab.matrices(overlap.body_.noised, watched.room.plan.parties)[HONEST, CHEAT]
     assert (cells - draws.noise(HONEST, CHEAT) == meeting_lab.truth(HONEST, CHEAT)).all()
     assert lost == set(cheats.MEMBERS)
+
+
+def test_a_disk_that_is_full_where_finished_lists_are_counted_ends_no_round(
+    watched: Watched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The coordinator puts them aside, in files. When there is room again, the same round is released."""
+    with pytest.MonkeyPatch.context() as full:
+
+        def no_room(**_: Any) -> Any:
+            raise OSError(28, "No space left on device")
+
+        full.setattr("coordinator.overlap.TemporaryFile", no_room)
+        with pytest.raises(OSError, match="No space"):
+            watched.room.run()
+    assert watched.room.ledger.book.accounts.rounds[watched.round].state == "open"
+    watched.room.run()
+    assert watched.room.ledger.book.accounts.rounds[watched.round].state == "done"
+    assert not [path for path in (watched.room.base / "coordinator" / "state").iterdir() if "tmp" in path.name]

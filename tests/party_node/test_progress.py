@@ -47,6 +47,28 @@ def test_on_a_terminal_it_says_what_is_done_and_how_much_of_all(monkeypatch: pyt
     assert "2/2" in written.getvalue()
 
 
+def test_what_a_round_has_left_undone_does_not_stay_on_the_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    on(monkeypatch, is_terminal=True)
+    with progress.shown() as bar:
+        progress.over()
+        assert bar._bar is None
+        progress.tell("lists of beta: taken", 1, 2)
+        assert bar._bar is not None
+        progress.over()
+        assert bar._bar is None
+
+
+def test_a_node_says_that_its_lists_are_gone_once_a_round_has_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ended = list[str]()
+    monkeypatch.setattr(progress, "over", lambda: ended.append("over"))
+    base, plan = meeting_lab.make(tmp_path / "room", ("alpha", "beta"), **meeting_lab.of_two())
+    with lab.Room(base, plan) as room:
+        room.run()
+        assert len(ended) == len(room.parties)
+
+
 @pytest.mark.parametrize("verbose", [True, False])
 def test_where_nobody_looks_there_is_no_bar_and_lines_only_if_they_are_asked_for(
     verbose: bool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
@@ -55,6 +77,7 @@ def test_where_nobody_looks_there_is_no_bar_and_lines_only_if_they_are_asked_for
     caplog.set_level(logging.INFO if verbose else logging.WARNING)
     with progress.shown():
         progress.tell("lists of beta: taken", 1, 1)
+        progress.over()
     assert written.getvalue() == ""
     assert [record.getMessage() for record in caplog.records] == ["lists of beta: taken 1 of 1"] * verbose
 
