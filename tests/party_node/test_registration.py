@@ -10,6 +10,7 @@ from types import ModuleType
 
 import pytest
 
+from party_node import records
 from tests.party_node.registering import (
     AMOUNT,
     BAD,
@@ -278,3 +279,17 @@ def test_one_row_of_each_registers_and_other_tables_may_have_many(
     write(home, [*people(200)(home, [HEADER]), CANARY])
     plan(home, lab)
     assert Said(home, capsys).status == 0
+
+
+def test_a_file_takes_a_gigabyte_of_memory_at_most_and_less_where_there_is_less(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is over that is beside the snapshot; DuckDB by itself takes 80 % of the machine."""
+    settings = "SELECT parse_formatted_bytes(current_setting('memory_limit')), current_setting('threads')"
+    for most, threads in ((records.MEMORY, records.THREADS), (256 << 20, 1)):
+        monkeypatch.setattr(records, "MEMORY", most)
+        monkeypatch.setattr(records, "THREADS", threads)
+        with records._engine(tmp_path) as con:
+            ((memory, workers),) = con.execute(settings).fetchall()
+        assert 0.9 * most < memory <= most
+        assert 1 <= workers <= threads
