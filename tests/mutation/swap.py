@@ -30,8 +30,9 @@ class Loaded:
     def change(self, mutant: Mutant) -> None:
         """Raises NotInPlace, and then nothing was changed."""
         file = str(mutant.path.resolve())
-        before = _codes(compile(mutant.path.read_text("utf-8"), file, "exec"))
-        after = _codes(compile(tree_of(mutant), file, "exec"))
+        # Why not inherited: this file's `from __future__` would be, and a module's without it compile to other code.
+        before = _codes(compile(mutant.path.read_text("utf-8"), file, "exec", dont_inherit=True))
+        after = _codes(compile(tree_of(mutant), file, "exec", dont_inherit=True))
         if [code.co_qualname for code in before] != [code.co_qualname for code in after]:
             raise NotInPlace(str(mutant))
         todo = [
