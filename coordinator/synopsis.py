@@ -19,7 +19,7 @@ from protocols.questions.segments.plan import Plan
 from protocols.questions.segments.states import Clusters, FineGrid, Grid, Reals, Spread
 from protocols.statistic import Integers
 
-FULL = 2.5  # a box counts as full above so many standard deviations of its count, that of both steps together
+FULL = 2.5  # a box counts as full above so many standard deviations of its count, at least
 SPLIT = 4.0  # and is split above so many of its parts' counts
 PER_CELL = 2.0  # people wanted in a cell, in standard deviations of its count
 
@@ -75,6 +75,13 @@ def counted(fine: FineGrid, noised: Integers, deviation: Deviation) -> Counted:
     return _places(low, width, fine.grid.deviation), width, weight, variance
 
 
+def full_above(grid: Grid) -> float:
+    """In standard deviations of a box's count, that of both steps together: what the largest of as many empty boxes
+    hardly reaches (Donoho & Johnstone 1994, the universal threshold). A box that is none would draw a centre to it.
+    """
+    return max(FULL, math.sqrt(2 * math.log(grid.size)))
+
+
 def _bins(extent: Reals, most: int) -> Integers:
     """How many cells along each axis, at most `most` in all: the widest cell is cut first."""
     cells = np.ones(len(extent), dtype=np.int64)
@@ -103,12 +110,13 @@ def _erf(values: Reals) -> Reals:
 def _consistent(fine: FineGrid, parts: Reals, variance: float, coarse: float) -> tuple[Reals, Reals]:
     """Non-negative counts of parts that add up to their box's, both counts of which are combined; and variances."""
     weight, spread = np.zeros(len(parts)), np.full(len(parts), variance)
+    limit = full_above(fine.grid)
     for at, (start, size) in enumerate(zip(fine.starts, fine.sizes, strict=True)):
         own = parts[start : start + size]
         below = size * variance
         box = (own.sum() / below + fine.count[at] / coarse**2) / (1 / below + 1 / coarse**2)
         sure = math.sqrt(1 / (1 / below + 1 / coarse**2))
-        if box > FULL * sure:
+        if box > limit * sure:
             weight[start : start + size] = _project(own + (box - own.sum()) / size, box)
         spread[start : start + size] = variance * (1 - 1 / size) + sure**2 / size**2
     return weight, spread

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.cluster import KMeans
 
-from coordinator.synopsis import FULL, Synopsis, counted, fine_grid, lifted
+from coordinator.synopsis import FULL, Synopsis, counted, fine_grid, full_above, lifted
 from protocols.questions.segments import Plan
 from protocols.questions.segments.states import Clusters, FineGrid, Grid, Reals
 
@@ -58,6 +58,18 @@ def test_whether_a_box_is_empty_is_told_by_both_of_its_counts(first: int, second
     _, _, weight, _ = counted(fine, np.array([second, 0, 0]), lambda _: 30.0)
     assert (weight[0] > 0) == full == ((first + second) / 2 > FULL * 30 / math.sqrt(2))
     assert weight[0] == pytest.approx((first + second) / 2 if full else 0.0)
+
+
+@pytest.mark.parametrize("boxes", [4, 100, 1000])
+def test_of_as_many_empty_boxes_as_there_are_hardly_one_is_taken_for_full(boxes: int) -> None:
+    draw, grid = np.random.default_rng(boxes), grid_of([boxes], 0.5)
+    found = []
+    for _ in range(40):
+        noise = np.rint(draw.normal(0, 30, (2, boxes + 1))).astype(np.int64)
+        _, _, weight, _ = counted(whole(grid, noise[0, :-1].tolist()), noise[1], lambda _: 30.0)
+        found.append(np.count_nonzero(weight))
+    assert np.mean(found) < 0.3
+    assert full_above(grid) == pytest.approx(max(2.5, math.sqrt(2 * math.log(boxes))))
 
 
 def test_parts_stand_where_normal_people_would_be_and_narrow_ones_at_their_middle() -> None:
