@@ -22,7 +22,7 @@ UNUSABLE = "unusable"
 Integers = NDArray[np.int64]
 People = Mapping[str, Integers]
 
-_BATCH_CELLS = 1 << 22
+_BATCH_CELLS = 1 << 20
 _BATCH_PEOPLE = 1 << 14  # a question may read its state once a batch: wide statistics are sparse, and cost no cells
 
 

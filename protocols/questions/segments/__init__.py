@@ -40,6 +40,7 @@ from .states import Clusters, FineGrid, Grid, Reals, Spread
 __all__ = ["Plan", "Range", "keeps", "nearest", "scaled", "steps"]
 
 ELSEWHERE = "elsewhere"
+_AT_ONCE = 1 << 13  # people: a column of them is 64 KiB
 OVER_MOVE, OVER_COUNT = math.sqrt(0.8), math.sqrt(0.2)
 MOVE, COUNT, SPREAD = math.sqrt(0.85), math.sqrt(0.12), math.sqrt(0.03)
 
@@ -61,21 +62,32 @@ def steps(plan: Plan) -> list[tuple[Step, int]]:
 
 
 def scaled(plan: Plan, people: People) -> Reals:
-    """(n, d) in the box [−1, 1]^d, each row from that person's own features."""
-    return np.stack([feature.scaled(people[feature.name]) for feature in plan.features], axis=1)
+    """(n, d) in the box [−1, 1]^d, each row from that person's own features; every column is contiguous."""
+    return np.stack([feature.scaled(people[feature.name]) for feature in plan.features]).T
 
 
 def nearest(points: Reals, centres: Reals) -> tuple[Integers, Reals]:
     """((n,) index of the nearest centre, (n,) squared distance), the first of equals."""
     best = np.zeros(len(points), dtype=np.int64)
     least = np.full(len(points), np.inf)
-    for index, centre in enumerate(centres):
-        distance = np.zeros(len(points))
-        for j, value in enumerate(centre):
-            distance += (points[:, j] - value) ** 2
-        nearer = distance < least
-        best[nearer], least[nearer] = index, distance[nearer]
+    for start in range(0, len(points), _AT_ONCE):
+        part = slice(start, start + _AT_ONCE)
+        _nearest(np.ascontiguousarray(points[part].T), centres, best[part], least[part])
     return best, least
+
+
+def _nearest(columns: Reals, centres: Reals, best: Integers, least: Reals) -> None:
+    """The same for (d, n) columns, into `best` and `least`. Why in place: it stays in the cache."""
+    distance, term = np.empty(len(best)), np.empty(len(best))
+    for index, centre in enumerate(centres):
+        distance.fill(0.0)
+        for column, value in zip(columns, centre, strict=True):
+            np.subtract(column, value, out=term)
+            np.multiply(term, term, out=term)
+            np.add(distance, term, out=distance)
+        nearer = distance < least
+        np.copyto(best, index, where=nearer)
+        np.copyto(least, distance, where=nearer)
 
 
 # -- the steps ---------------------------------------------------------------------------------------------------------
@@ -93,7 +105,7 @@ def _moments(plan: Plan, rho: int) -> tuple[Step, int]:
 
     def rows(people: People, _: Mapping[str, Any]) -> Integers:
         x = scaled(plan, people)
-        return truncate(np.concatenate([np.full((len(x), 1), math.sqrt(d)), x, x**2], axis=1), SCALE)
+        return truncate(np.concatenate([np.full((1, len(x)), math.sqrt(d)), x.T, x.T**2]), SCALE).T
 
     def check(state: Mapping[str, Any], _: Mapping[str, Any]) -> None:
         Grid.read(state, d, plan.coarse_cells) if d <= 2 else Spread.read(state, d)
@@ -112,7 +124,7 @@ def _covariance(plan: Plan, rho: int) -> tuple[Step, int]:
         y = scaled(plan, people) - spread.mean
         y = y * np.minimum(1.0, spread.radius / np.maximum(_norm(y), 1e-12))[:, None] / spread.radius
         entries = [y[:, i] * y[:, j] * (1.0 if i == j else math.sqrt(2)) for i, j in pairs]
-        return truncate(np.stack(entries, axis=1), SCALE)
+        return truncate(np.stack(entries), SCALE).T
 
     def check(state: Mapping[str, Any], _: Mapping[str, Any]) -> None:
         Grid.read(state, d, plan.coarse_cells)
@@ -181,24 +193,25 @@ def _clustered(plan: Plan, name: str, before: str, here: int, after: int, rows_o
 
 def _over_rows(x: Reals, clusters: Clusters, _: int) -> Sparse:
     at, moves, _squares = _moves(x, clusters)
-    count = np.full((len(x), 1), OVER_COUNT)
-    return _block(at, np.concatenate([moves * OVER_MOVE, count], axis=1))
+    return _block(at, np.concatenate([moves * OVER_MOVE, np.full((1, len(x)), OVER_COUNT)]))
 
 
 def _lloyd_rows(x: Reals, clusters: Clusters, spread_slot: int) -> Sparse:
     at, moves, squares = _moves(x, clusters)
-    block = _block(at, np.concatenate([moves * MOVE, np.full((len(x), 1), COUNT)], axis=1))
+    block = _block(at, np.concatenate([moves * MOVE, np.full((1, len(x)), COUNT)]))
     shared = np.full((len(x), 1), spread_slot, dtype=np.int64)
     values = truncate((squares * SPREAD)[:, None], SCALE)
     return Sparse(np.concatenate([block.slots, shared], axis=1), np.concatenate([block.values, values], axis=1))
 
 
 def _moves(x: Reals, clusters: Clusters) -> tuple[Integers, Reals, Reals]:
-    """(nearest centre, clip(x − c, r)/r, min(‖x − c‖², r²)/r²)."""
+    """((n,) nearest centre, (d, n) clip(x − c, r)/r, (n,) min(‖x − c‖², r²)/r²)."""
     at, squared = nearest(x, clusters.centres)
-    moves = (x - clusters.centres[at]) / clusters.radius
     norm = np.sqrt(squared) / clusters.radius
-    moves = moves / np.maximum(norm, 1.0)[:, None]
+    long = np.maximum(norm, 1.0)
+    moves = np.empty((x.shape[1], len(x)))
+    for j, values in enumerate(clusters.centres.T):
+        moves[j] = (x[:, j] - values[at]) / clusters.radius / long
     return at, moves, np.minimum(norm, 1.0) ** 2
 
 
@@ -209,8 +222,8 @@ def _profile(plan: Plan, before: str, rho: int) -> tuple[Step, int]:
     def rows(people: People, earlier: Mapping[str, Any]) -> Sparse:
         x = scaled(plan, people)
         at, _ = nearest(x, Clusters.read(earlier[before]["state"], k, d).centres)
-        count = np.full((len(x), 1), PROFILE_COUNT)
-        return _block(at, np.concatenate([x * (PROFILE_MEANS / math.sqrt(d)), count], axis=1))
+        count = np.full((1, len(x)), PROFILE_COUNT)
+        return _block(at, np.concatenate([x.T * (PROFILE_MEANS / math.sqrt(d)), count]))
 
     def answer(noised: Integers, noise: Noise, earlier: Mapping[str, Any]) -> dict[str, Any]:
         if plan.range is None:
@@ -249,11 +262,11 @@ def _one(index: Integers, entry: int) -> Sparse:
     return Sparse(index[:, None], np.full((len(index), 1), entry, dtype=np.int64))
 
 
-def _block(at: Integers, values: Reals) -> Sparse:
-    """Row i's values, truncated, in the block `at[i]` of as many slots."""
-    width = values.shape[1]
-    slots = at[:, None] * width + np.arange(width, dtype=np.int64)[None, :]
-    return Sparse(slots, truncate(values, SCALE))
+def _block(at: Integers, columns: Reals) -> Sparse:
+    """Person i's values, `columns[:, i]`, truncated, in the block `at[i]` of as many slots."""
+    width = len(columns)
+    slots = at * width + np.arange(width, dtype=np.int64)[:, None]
+    return Sparse(slots.T, truncate(columns, SCALE).T)
 
 
 def _norm(y: Reals) -> Reals:

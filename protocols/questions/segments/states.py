@@ -6,6 +6,7 @@ that passes can still be a foolish one; no bound depends on it.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -102,11 +103,12 @@ class Grid:
 
     def project(self, points: Reals) -> Reals:
         """(n, d) → (n, p) along the axes, column by column: each row's result is its own (see the package)."""
-        out = np.zeros((len(points), len(self.axes)))
-        for i, axis in enumerate(self.axes):
-            for j, part in enumerate(axis):
-                out[:, i] += (points[:, j] - self.mean[j]) * part
-        return out
+        out = np.zeros((len(self.axes), len(points)))
+        for j, mean in enumerate(self.mean):
+            column = points[:, j] - mean
+            for i, part in enumerate(self.axes[:, j]):
+                out[i] += column * part
+        return out.T
 
     def locate(self, points: Reals) -> Integers:
         """(n, d) → (n,) number of the box; what lies outside counts in the nearest one."""
@@ -135,11 +137,12 @@ class FineGrid:
         split, p = state["split"], len(grid.cells)
         if not isinstance(split, list) or not 1 <= len(split) <= grid.size:
             raise IntegrityError("a state that splits no box, or more than there are")
-        rows = np.array([[*_row(row, p + 2)] for row in split], dtype=np.int64)
+        rows = _table(split, p + 2)
         box, count, parts = rows[:, 0], rows[:, 1], rows[:, 2:]
         if np.any(box[1:] <= box[:-1]) or box[0] < 0 or box[-1] >= grid.size:
             raise IntegrityError("a state that splits boxes which are not there, or one twice")
-        if np.any(parts < 1) or sum(math.prod(int(c) for c in row) for row in parts) > most:
+        # Why floats: products of what a state may hold can exceed 63 bits, and there only that they do matters.
+        if np.any(parts < 1) or np.prod(parts.astype(np.float64), axis=1).sum() > most:
             raise IntegrityError(f"a state that splits boxes into more than {most} parts")
         return cls(grid, box, parts, count)
 
@@ -280,6 +283,16 @@ def _row(value: Any, length: int) -> list[int]:
     if not isinstance(value, list) or len(value) != length or not all(type(x) is int and abs(x) < 2**53 for x in value):
         raise IntegrityError("a state of another shape than its plan says")
     return list(value)
+
+
+def _table(rows: list[Any], width: int) -> Integers:
+    """Many rows as `_row` reads one, at once: nodes read a state for every batch of their people."""
+    if {(type(row), len(row) if isinstance(row, list) else 0) for row in rows} != {(list, width)}:
+        raise IntegrityError("a state of another shape than its plan says")
+    flat = list(itertools.chain.from_iterable(rows))
+    if set(map(type, flat)) != {int} or max(flat) >= 2**53 or min(flat) <= -(2**53):
+        raise IntegrityError("a state of another shape than its plan says")
+    return np.array(flat, dtype=np.int64).reshape(len(rows), width)
 
 
 def _fields(state: Mapping[str, Any], wanted: set[str]) -> None:
