@@ -59,6 +59,7 @@ paid = {{ type = "money", low = -10000, high = 10000 }}         # whole units of
 discount = {{ type = "money", low = -10000, high = 10000 }}
 """
 _LEAST_CELLS, _MOST_CELLS = 8, 15  # powers of two
+_APART = 2  # deviations of its noise that a cell's people should be: no grid is cut finer
 _ANY_RHO = "9999"  # above what any plan costs: the room's caps are what is compared with
 _QUESTIONS = {
     "rfm": """\
@@ -167,7 +168,7 @@ def segments_question(
     rounds = int(usual["lloyd_rounds"])
     parts = {name: Fraction(nano(text, what=name)) for name, text in usual["rho"].items() if name != "profile"}
     shares = _shares(parts, rounds, rho, profile, len(features), honest)
-    full = {grid: people / (3 * _sigma(shares[grid], parties, honest)) for grid in ("coarse", "fine")}
+    full = {grid: people / (_APART * _sigma(shares[grid], parties, honest)) for grid in ("coarse", "fine")}
     cells = {"coarse": _cells(full["coarse"]), "fine": _cells(full["coarse"] + full["fine"])}  # a full box has a part
     document = {
         "rho": {name: max(1, share) for name, share in shares.items()},
