@@ -165,6 +165,20 @@ def summary(lines: Sequence[Line], epsilons: Sequence[float]) -> Iterator[tuple[
             yield f"lost to {peer} by more than 2 %: {', '.join(lost) or 'nothing'}", not lost
 
 
+def page(lines: Sequence[Line], epsilons: Sequence[float]) -> Iterator[str]:
+    """The rows of the table in docs/benchmarks.md: of ours median / mean / worst, of the peers the median."""
+    for name in SETS:
+        for epsilon in epsilons:
+            cells = [name, f"{epsilon:g}"]
+            for method in (OURS, CAREFUL, *PEERS):
+                line = by_set(lines, method, epsilon).get(name)
+                three = method not in PEERS and line is not None
+                told = "–" if line is None else f"{line.median:.3f}" if three else f"{line.median:.2f}"
+                cells.append(f"{told} / {line.mean:.3f} / {line.worst:.3f}" if three and line else told)
+            if cells[2] != "–":
+                yield f"| {' | '.join(cells)} |"
+
+
 def million(n: int) -> dict[str, float]:
     """CPU seconds at n × 10 rows, k = 8, ε = 1: ours, all parties and the coordinator together, and scikit-learn's."""
     data = Set(f"{n:,} × 10", planted(n, 10, 8, seed=15), 8)
@@ -189,6 +203,7 @@ def main() -> int:
     parser.add_argument("--epsilon", type=float, nargs="+", default=[0.5, 1.0] if QUICK else list(AT_MOST))
     parser.add_argument("--runs", type=int, default=5 if QUICK else 20)
     parser.add_argument("--no-others", action="store_true", help="ours alone")
+    parser.add_argument("--page", action="store_true", help="print the rows of the table in docs/benchmarks.md too")
     parser.add_argument("--million", type=int, default=100_000 if QUICK else 1_000_000, help="rows; 0: not at all")
     given = parser.parse_args()
     methods = (OURS, CAREFUL, *(() if given.no_others else PEERS))
@@ -216,7 +231,7 @@ def main() -> int:
                 print(f"{told}{line.mean:>8.3f}{line.worst:>8.3f}{line.cpu_s:>8.2f}", flush=True)
         print(f"{name:<17}{'':>20}  {'scikit-learn, n_init=10':<42}{against.cpu_s:>8.2f}", flush=True)
     large = million(given.million) if given.million else None
-    print()
+    print(*(page(lines, given.epsilon) if given.page else ()), "", sep="\n")
     for told, holds in summary(lines, given.epsilon):
         print(told + ("" if holds else "  DOES NOT HOLD"))
         held &= holds
