@@ -1,9 +1,10 @@
 """The fit of latent classes to a noised histogram: how many there are, how large, and what marks each.
 
 For each number of classes in the plan's range: expectation and maximisation (Dempster, Laird & Rubin 1977) from several
-starts, then Fisher's scoring to the end; of those whose classes all stand above the noise the best by BIC (Schwarz
-1978). Where none does, fewer classes are tried. The noise is in the likelihood as people who belong to no class, s² in
-each pattern (`protocols/questions/classes/model.py`), so that no weight is negative and no small cell is cut off.
+starts, then Fisher's scoring to the end; of those whose classes can all be told from the noise and from one another the
+best by BIC (Schwarz 1978). Where there is none, fewer classes are tried. The noise is in the likelihood as people who
+belong to no class, s² in each pattern (`protocols/questions/classes/model.py`), so that no weight is negative and no
+small cell is cut off; no library of latent classes has such a class of a known size.
 
 Nothing here sees a row, and nothing is drawn: starts are patterns that many people have and that differ.
 """
@@ -17,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from protocols.errors import IntegrityError
-from protocols.questions.classes import CLOSE, GATE
+from protocols.questions.classes import CLOSE, told_apart
 from protocols.questions.classes.model import PRIOR, Classes, Reals, evidence
 from protocols.questions.classes.plan import Plan
 from protocols.statistic import Integers, Noise
@@ -62,7 +63,7 @@ def _penalised(classes: Classes, counts: Reals, variance: float) -> float:
 
 
 def _best(plan: Plan, counts: Reals, variance: float, k: int, fewer: list[Classes]) -> Classes | None:
-    """The likeliest of the fits from all starts, None unless all its classes stand above the noise."""
+    """The likeliest of the fits from all starts, None unless all its classes can be told apart."""
     tried = [_maximised(start, counts, variance, SHORT) for start in _starts(plan, counts, variance, k, fewer)]
     tried.sort(key=lambda one: -_penalised(one, counts, variance))
     ended = [_maximised(one, counts, variance, LONG) for one in tried[:3]]
@@ -71,7 +72,10 @@ def _best(plan: Plan, counts: Reals, variance: float, k: int, fewer: list[Classe
     if scored is None:
         return None
     written = Classes.read(scored.write(), plan)
-    return written if written.standing(variance, GATE) else None
+    try:
+        return written if told_apart(written, counts, variance) is not None else None
+    except IntegrityError:  # rounding has moved it off the fit: these classes are hardly there
+        return None
 
 
 def _everybody(plan: Plan, counts: Reals) -> Classes:

@@ -51,7 +51,7 @@ def _how_many(question: classes.Plan, found: Mapping[str, Any]) -> str:
         return "The noise is too large for these customers to tell any classes: ask more of them, or spend more budget."
     if question.least <= fitted <= question.most:
         chosen = "as many as the plan asked for" if question.least == question.most else "chosen from the noised counts"
-        return f"There are {fitted} classes, {chosen} (BIC), all above the noise."
+        return f"There are {fitted} classes, {chosen}, all above the noise."
     return f"The plan asked for {question.least} or more; only {fitted} stand{'s' * (fitted == 1)} above the noise."
 
 

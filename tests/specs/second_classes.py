@@ -75,7 +75,9 @@ def evidence(question: dict[str, Any], y: list[int], s2: float, sizes: list[floa
     if distance > 1e-3:
         raise ValueError("not a fit")
     middle = [[x - common[a] * common[b] / sum(sizes) for b, x in enumerate(line)] for a, line in enumerate(j_matrix)]
-    return times(times(back, middle), back)
+    v = times(times(back, middle), back)
+    width = len(u) // len(sizes)
+    return v if all(Z * deviation({k * width: 1.0}, v) <= 1 / 3 for k in range(len(sizes))) else None
 
 
 def of_class(question: dict[str, Any], k: int, sizes: list[float], chances: Any, v: Matrix | None) -> dict[str, Any]:
@@ -93,10 +95,13 @@ def of_class(question: dict[str, Any], k: int, sizes: list[float], chances: Any,
         return {"size": NOISY, "share": NOISY, "items": items}
     whole, size = sum(sizes), sizes[k]
     d = Z * deviation({k * width: 1.0}, v)
-    low, high = size * math.exp(-d), size * math.exp(d)
     slope = {i * width: 1.0 if i == k else -other / (whole - size) for i, other in enumerate(sizes)}
     share = odds(size / whole, slope, v) if len(sizes) > 1 else figure(1, 1, 1, 4)
-    return {"size": figure(size, low, high, 0) if high - low <= size else NOISY, "share": share, "items": items}
+    return {
+        "size": figure(size, size - d * size, size + d * size, 0),
+        "share": share,
+        "items": items,
+    }
 
 
 def odds(p: float, slope: dict[int, float], v: Matrix | None) -> dict[str, str]:

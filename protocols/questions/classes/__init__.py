@@ -24,13 +24,13 @@ from protocols.statistic import Facts, Integers, Noise, People, Sparse, Statisti
 from .model import Classes, Evidence, Reals, evidence
 from .plan import Plan
 
-__all__ = ["CLOSE", "GATE", "NAME", "Plan", "chances", "patterns", "steps"]
+__all__ = ["CLOSE", "NAME", "Plan", "chances", "patterns", "steps", "told_apart"]
 
 NAME = "classes-patterns"
 GATE = 5.0
 CLOSE = 1e-3  # squared deviations by which a state may lie beside the fit: no figure moves by a thirtieth of its error
 WIDEST_CHANCE = 0.25
-WIDEST_SIZE = 0.5  # half-width, of the size
+WIDEST_SIZE = 1 / 3  # half-width, of the size: beyond it classes can hardly be told apart, and no interval holds
 
 
 def steps(plan: Plan, facts: Facts) -> list[tuple[Step, int]]:
@@ -86,23 +86,35 @@ def answer(plan: Plan, noised: Integers, noise: Noise, classes: Classes) -> dict
 
     Those of `all` and `unusable` hold the exact counts of the people there are. Those of classes hold noise and
     sampling: a class is a model of people like these. Sizes are so many of the people there are. All figures of classes
-    are too noisy where one class is below five standard deviations of the noise in the patterns that it fills.
+    are too noisy where one of them cannot be told from the noise or from the others (`told_apart`).
     Raises IntegrityError where the state is not a fit of the noised sum.
     """
     histogram = [int(x) for x in noised[:-1]]
     half = discrete_gaussian_accuracy(noise.variance)
     everybody, whole = sum(histogram), discrete_gaussian_accuracy(noise.variance * len(histogram))
     steady = everybody >= GATE * math.sqrt(noise.variance * len(histogram))
-    found = None
-    if steady and classes.standing(noise.variance, GATE):
-        found = evidence(classes, np.asarray(histogram, dtype=np.float64), noise.variance)
-        if not found.distance <= CLOSE:
-            raise IntegrityError("the state's classes are not a fit of the released noised sum")
+    found = told_apart(classes, np.asarray(histogram, dtype=np.float64), noise.variance) if steady else None
     return {
         "all": {"size": count(everybody, whole, 1) if steady else too_noisy()},
         "classes": {f"c{k + 1}": _one(plan, classes, k, found) for k in range(len(classes.sizes))},
         "unusable": count(int(noised[-1]), half, 1),
     }
+
+
+def told_apart(classes: Classes, counts: Reals, variance: float) -> Evidence | None:
+    """What noised counts say of classes, None where one of them drowns.
+
+    That is where it is below five standard deviations of the noise in the patterns that it fills, or where its size is
+    not known to a third of it. Raises IntegrityError where the classes are not a fit of these counts.
+    """
+    if not classes.standing(variance, GATE):
+        return None
+    found = evidence(classes, counts, variance)
+    if not found.distance <= CLOSE:
+        raise IntegrityError("the state's classes are not a fit of the released noised sum")
+    width = len(found.score) // len(classes.sizes)
+    sure = all(_wide(found, {k * width: 1.0}) <= WIDEST_SIZE for k in range(len(classes.sizes)))
+    return found if sure else None
 
 
 def _one(plan: Plan, classes: Classes, k: int, found: Evidence | None) -> dict[str, Any]:
@@ -121,10 +133,9 @@ def _one(plan: Plan, classes: Classes, k: int, found: Evidence | None) -> dict[s
 
 
 def _size(classes: Classes, k: int, width: int, found: Evidence) -> Figure:
-    """λ · exp(± z · deviation of ln λ)."""
+    """λ ± z · λ · deviation of ln λ."""
     size, wide = float(classes.sizes[k]), _wide(found, {k * width: 1.0})
-    interval = Interval(size * math.exp(-wide), size * math.exp(wide))
-    return figure(size, interval, 0) if interval.half_width <= WIDEST_SIZE * size else too_noisy()
+    return figure(size, Interval(size - wide * size, size + wide * size), 0)
 
 
 def _share(classes: Classes, k: int, width: int, found: Evidence) -> Figure:
