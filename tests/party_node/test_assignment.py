@@ -1,15 +1,24 @@
-"""A party's own customers in the segments: in files that only their owner can read, and nowhere else."""
+"""A party's own customers in the segments or classes: in files that only their owner can read, and nowhere else."""
 
 from __future__ import annotations
 
 import csv
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import duckdb
 import numpy as np
 import pytest
 
+from party_node import assignment
 from party_node.assignment import write
+from party_node.features import People
+from party_node.store import Dataset
+from protocols.errors import UsageError
+from protocols.questions import classes
+from protocols.questions.classes.model import Classes
+from tests.coordinator.test_classes_sections import LEVELS, make_plan
 
 
 def written(out: Path) -> list[dict[str, str]]:
@@ -48,3 +57,49 @@ def test_a_planted_link_in_the_folder_is_not_followed(tmp_path: Path) -> None:
     written(out)
     assert target.read_text() == "keep"
     assert not (out / "segments.csv").is_symlink()
+
+
+# -- latent classes ----------------------------------------------------------------------------------------------------
+
+
+def classified(monkeypatch: pytest.MonkeyPatch, out: Path, size: str = "4000") -> dict[str, dict[str, str]]:
+    """Customer → the row of the file, of four customers in two released classes."""
+    plan = make_plan(2)
+    question = plan.questions[0]
+    assert isinstance(question, classes.Plan)
+    chances = tuple(np.array([[0.9] + [0.1 / (n - 1)] * (n - 1), [0.1 / (n - 1)] * (n - 1) + [0.9]]) for n in LEVELS)
+    released = {"classes": {f"c{k}": {"size": {"value": size}} for k in (1, 2)}}
+    released |= {"state": Classes(np.array([4000.0, 3000.0]), chances).write()}
+    rows = {"low": [0, 0, 0, 0, 0, 1], "high": [30, 20, 2550, 505_000, 180, 1], "mixed": [30, 0, 0, 0, 0, 1],
+            "none": [0] * 6}  # fmt: skip
+    names = [*(item.feature for item in question.items), "usable"]
+    columns = {name: np.array([row[j] for row in rows.values()], dtype=np.int64) for j, name in enumerate(names)}
+    found = People(np.array(list(rows), dtype=object), columns)
+    monkeypatch.setattr(assignment, "check_snapshot", lambda *_: None)
+    monkeypatch.setattr(assignment, "people", lambda *_: found)
+    dataset = cast(Dataset, SimpleNamespace(snapshot="s", sha256="0" * 64))
+    done = assignment.classify(plan, {classes.NAME: released}, dataset, out, out)
+    with done.csv.open(newline="", encoding="utf-8") as file:
+        return {row["customer"]: row for row in csv.DictReader(file)}
+
+
+def test_each_customer_is_put_into_the_likeliest_class_with_its_probability(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    rows = classified(monkeypatch, tmp_path)
+    assert {who: row["class"] for who, row in rows.items()} == {
+        "low": "c1", "high": "c2", "mixed": "c1", "none": "unusable"
+    }  # fmt: skip
+    # Bayes: 4000 · .9^5 against 3000 · .1^3 · .05^2, and with the first level the other way round.
+    first, second = 4000 * 0.9**4 * 0.1, 3000 * 0.1**2 * 0.05**2 * 0.9
+    assert float(rows["mixed"]["probability"]) == pytest.approx(first / (first + second), abs=1e-5)
+    assert float(rows["high"]["probability"]) > 0.99
+    assert rows["none"]["probability"] == ""
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["classes.csv", "classes.parquet"]
+    assert all(path.stat().st_mode & 0o077 == 0 for path in tmp_path.iterdir())
+
+
+def test_nobody_is_put_into_classes_that_are_too_noisy(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="too noisy to put customers into"):
+        classified(monkeypatch, tmp_path, "too noisy")
+    assert list(tmp_path.iterdir()) == []

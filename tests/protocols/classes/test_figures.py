@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -202,6 +203,19 @@ def test_a_class_below_the_noise_of_what_it_fills_hides_all_classes() -> None:
         assert stands == shown
     found = answer(noised, Noise(1, int(variance * 1.1 * 10**6)), state)
     assert found["classes"]["c1"]["size"] == {"value": TOO_NOISY}
+
+
+@pytest.mark.parametrize(("apart", "told"), [(0.3, True), (0.07, False)])
+def test_classes_that_are_hardly_different_are_not_told_though_there_are_people_enough(
+    apart: float, told: bool
+) -> None:
+    two = np.array([[0.5 + apart, 0.5 - apart], [0.5 - apart, 0.5 + apart]])
+    three = np.concatenate([two[:, :1], two[:, 1:] / 2, two[:, 1:] / 2], axis=1)
+    at = Classes(np.array([4000.0, 3500.0]), tuple(three if n == 3 else two for n in LEVELS.values()))
+    counts = at.expected.sum(axis=0)
+    assert at.standing(9.0, classes.GATE)
+    with mock.patch.object(classes, "CLOSE", 1.0):  # the prior moves the fit of exact counts by a hair
+        assert (classes.told_apart(at, counts, 9.0) is not None) == told
 
 
 def test_one_class_alone_has_a_share_of_all() -> None:
