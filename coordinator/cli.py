@@ -1,4 +1,4 @@
-"""The operator's tool: `sumroom-coordinator serve | health | plan … | rehearse … | change … | refund | export`."""
+"""The operator's tool: `sumroom-coordinator serve | health | plan … | rehearse … | change … | refund | export | compare`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import typer
 from protocols import terminal
 from protocols.errors import Refused
 
-from . import change_cli, control, exports, plan_cli, refund_cli, rehearse_cli
+from . import change_cli, compare_cli, control, exports, plan_cli, refund_cli, rehearse_cli
 from .config import Config
 from .plan_cli import ConfigOption, OutOption
 
@@ -20,6 +20,7 @@ app.add_typer(plan_cli.app, name="plan")
 app.add_typer(rehearse_cli.app, name="rehearse")
 app.add_typer(change_cli.app, name="change")
 app.command()(refund_cli.refund)
+app.command("compare")(compare_cli.compare_results)
 
 
 @app.callback()

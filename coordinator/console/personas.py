@@ -163,6 +163,7 @@ _RULES: tuple[tuple[str, Mapping[str, str]], ...] = (
     ("Newcomers", {"tenure_days": "--", "recency_days": "-"}),
     ("Lapsed occasional buyers", {"recency_days": "++", "baskets": "-"}),
     ("Lapsed", {"recency_days": "++"}),
+    ("Full-price shoppers", {"promo_share_ppm": "--"}),
     ("Big spenders", {"spend_cents": "++"}),
     ("Frequent buyers", {"baskets": "++"}),
     ("Big baskets", {"mean_basket_cents": "++"}),

@@ -74,11 +74,12 @@ def moved(found: dict[str, Any], pointer: str, by: float) -> dict[str, Any]:
 
 
 def onto(found: dict[str, Any], pointer: str, null: float) -> dict[str, Any]:
-    """The same answer where one figure lies on the value that its sentence excludes."""
+    """The same answer where one figure is so near to what its sentence excludes that its interval holds that."""
     other = copy.deepcopy(found)
     leaf = at(other, pointer)
     half = (float(leaf["high"]) - float(leaf["low"])) / 2
-    leaf.update(figure(null, half, len(leaf["value"].partition(".")[2])))
+    beside = half / 2 if float(leaf["value"]) > null else -half / 2
+    leaf.update(figure(null + beside, half, len(leaf["value"].partition(".")[2])))
     return other
 
 
@@ -188,6 +189,7 @@ def test_nothing_is_said_of_a_segment_that_is_too_noisy() -> None:
         ({"recency_days": 200, "baskets": 130}, "Lapsed regulars"),
         ({"recency_days": 60, "tenure_days": 40}, "Newcomers"),
         ({"recency_days": 200, "baskets": 50}, "Lapsed occasional buyers"),
+        ({"promo_share_ppm": 60, "recency_days": 80}, "Full-price shoppers"),
         ({"baskets": 150}, "Frequent buyers"),
         ({"baskets": 108}, "Regulars"),
         ({"mean_basket_cents": 200}, "Big baskets"),
