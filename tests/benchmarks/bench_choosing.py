@@ -48,12 +48,12 @@ FIRST_SEED = 1000
 
 
 def planted(kind: str, count: int, d: int, k: int, seed: int) -> Reals:
-    """(count, d) in the box. Widths are .1, in two dimensions .075."""
+    """(count, d) in the box. Widths are .1, in two dimensions .06: there is no room for ten wider ones."""
     draw = np.random.default_rng([FIRST_SEED + seed, d, k, KINDS.index(kind)])
     if kind == "blobs":
         x, _ = make_blobs(count, d, centers=k, random_state=int(draw.integers(2**31)))
         return np.clip(x / 14, -1, 1)
-    width = 0.075 if d == 2 else 0.1
+    width = 0.06 if d == 2 else 0.1
     centres = _apart(draw, d, k, APART[kind] * width)
     sizes = np.arange(1, k + 1.0) if kind in ("unequal", "mixed") else np.ones(k)
     which = draw.choice(k, count, p=sizes / sizes.sum())

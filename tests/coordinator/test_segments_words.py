@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from html import unescape
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
-from coordinator.console import personas
+from coordinator.console import overlap_sections, personas
 from protocols import release
 from protocols.errors import IntegrityError
 from protocols.questions.segments.choice import Choice, Score
@@ -126,3 +127,13 @@ def test_a_profile_of_a_range_without_a_choice_is_no_report() -> None:
     bodies = [body for body in bodies_of(plan, TOLD) if body.step != "seg-over"]
     with pytest.raises(IntegrityError, match="no choice of seg-over"):
         make_page(plan, bodies)
+
+
+@pytest.mark.parametrize(
+    ("by", "names"), [("segments", ["s1", "s2@0", "s3@1"]), ("column", ["s1", "s2@0", "s3@1", "s4"])]
+)
+def test_an_overlap_by_segments_shows_no_list_of_a_segment_that_was_not_found(by: str, names: list[str]) -> None:
+    released = {body.step: body for body in bodies_of(make_plan(clusters=WIDE), TOLD)}
+    question: Any = SimpleNamespace(lists=SimpleNamespace(by=by))
+    assert overlap_sections._there(question, released, ["s1", "s2@0", "s3@1", "s4"]) == names
+    assert overlap_sections._there(question, {}, ["s1", "s4"]) == ["s1", "s4"]
