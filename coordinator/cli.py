@@ -1,4 +1,4 @@
-"""The operator's tool: `sumroom-coordinator serve | health | plan … | rehearse … | change … | refund | export | compare`."""
+"""The operator's tool: `sumroom-coordinator serve | health | plan … | rehearse … | compare | change … | export | …`."""
 
 from __future__ import annotations
 

@@ -242,7 +242,7 @@ def _stability(plan: Plan, before: str, rho: int) -> tuple[Step, int]:
     def rows(people: People, earlier: Mapping[str, Any]) -> Sparse:
         x, clusters = scaled(plan, people), Clusters.read(earlier[before]["state"], k, d)
         at, _ = nearest(x, clusters.centres)
-        return _block(at, np.stack([KEEPS * keeps(x, clusters), np.full(len(x), STAYS)], axis=1))
+        return _block(at, np.stack([KEEPS * keeps(x, clusters), np.full(len(x), STAYS)]))
 
     def answer(noised: Integers, noise: Noise, earlier: Mapping[str, Any]) -> dict[str, Any]:
         return stability(noised, noise, len(Clusters.read(earlier[before]["state"], k, d).centres))
