@@ -23,13 +23,14 @@ from protocols.plan import Plan
 from protocols.release import Body
 from protocols.verdict import Findings
 
-from . import budget_tables, classes_sections, overlap_sections, rfm_sections, segments_sections
+from . import budget_tables, classes_sections, overlap_sections, rfm_sections, segments_sections, stability_sections
 from .sections import Column, Make, Section, Table, cells
 
 # In the order in which they are read.
 _STEPS: Mapping[str, tuple[str, Make]] = {
     **rfm_sections.STEPS,
     **segments_sections.STEPS,
+    **stability_sections.STEPS,
     **classes_sections.STEPS,
     **overlap_sections.STEPS,
 }

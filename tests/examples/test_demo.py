@@ -110,7 +110,7 @@ def test_the_outputs_are_all_there_and_point_nowhere_outside(demo: tuple[Path, P
     page = (out / "report.html").read_text("utf-8")
     assert "http://" not in page
     assert "https://" not in page
-    assert len(list((out / "releases").glob("*.json"))) == 15
+    assert len(list((out / "releases").glob("*.json"))) == 16
     command = [sys.executable, "-m", "protocols", "verify", str(out / "room.tar"), "--policy", str(out / "policy.txt")]
     done = subprocess.run([*command, "--json"], capture_output=True, text=True, check=False)
     assert done.returncode == 0
