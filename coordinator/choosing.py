@@ -4,10 +4,12 @@ Each number of the plan's range is weighed by (1) the gap: how many fewer people
 at the lower of their peaks, for the pair with the least; (2) the simplified silhouette of the over-clusters, with a
 band over draws of their noise; (3) how like one another the solutions of such draws are; (4) the smallest segment. A
 number stands whose segments all have gaps between them, stay what they are under the noise, and hold enough people. Of
-those that stand, the best silhouette is taken. If none stands, the number is not told, and the usual one is used.
+those that stand, the best silhouette is taken, or a finer number that wide gaps divide into segments of some size with
+one nearly as good. If none stands, the number is not told, and the usual one is used.
 
 Why gaps: where k-means cuts one group in two, people are densest at the cut, however good the silhouette. Why the
-silhouette too, and a least size: an over-cluster across two groups looks like a small one with gaps on both sides.
+silhouette too, and a least size: an over-cluster across two groups looks like a small one with gaps on both sides. Why
+finer: of two groups beside each other and a third far off, two segments have the better silhouette.
 
 Source: Rousseeuw 1987 (silhouette), simplified as in Hruschka, de Castro & Campello 2004; Ward 1963; Hubert & Arabie
 1985 (adjusted Rand index); stability after Lange, Roth, Braun & Buhmann 2004.
@@ -31,6 +33,8 @@ GAP = 0.1
 STABLE = 0.8
 SURE = 5.0  # standard deviations of noise that the smallest segment holds
 SMALLEST = 0.1  # of the average segment: fewer people are the margin of two others
+# From where on a finer number is taken: its gap, its smallest segment as a part of the average, its silhouette's lack.
+WIDE, SIZED, NEARLY = 0.5, 0.3, 0.15
 KERNEL = 0.05  # of all variance along an axis, at least, is within an over-cluster
 PLACES = 25  # along the line between two centres
 ENDS = 3  # of them, on either side, are not midway
@@ -79,9 +83,13 @@ def choose(wanted: Range, coreset: Coreset, grid: Grid, most: int) -> Choice:
 
 
 def _chosen(wanted: Range, scores: list[Score], found: list[_Solution], most: int) -> Choice:
-    stand = [score for score, solution in zip(scores, found, strict=True) if stands(score) and solution.even]
+    even = {score.clusters: solution.evenness for score, solution in zip(scores, found, strict=True)}
+    stand = [score for score in scores if stands(score) and even[score.clusters] >= SMALLEST]
     if stand:
-        return Choice(max(stand, key=lambda score: score.silhouette).clusters, True, tuple(scores))
+        best = max(stand, key=lambda score: score.silhouette)
+        wide = [s for s in stand if s.gap >= WIDE and even[s.clusters] >= SIZED]
+        finer = [s.clusters for s in wide if s.silhouette >= best.silhouette - NEARLY]
+        return Choice(max([best.clusters, *finer]), True, tuple(scores))
     usual = min(max(USUAL, wanted.least), wanted.most)
     large = [score.clusters for score in scores if score.clusters <= usual and score.smallest >= SURE]
     return Choice(min(max(large, default=wanted.least), most), False, tuple(scores))
@@ -105,9 +113,9 @@ class _Solution:
     squared: Reals
 
     @property
-    def even(self) -> bool:
-        """No segment is a small part of the average one."""
-        return bool(self.people.min() >= SMALLEST * self.people.mean())
+    def evenness(self) -> float:
+        """The smallest segment as a part of the average one."""
+        return float(self.people.min() / self.people.mean())
 
     def cost(self, coreset: Coreset) -> float:
         return float((coreset.people * np.take_along_axis(self.squared, self.labels[:, None], 1)[:, 0]).sum())

@@ -254,7 +254,7 @@ def _why(wanted: segments.Range, choice: Choice) -> str:
     if choice.told:
         return asked + (
             f"It is {choice.chosen}: of the numbers whose segments are divided by gaps, stay what they are under the "
-            "noise and are large enough, it has the best silhouette."
+            "noise and are large enough, it has the best silhouette, or is finer with one nearly as good."
         )
     return asked + (
         f"The number of segments is not identifiable: no number has segments that are all divided by gaps, steady and "

@@ -158,6 +158,17 @@ def test_a_few_people_between_two_groups_are_no_segment_of_their_own() -> None:
     assert choose(Range(least=2, most=3), coreset(places, people), LINE, 7).chosen == 3
 
 
+def test_two_groups_beside_each_other_are_two_though_a_third_is_far_off() -> None:
+    """With two segments the silhouette is better; wide gaps between three of some size outweigh that."""
+    places = [-0.9, -0.88, -0.86, 0.7, 0.72, 0.74, 0.9, 0.92, 0.94]
+    narrow = Grid(np.zeros(2), np.eye(2), -np.ones(2), np.ones(2), np.array([2, 2]), np.array([0.18, 0.1]), 0.0, 1000)
+    three = choose(Range(least=2, most=4), coreset(places, [100.0] * 9), narrow, 9)
+    assert (three.told, three.chosen) == (True, 3)
+    assert three.scores[0].silhouette > three.scores[1].silhouette
+    small = [100.0] * 6 + [10.0] * 3  # a third group of a seventh of the average's people: the silhouette has its way
+    assert choose(Range(least=2, most=4), coreset(places, small), narrow, 9).chosen == 2
+
+
 def test_segments_too_small_for_their_noise_are_not_chosen_even_where_nothing_is_told() -> None:
     few = coreset(PAIRS, [10.0] * 6, sure=10.0)
     found = choose(Range(least=2, most=5), few, LINE, 6)
