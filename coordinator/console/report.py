@@ -87,16 +87,17 @@ def _check_belong_together(plan: Plan, bodies: Sequence[Body], findings: Finding
 
 
 def _verdict(findings: Findings) -> Verdict:
-    total, problems = len(findings.checks), len(findings.violations)
+    asked = [check for check in findings.checks if check.state != "not asked"]  # such as of an earlier audit
+    total, problems = len(asked), len(findings.violations)
     if problems:
-        bad = sum(1 for check in findings.checks if check.problems)
+        bad = sum(1 for check in asked if check.problems)
         return Verdict(
             "violation",
             f"Violation: {_count(problems, 'problem')} in {bad} of {_count(total, 'check')}",
             "Do not use the numbers below until the companies have found out why.",
         )
-    if not total or any(check.state != "ok" for check in findings.checks):
-        done = sum(1 for check in findings.checks if check.state == "ok")
+    if not total or any(check.state != "ok" for check in asked):
+        done = sum(1 for check in asked if check.state == "ok")
         return Verdict(
             "undecided",
             f"Not decided: {done} of {_count(total, 'check')} passed, the others were not reached",

@@ -108,6 +108,7 @@ def test_the_exact_sizes_lie_within_the_released_intervals(demo: tuple[Path, Pat
 def test_the_outputs_are_all_there_and_point_nowhere_outside(demo: tuple[Path, Path]) -> None:
     _, out = demo
     page = (out / "report.html").read_text("utf-8")
+    assert "The ledger is clean: all " in page
     assert "http://" not in page
     assert "https://" not in page
     assert len(list((out / "releases").glob("*.json"))) == 16
