@@ -34,7 +34,7 @@ STABLE = 0.8
 SURE = 5.0  # standard deviations of noise that the smallest segment holds
 SMALLEST = 0.1  # of the average segment: fewer people are the margin of two others
 # From where on a finer number is taken: its gap, its smallest segment as a part of the average, its silhouette's lack.
-WIDE, SIZED, NEARLY = 0.5, 0.3, 0.15
+WIDE, SIZED, NEARLY = 0.5, 0.15, 0.15
 KERNEL = 0.05  # of all variance along an axis, at least, is within an over-cluster
 PLACES = 25  # along the line between two centres
 ENDS = 3  # of them, on either side, are not midway

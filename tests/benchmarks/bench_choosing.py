@@ -44,12 +44,11 @@ MILLION = 1_000_000
 APART = {"round": 5.0, "unequal": 5.0, "long": 6.5, "widths": 6.0, "heavy": 5.0, "near": 4.2, "mixed": 7.0}
 KINDS = (*APART, "blobs")
 CLOSE = 0.02
-FIRST_SEED = 1000
 
 
 def planted(kind: str, count: int, d: int, k: int, seed: int) -> Reals:
     """(count, d) in the box. Widths are .1, in two dimensions .06: there is no room for ten wider ones."""
-    draw = np.random.default_rng([FIRST_SEED + seed, d, k, KINDS.index(kind)])
+    draw = np.random.default_rng([seed, d, k, KINDS.index(kind)])
     if kind == "blobs":
         x, _ = make_blobs(count, d, centers=k, random_state=int(draw.integers(2**31)))
         return np.clip(x / 14, -1, 1)
@@ -148,6 +147,7 @@ def main() -> None:
     parser.add_argument("--kinds", nargs="+", choices=KINDS, default=KINDS)
     parser.add_argument("--dimensions", nargs="+", type=int, default=range(2, 11))
     parser.add_argument("--groups", nargs="+", type=int, default=range(2, 11))
+    parser.add_argument("--first-seed", type=int, default=1000)
     parser.add_argument("--small", action="store_true")
     asked = parser.parse_args()
     count, rho = (SMALL, RHO * (PEOPLE / SMALL) ** 2) if asked.small else (PEOPLE, RHO)
@@ -156,7 +156,7 @@ def main() -> None:
         for d in asked.dimensions:
             for k in asked.groups:
                 for run in range(asked.runs):
-                    x = planted(kind, count, d, k, run)
+                    x = planted(kind, count, d, k, asked.first_seed + run)
                     choice = chosen(x, rho, run)
                     found[kind].append(verdict(choice, x, k))
                     if not found[kind][-1].startswith("right"):
