@@ -178,13 +178,16 @@ class FineGrid:
 
     def corners(self) -> tuple[Reals, Reals]:
         """((m, p) low corners, (m, p) widths) of all parts, in the order of their numbers."""
-        corner, low, width = self.grid.corners(), [], []
-        for box, parts in zip(self.box, self.parts, strict=True):
-            step = self.grid.width / parts
+        total, p = int(self.sizes.sum()), len(self.grid.cells)
+        low, width = np.empty((total, p)), np.empty((total, p))
+        corner = self.grid.corners()[self.box]
+        for parts in np.unique(self.parts, axis=0):  # boxes that are cut alike, at once
+            alike = np.flatnonzero(np.all(self.parts == parts, axis=1))
             index = np.stack(np.unravel_index(np.arange(int(np.prod(parts))), tuple(parts)), axis=1)
-            low.append(corner[box] + index * step)
-            width.append(np.repeat(step[None], len(index), axis=0))
-        return np.concatenate(low), np.concatenate(width)
+            at = self.starts[alike][:, None] + np.arange(len(index))
+            low[at] = corner[alike][:, None, :] + index * (self.grid.width / parts)
+            width[at] = self.grid.width / parts
+        return low, width
 
 
 @dataclass(frozen=True)
