@@ -312,11 +312,6 @@ def test_checks_that_were_not_reached_are_never_called_clean():
         assert "The ledger is clean" not in html
 
 
-def test_a_check_that_nobody_asked_for_leaves_nothing_undecided():
-    html = make_page(findings=make_findings(state="not asked"))
-    assert f"The ledger is clean: all {len(NAMES) - 1} checks passed" in html
-
-
 def test_the_budget_shows_spent_and_cap_in_rho_and_epsilon_and_the_part_of_this_plan():
     plan, html = make_plan(), plain_page()
     cells = row(html, "baker", "q1")
