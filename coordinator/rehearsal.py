@@ -186,7 +186,7 @@ class Run:
 def run(asked: Asked, table: Table, said: Said = lambda _: None) -> Run:
     """One whole round on the table, every party with its full noise. `said` hears each step's name."""
     busy, question = time.process_time(), asked.question
-    parties, earlier, figures = table.dealt(len(asked.parties)), dict[str, Any](), dict[str, Any]()
+    parties, earlier = table.dealt(len(asked.parties)), dict[str, Any]()
     for step, mechanism in asked.steps:
         said(step.name)
         noise = step.noise(len(parties), mechanism.variance_micro)
@@ -204,7 +204,7 @@ def run(asked: Asked, table: Table, said: Said = lambda _: None) -> Run:
         earlier[step.name] = figures if state is None else {**figures, "state": state, "noised": noised.tolist()}
     last = earlier[question.lloyd_names()[-1]]["state"]
     centres = Clusters.read(last, question.clusters, question.dimensions).centres
-    return Run(centres, figures, time.process_time() - busy)
+    return Run(centres, earlier["seg-profile"], time.process_time() - busy)
 
 
 def _noised(step: Step, mechanism: Mechanism, people: People, earlier: Mapping[str, Any]) -> Integers:

@@ -265,8 +265,9 @@ def test_every_release_of_the_vectors_in_its_place(name: str) -> None:
     data = golden(name)
     body = encoding.parse(golden("release/good-rfm-cuts.json"))["body"]
     step = "rfm-cohorts" if b'"step":"rfm-cohorts"' in data and b'"step":"rfm-cuts"' not in data else "rfm-cuts"
-    step = encoding.parse(data)["body"]["step"] if "overlap" in name else step
-    members = bundle.unpack(golden(f"bundle/{'good-overlap' if 'overlap' in name else 'good-room'}.tar"))
+    kind = next((kind for kind in ("overlap", "classes") if kind in name), "room")
+    step = step if kind == "room" else encoding.parse(data)["body"]["step"]
+    members = bundle.unpack(golden(f"bundle/good-{kind}.tar"))
     members[bundle.release_name(body["round"], step)] = data
     archive, policy = bundle.pack(members), rooms.room_of(name).policy()
     expected = int("/bad-" in name)
