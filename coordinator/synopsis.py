@@ -14,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.special import erf
 
 from protocols.questions.segments.plan import Plan
 from protocols.questions.segments.states import Clusters, FineGrid, Grid, Reals, Spread
@@ -95,16 +96,11 @@ def _bins(extent: Reals, most: int) -> Integers:
 def _places(low: Reals, width: Reals, deviation: Reals) -> Reals:
     """Means of a normal variable around zero, given that it is in a cell: (m, p)."""
     a, b = low / deviation, (low + width) / deviation
-    mass = (_erf(b / math.sqrt(2)) - _erf(a / math.sqrt(2))) / 2
+    mass = (erf(b / math.sqrt(2)) - erf(a / math.sqrt(2))) / 2
     slope = (np.exp(-(a**2) / 2) - np.exp(-(b**2) / 2)) / math.sqrt(2 * math.pi)
     mean = np.where(mass > 1e-6, slope / np.maximum(mass, 1e-6), (a + b) / 2)
     places: Reals = np.clip(mean, a, b) * deviation
     return places
-
-
-def _erf(values: Reals) -> Reals:
-    found = np.fromiter(map(math.erf, values.ravel().tolist()), dtype=np.float64, count=values.size)
-    return found.reshape(values.shape)
 
 
 def _consistent(fine: FineGrid, parts: Reals, variance: float, coarse: float) -> tuple[Reals, Reals]:

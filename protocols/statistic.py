@@ -22,8 +22,8 @@ UNUSABLE = "unusable"
 Integers = NDArray[np.int64]
 People = Mapping[str, Integers]
 
-_BATCH_CELLS = 1 << 20
-_BATCH_PEOPLE = 1 << 14  # a question may read its state once a batch: wide statistics are sparse, and cost no cells
+_BATCH_CELLS = 1 << 19
+_BATCH_PEOPLE = 1 << 13  # a question may read its state once a batch: wide statistics are sparse, and cost no cells
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -42,6 +42,7 @@ __all__ = ["Plan", "Range", "keeps", "nearest", "scaled", "steps"]
 ELSEWHERE = "elsewhere"
 _AT_ONCE = 1 << 13  # people: a column of them is 64 KiB
 OVER_MOVE, OVER_COUNT = math.sqrt(0.8), math.sqrt(0.2)
+_Read = TypeVar("_Read")
 MOVE, COUNT, SPREAD = math.sqrt(0.85), math.sqrt(0.12), math.sqrt(0.03)
 
 
@@ -90,6 +91,22 @@ def _nearest(columns: Reals, centres: Reals, best: Integers, least: Reals) -> No
         np.copyto(least, distance, where=nearer)
 
 
+def _once(read: Callable[..., _Read], *steps: str) -> Callable[[Mapping[str, Any]], _Read]:
+    """`read` of the states that these steps released, not done again for the very objects that it read last.
+
+    Why: a node asks for the rows of one batch of people after another.
+    """
+    last: list[tuple[list[Any], _Read]] = []
+
+    def reader(earlier: Mapping[str, Any]) -> _Read:
+        states = [earlier[step]["state"] for step in steps]
+        if not last or any(state is not known for state, known in zip(states, last[0][0], strict=True)):
+            last[:] = [(states, read(*states))]
+        return last[0][1]
+
+    return reader
+
+
 # -- the steps ---------------------------------------------------------------------------------------------------------
 
 
@@ -118,9 +135,10 @@ def _covariance(plan: Plan, rho: int) -> tuple[Step, int]:
     """Δ = 1. Why: the triangle with √2 off the diagonal has norm ‖y yᵀ‖ = ‖y‖² ≤ R², over R²."""
     d = plan.dimensions
     pairs = [(i, j) for i in range(d) for j in range(i, d)]
+    spread_of = _once(lambda state: Spread.read(state, d), "seg-moments")
 
     def rows(people: People, earlier: Mapping[str, Any]) -> Integers:
-        spread = Spread.read(earlier["seg-moments"]["state"], d)
+        spread = spread_of(earlier)
         y = scaled(plan, people) - spread.mean
         y = y * np.minimum(1.0, spread.radius / np.maximum(_norm(y), 1e-12))[:, None] / spread.radius
         entries = [y[:, i] * y[:, j] * (1.0 if i == j else math.sqrt(2)) for i, j in pairs]
@@ -133,17 +151,21 @@ def _covariance(plan: Plan, rho: int) -> tuple[Step, int]:
     return Step("seg-covariance", Statistic(names, SCALE, SCALE**2), rows, _nothing, check_state=check), rho
 
 
+def _before_grid(plan: Plan) -> str:
+    return "seg-covariance" if plan.rho.covariance is not None else "seg-moments"
+
+
 def grid_of(plan: Plan, earlier: Mapping[str, Any]) -> Grid:
     """The coarse grid, from the state of the step before it."""
-    before = "seg-covariance" if plan.rho.covariance is not None else "seg-moments"
-    return Grid.read(earlier[before]["state"], plan.dimensions, plan.coarse_cells)
+    return Grid.read(earlier[_before_grid(plan)]["state"], plan.dimensions, plan.coarse_cells)
 
 
 def _coarse(plan: Plan, rho: int) -> tuple[Step, int]:
     """Δ = 1. Why: a person is in one cell."""
+    grid = _once(lambda state: Grid.read(state, plan.dimensions, plan.coarse_cells), _before_grid(plan))
 
     def rows(people: People, earlier: Mapping[str, Any]) -> Sparse:
-        return _one(grid_of(plan, earlier).locate(scaled(plan, people)), 1)
+        return _one(grid(earlier).locate(scaled(plan, people)), 1)
 
     def check(state: Mapping[str, Any], earlier: Mapping[str, Any]) -> None:
         FineGrid.read(state, grid_of(plan, earlier), plan.fine_cells)
@@ -159,8 +181,13 @@ def fine_grid_of(plan: Plan, earlier: Mapping[str, Any]) -> FineGrid:
 def _fine(plan: Plan, rho: int) -> tuple[Step, int]:
     """Δ = 1. Why: a person is in one fine cell, or in `elsewhere` where the coarse cell was too empty to be split."""
 
+    def read(grid: Any, split: Any) -> FineGrid:
+        return FineGrid.read(split, Grid.read(grid, plan.dimensions, plan.coarse_cells), plan.fine_cells)
+
+    fine_grid = _once(read, _before_grid(plan), "seg-coarse")
+
     def rows(people: People, earlier: Mapping[str, Any]) -> Sparse:
-        cell = fine_grid_of(plan, earlier).locate(scaled(plan, people))
+        cell = fine_grid(earlier).locate(scaled(plan, people))
         return _one(np.where(cell < 0, plan.fine_cells, cell), 1)
 
     def check(state: Mapping[str, Any], _: Mapping[str, Any]) -> None:
@@ -177,9 +204,10 @@ def _clustered(plan: Plan, name: str, before: str, here: int, after: int, rows_o
                spread: bool = False) -> tuple[Step, int]:  # fmt: skip
     """Δ = 1. Why: one block is touched, and the squares of its entries add up to at most the shares shown above."""
     d = plan.dimensions
+    clusters = _once(lambda state: Clusters.read(state, here, d), before)
 
     def rows(people: People, earlier: Mapping[str, Any]) -> Sparse:
-        return rows_of(scaled(plan, people), Clusters.read(earlier[before]["state"], here, d), here * (d + 1))
+        return rows_of(scaled(plan, people), clusters(earlier), here * (d + 1))
 
     def check(state: Mapping[str, Any], earlier: Mapping[str, Any]) -> None:
         found = Clusters.read(state, after, d)
@@ -218,17 +246,18 @@ def _moves(x: Reals, clusters: Clusters) -> tuple[Integers, Reals, Reals]:
 def _profile(plan: Plan, before: str, rho: int) -> tuple[Step, int]:
     """Δ = 1. Why: .3 for the count, .7/d for each of d coordinates within ±1, all in one block."""
     k, d = plan.clusters, plan.dimensions
+    clusters = _once(lambda state: Clusters.read(state, k, d), before)
 
     def rows(people: People, earlier: Mapping[str, Any]) -> Sparse:
         x = scaled(plan, people)
-        at, _ = nearest(x, Clusters.read(earlier[before]["state"], k, d).centres)
+        at, _ = nearest(x, clusters(earlier).centres)
         count = np.full((1, len(x)), PROFILE_COUNT)
         return _block(at, np.concatenate([x.T * (PROFILE_MEANS / math.sqrt(d)), count]))
 
     def answer(noised: Integers, noise: Noise, earlier: Mapping[str, Any]) -> dict[str, Any]:
         if plan.range is None:
             return profile(plan, noised, noise)
-        return profile(plan, noised, noise, len(Clusters.read(earlier[before]["state"], k, d).centres))
+        return profile(plan, noised, noise, len(clusters(earlier).centres))
 
     names = (*_block_names(k, d), UNUSABLE)
     statistic = Statistic(names, SCALE, SCALE**2)
@@ -238,14 +267,15 @@ def _profile(plan: Plan, before: str, rho: int) -> tuple[Step, int]:
 def _stability(plan: Plan, before: str, rho: int) -> tuple[Step, int]:
     """Δ = 1. Why: ½·q² + ½ ≤ 1 with q from 0 to 1, in one block."""
     k, d = plan.clusters, plan.dimensions
+    clusters = _once(lambda state: Clusters.read(state, k, d), before)
 
     def rows(people: People, earlier: Mapping[str, Any]) -> Sparse:
-        x, clusters = scaled(plan, people), Clusters.read(earlier[before]["state"], k, d)
-        at, _ = nearest(x, clusters.centres)
-        return _block(at, np.stack([KEEPS * keeps(x, clusters), np.full(len(x), STAYS)]))
+        x, found = scaled(plan, people), clusters(earlier)
+        at, _ = nearest(x, found.centres)
+        return _block(at, np.stack([KEEPS * keeps(x, found), np.full(len(x), STAYS)]))
 
     def answer(noised: Integers, noise: Noise, earlier: Mapping[str, Any]) -> dict[str, Any]:
-        return stability(noised, noise, len(Clusters.read(earlier[before]["state"], k, d).centres))
+        return stability(noised, noise, len(clusters(earlier).centres))
 
     names = (*(f"{i}/{what}" for i in range(k) for what in ("keeps", "people")), UNUSABLE)
     return Step("seg-stability", Statistic(names, SCALE, SCALE**2), rows, answer), rho
