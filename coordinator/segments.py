@@ -1,6 +1,6 @@
 """The fits between the steps of the segments question: a noised sum in, the next step's start out.
 
-Nothing here sees a row. scikit-learn's k-means runs on weighted points of the public synopsis (`synopsis.py`). Moves of
+Nothing here sees a row. K-means runs on weighted points of the public synopsis (`kmeans.py`, `synopsis.py`). Moves of
 over-clusters are shrunk toward zero by what their noise alone would move them (James & Stein 1961); counts of two
 steps are combined by their variances. Each of Lloyd's rounds says how far the synopsis's means are off; that is
 averaged over all rounds so far, shrunk by as much as noise explains (Efron & Morris 1973), and the synopsis so
@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from sklearn.cluster import KMeans
 
 from protocols.questions.segments import COUNT, MOVE, OVER_COUNT, OVER_MOVE, SPREAD, fine_grid_of, grid_of
 from protocols.questions.segments.plan import SCALE, Plan
@@ -23,7 +22,8 @@ from protocols.questions.segments.states import Clusters, FineGrid, Grid, Reals,
 from protocols.statistic import Integers, Noise
 
 from . import choosing
-from .synopsis import Counted, Deviation, Synopsis, counted, fine_grid, grid_along, lifted, squares
+from .kmeans import kmeans, squares
+from .synopsis import Counted, Deviation, Synopsis, counted, fine_grid, grid_along, lifted
 
 REACH = 1.5  # covariance radius, in root total variances
 RADIUS = 1.8  # radius of a move, in root mean square distances
@@ -114,8 +114,7 @@ def _over_clusters(plan: Plan, fine: FineGrid, noised: Integers, deviation: Devi
     if len(keep) < plan.clusters:
         keep, weight = np.arange(len(weight)), np.maximum(weight, 1e-3)
     points, weight, variance = points[keep], weight[keep], variance[keep]
-    fit = _kmeans(points, weight, min(plan.over_clusters, len(keep)), starts=4)
-    clusters, labels = fit.cluster_centers_, fit.labels_
+    clusters, labels = kmeans(points, weight, min(plan.over_clusters, len(keep)), starts=4)
     inside = np.minimum(width[keep] ** 2 / 12, fine.grid.deviation**2).sum(axis=1)
     squared = ((points - clusters[labels]) ** 2).sum(axis=1) + inside
     mean_square = float((weight * squared).sum() / weight.sum()) + RESIDUAL * fine.grid.residual
@@ -138,7 +137,7 @@ def _merged(plan: Plan, before: Clusters, noised: Integers, noise: Noise, grid: 
         choice = choosing.choose(plan.range, surely, grid, len(moved))
     k = min(plan.clusters if choice is None else choice.chosen, len(moved))
     points = lifted(before, moved, weight, sure, grid, synopsis)
-    centres = _kmeans(points.points, points.weight, k, starts=STARTS).cluster_centers_
+    centres, _ = kmeans(points.points, points.weight, k, starts=STARTS, variance=points.variance)
     labels = np.argmin(squares(moved, centres), axis=1)
     squared = ((moved - centres[labels]) ** 2).sum(axis=1) + 0.8 * (before.radius / RADIUS) ** 2
     mean_square = float((weight * squared).sum() / weight.sum())
@@ -251,7 +250,3 @@ def _shrunk(bias: Reals, variance: Reals) -> Reals:
 
 def _radius(plan: Plan, mean_square: float) -> float:
     return float(np.clip(RADIUS * math.sqrt(max(mean_square, 1e-5)), 0.01, 2 * math.sqrt(plan.dimensions)))
-
-
-def _kmeans(points: Reals, weight: Reals, k: int, starts: int, seed: int = 0) -> Any:
-    return KMeans(k, n_init=starts, max_iter=60, random_state=seed).fit(points, sample_weight=weight)

@@ -20,6 +20,8 @@ from protocols.questions.segments.plan import Plan
 from protocols.questions.segments.states import Clusters, FineGrid, Grid, Reals, Spread
 from protocols.statistic import Integers
 
+from .kmeans import means, squares, total
+
 FULL = 2.5  # a box counts as full above so many standard deviations of its count, at least
 SPLIT = 4.0  # and is split above so many of its parts' counts
 PER_CELL = 2.0  # people wanted in a cell, in standard deviations of its count
@@ -140,11 +142,9 @@ class Synopsis:
 
     def means(self, centres: Reals) -> tuple[Reals, Reals, Reals]:
         """One step of Lloyd's: means (c, d) of the points nearest to each centre, their weights, and variances."""
-        c = len(centres)
         label = np.argmin(squares(self.points, centres), axis=1)
-        held = _total(label, self.weight, c)
-        means = np.where((held > 0)[:, None], _sums(label, self.weight, self.points, c) / _some(held), centres)
-        return means, held, _total(label, self.variance, c)
+        moved, held = means(self.points, self.weight, label, centres)
+        return moved, held[:, 0], total(label, self.variance, len(centres))
 
     def settled(self, centres: Reals, bias: Reals, rounds: int = 20) -> Reals:
         """Where Lloyd's steps lead from `centres`, were every mean off by `bias` (c, d)."""
@@ -164,36 +164,13 @@ def lifted(before: Clusters, moved: Reals, count: Reals, sure: Reals, grid: Grid
             the deviation of each count. One without a part is a point of its own
     """
     points, _, weight, variance = (values[found[2] > 0] for values in found)
-    c = len(moved)
-    label = np.argmin(squares(points, grid.project(before.centres)), axis=1)
-    held = _total(label, weight, c)
-    within = points - (_sums(label, weight, points, c) / _some(held))[label]
-    ratio, bare = (count / _some(held)[:, 0])[label], held <= 0
+    centres = grid.project(before.centres)
+    label = np.argmin(squares(points, centres), axis=1)
+    middle, held = means(points, weight, label, centres)
+    ratio, bare = (count / np.maximum(held[:, 0], 1e-9))[label], held[:, 0] <= 0
+    within = points - middle[label]
     return Synopsis(
         np.clip(np.concatenate([moved[label] + within @ grid.axes, moved[bare]]), -1, 1),
         np.concatenate([weight * ratio, count[bare]]),
         np.concatenate([variance * ratio**2, sure[bare] ** 2]),
     )
-
-
-def squares(points: Reals, centres: Reals) -> Reals:
-    """(m, c) squared distances."""
-    found = (points**2).sum(axis=1)[:, None] - 2 * points @ centres.T + (centres**2).sum(axis=1)
-    clipped: Reals = np.maximum(found, 0.0)
-    return clipped
-
-
-def _sums(label: Integers, weight: Reals, points: Reals, c: int) -> Reals:
-    """(c, d) weighted sums of points by label."""
-    return np.stack([_total(label, weight * column, c) for column in points.T], axis=1)
-
-
-def _total(label: Integers, values: Reals, c: int) -> Reals:
-    total: Reals = np.bincount(label, weights=values, minlength=c).astype(np.float64)
-    return total
-
-
-def _some(held: Reals) -> Reals:
-    """(c, 1) to divide by."""
-    some: Reals = np.maximum(held, 1e-9)[:, None]
-    return some
