@@ -54,11 +54,12 @@ def next_state(
     if step == "seg-coarse":
         return fine_grid(plan, grid_of(plan, earlier), noised, deviation).write()
     if step == "seg-fine":
-        return _over_clusters(plan, fine_grid_of(plan, earlier), noised, deviation).write()
+        fine = fine_grid_of(plan, earlier)
+        found = counted(fine, np.asarray(earlier["seg-coarse"]["noised"]), noised, deviation)
+        return _over_clusters(plan, fine, found).write()
     if step == "seg-over":
-        before, fine = _asked_over(plan, earlier)
-        synopsis = counted(fine, np.asarray(earlier["seg-fine"]["noised"]), deviation)
-        return _merged(plan, before, noised, noise, fine.grid, synopsis).write()
+        before, fine, found = _asked_over(plan, earlier, deviation)
+        return _merged(plan, before, noised, noise, fine.grid, found).write()
     names = plan.lloyd_names()
     if step in names:
         at = names.index(step)
@@ -107,9 +108,9 @@ def _axes(plan: Plan, spread: Spread, noised: Integers, noise: Noise) -> tuple[R
 # -- over-clusters -----------------------------------------------------------------------------------------------------
 
 
-def _over_clusters(plan: Plan, fine: FineGrid, noised: Integers, deviation: Deviation) -> Clusters:
+def _over_clusters(plan: Plan, fine: FineGrid, synopsis: Counted) -> Clusters:
     """Weighted k-means on the parts' places, in the axes' space; each cluster with its count and how sure that is."""
-    points, width, weight, variance = counted(fine, noised, deviation)
+    points, width, weight, variance = synopsis
     keep = np.flatnonzero(weight > 0)
     if len(keep) < plan.clusters:
         keep, weight = np.arange(len(weight)), np.maximum(weight, 1e-3)
@@ -145,17 +146,19 @@ def _merged(plan: Plan, before: Clusters, noised: Integers, noise: Noise, grid: 
     return Clusters(np.clip(centres, -1, 1), _radius(plan, mean_square), sizes, np.zeros(k), choice)
 
 
-def _asked_over(plan: Plan, earlier: Mapping[str, Any]) -> tuple[Clusters, FineGrid]:
+def _asked_over(plan: Plan, earlier: Mapping[str, Any], deviation: Deviation) -> tuple[Clusters, FineGrid, Counted]:
+    """Over-clusters as people were asked about them, the grid that they were found on, and its counts."""
     before = Clusters.read(earlier["seg-fine"]["state"], plan.over_clusters, plan.dimensions)
-    return before, fine_grid_of(plan, earlier)
+    fine = fine_grid_of(plan, earlier)
+    coarse, parts = (np.asarray(earlier[step]["noised"]) for step in ("seg-coarse", "seg-fine"))
+    return before, fine, counted(fine, coarse, parts, deviation)
 
 
 def _synopsis_of(plan: Plan, earlier: Mapping[str, Any], deviation: Deviation) -> Synopsis:
     """The points that `_merged` found its centres on, made anew from what was released."""
-    before, fine = _asked_over(plan, earlier)
+    before, fine, found = _asked_over(plan, earlier, deviation)
     over = Noise(1, round(deviation("seg-over") ** 2 * 1e6))
     moved, count, sure, _ = _moves(before, np.asarray(earlier["seg-over"]["noised"]), over)
-    found = counted(fine, np.asarray(earlier["seg-fine"]["noised"]), deviation)
     return lifted(before, moved, _weight(count, sure), sure, fine.grid, found)
 
 

@@ -1,6 +1,7 @@
 """The synopsis: where people are, by noised counts of cells, and what later sums say of it.
 
-Counts of a box and of its parts are made consistent by least squares (Hay et al. 2010, VLDB 3). A part stands for its
+Counts of a box and of its parts are made consistent by least squares (Hay et al. 2010, VLDB 3), and what is not told
+from empty is taken for empty (`occupied.py`). A part stands for its
 people at the place where they would be on average were they spread normally along each axis: its middle where parts
 are narrow, well inside it where they are as wide as people are spread. Once over-clusters have been summed, the parts
 of each are moved together so that they have its mean, and weighted so that they have its count: points in all
@@ -21,6 +22,7 @@ from protocols.questions.segments.states import Clusters, FineGrid, Grid, Reals,
 from protocols.statistic import Integers
 
 from .kmeans import means, squares, total
+from .occupied import nearest_with_sum, occupied
 
 FULL = 2.5  # a box counts as full above so many standard deviations of its count, at least
 SPLIT = 4.0  # and is split above so many of its parts' counts
@@ -70,19 +72,15 @@ def fine_grid(plan: Plan, grid: Grid, noised: Integers, deviation: Deviation) ->
     return FineGrid(grid, full.astype(np.int64), parts, np.rint(count[full]).astype(np.int64))
 
 
-def counted(fine: FineGrid, noised: Integers, deviation: Deviation) -> Counted:
-    """Of all parts the places (m, p) along the axes, widths (m, p), weights (m,), and the weights' variances."""
-    low, width = fine.corners()
-    counts = noised[: len(low)].astype(np.float64)
-    weight, variance = _consistent(fine, counts, deviation("seg-fine") ** 2, deviation("seg-coarse"))
-    return _places(low, width, fine.grid.deviation), width, weight, variance
+def counted(fine: FineGrid, coarse: Integers, noised: Integers, deviation: Deviation) -> Counted:
+    """Of all parts the places (m, p) along the axes, widths (m, p), weights (m,), and the weights' variances.
 
-
-def full_above(grid: Grid) -> float:
-    """In standard deviations of a box's count, that of both steps together: what the largest of as many empty boxes
-    hardly reaches (Donoho & Johnstone 1994, the universal threshold). A box that is none would draw a centre to it.
+    coarse, noised  the sums that both steps released
     """
-    return max(FULL, math.sqrt(2 * math.log(grid.size)))
+    low, width = fine.corners()
+    first, second = coarse[: fine.grid.size].astype(np.float64), noised[: len(low)].astype(np.float64)
+    weight, variance = _consistent(fine, first, second, deviation("seg-fine") ** 2, deviation("seg-coarse") ** 2)
+    return _places(low, width, fine.grid.deviation), width, weight, variance
 
 
 def _bins(extent: Reals, most: int) -> Integers:
@@ -105,28 +103,30 @@ def _places(low: Reals, width: Reals, deviation: Reals) -> Reals:
     return places
 
 
-def _consistent(fine: FineGrid, parts: Reals, variance: float, coarse: float) -> tuple[Reals, Reals]:
-    """Non-negative counts of parts that add up to their box's, both counts of which are combined; and variances."""
+def _consistent(fine: FineGrid, coarse: Reals, parts: Reals, variance: float, box: float) -> tuple[Reals, Reals]:
+    """Non-negative counts of parts that add up to their box's, both counts of which are combined; and variances.
+
+    coarse  (size,) first counts of all boxes, with variance `box`. One that was not counted again is what the second
+            count, were it zero, would make of it: unbiased where nobody is
+    """
+    below = np.full(fine.grid.size, variance)
+    again = np.zeros(fine.grid.size)
+    below[fine.box] = fine.sizes * variance
+    again[fine.box] = np.add.reduceat(parts[: fine.sizes.sum()], fine.starts)
+    sure = 1 / (1 / below + 1 / box)
+    count = sure * (again / below + coarse / box)
+    counted_once = np.ones(fine.grid.size, dtype=bool)
+    counted_once[fine.box] = False
+    unsure = np.where(counted_once, sure**2 / box, sure)
+    cells = tuple(fine.grid.cells)
+    people = occupied(count.reshape(cells), unsure.reshape(cells)).reshape(-1)
     weight, spread = np.zeros(len(parts)), np.full(len(parts), variance)
-    limit = full_above(fine.grid)
-    for at, (start, size) in enumerate(zip(fine.starts, fine.sizes, strict=True)):
+    for at, start, size in zip(fine.box, fine.starts, fine.sizes, strict=True):
         own = parts[start : start + size]
-        below = size * variance
-        box = (own.sum() / below + fine.count[at] / coarse**2) / (1 / below + 1 / coarse**2)
-        sure = math.sqrt(1 / (1 / below + 1 / coarse**2))
-        if box > limit * sure:
-            weight[start : start + size] = _project(own + (box - own.sum()) / size, box)
-        spread[start : start + size] = variance * (1 - 1 / size) + sure**2 / size**2
+        if people[at] > 0:
+            weight[start : start + size] = nearest_with_sum(own + (people[at] - own.sum()) / size, people[at])
+        spread[start : start + size] = variance * (1 - 1 / size) + sure[at] / size**2
     return weight, spread
-
-
-def _project(values: Reals, total: float) -> Reals:
-    """The nearest point with no negative entry and this sum (Duchi et al. 2008, ICML)."""
-    ordered = np.sort(values)[::-1]
-    shift = (np.cumsum(ordered) - total) / np.arange(1, len(values) + 1)
-    last = int(np.flatnonzero(ordered > shift)[-1])
-    projected: Reals = np.maximum(values - shift[last], 0.0)
-    return projected
 
 
 # -- in all dimensions -------------------------------------------------------------------------------------------------

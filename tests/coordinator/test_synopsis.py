@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.cluster import KMeans
 
-from coordinator.synopsis import FULL, Synopsis, counted, fine_grid, full_above, lifted
+from coordinator.occupied import LEAST
+from coordinator.synopsis import Synopsis, counted, fine_grid, lifted
 from protocols.questions.segments import Plan
 from protocols.questions.segments.states import Clusters, FineGrid, Grid, Reals
 
@@ -55,8 +56,8 @@ def test_every_box_with_a_count_above_zero_is_counted_again_and_only_those_with_
 def test_whether_a_box_is_empty_is_told_by_both_of_its_counts(first: int, second: int, full: bool) -> None:
     """Deviation 30 of each, so 21 of their mean: 53 is the limit."""
     fine = whole(grid_of([2], 0.5), [first, 0])
-    _, _, weight, _ = counted(fine, np.array([second, 0, 0]), lambda _: 30.0)
-    assert (weight[0] > 0) == full == ((first + second) / 2 > FULL * 30 / math.sqrt(2))
+    _, _, weight, _ = counted(fine, fine.count, np.array([second, 0, 0]), lambda _: 30.0)
+    assert (weight[0] > 0) == full == ((first + second) / 2 > LEAST * 30 / math.sqrt(2))
     assert weight[0] == pytest.approx((first + second) / 2 if full else 0.0)
 
 
@@ -66,25 +67,24 @@ def test_of_as_many_empty_boxes_as_there_are_hardly_one_is_taken_for_full(boxes:
     found = []
     for _ in range(40):
         noise = np.rint(draw.normal(0, 30, (2, boxes + 1))).astype(np.int64)
-        _, _, weight, _ = counted(whole(grid, noise[0, :-1].tolist()), noise[1], lambda _: 30.0)
+        _, _, weight, _ = counted(whole(grid, noise[0, :-1].tolist()), noise[0], noise[1], lambda _: 30.0)
         found.append(np.count_nonzero(weight))
-    assert np.mean(found) < 0.3
-    assert full_above(grid) == pytest.approx(max(2.5, math.sqrt(2 * math.log(boxes))))
+    assert np.mean(found) < 0.2
 
 
 def test_parts_stand_where_normal_people_would_be_and_narrow_ones_at_their_middle() -> None:
     halves = whole(grid_of([2], 0.1), [500, 500])  # two cells, each ten deviations wide
-    places, *_ = counted(halves, np.array([500, 500, 0]), lambda _: 5.0)
+    places, *_ = counted(halves, halves.count, np.array([500, 500, 0]), lambda _: 5.0)
     assert places[:, 0].tolist() == pytest.approx([-0.1 * math.sqrt(2 / math.pi), 0.1 * math.sqrt(2 / math.pi)])
     narrow = whole(grid_of([64], 1.0), [500] * 64)
-    places, *_ = counted(narrow, np.full(65, 500), lambda _: 5.0)
+    places, *_ = counted(narrow, narrow.count, np.full(65, 500), lambda _: 5.0)
     middles = -1 + (np.arange(64) + 0.5) / 32
     assert np.abs(places[:, 0] - middles).max() < 1e-4
 
 
 def test_a_place_lies_in_its_part_however_far_from_where_people_are() -> None:
     fine = whole(grid_of([40], 0.01), [500] * 40)
-    places, width, *_ = counted(fine, np.full(41, 500), lambda _: 5.0)
+    places, width, *_ = counted(fine, fine.count, np.full(41, 500), lambda _: 5.0)
     low, _ = fine.corners()
     assert np.all((places >= low) & (places <= low + width))
 
@@ -98,7 +98,7 @@ def test_the_points_of_an_over_cluster_have_its_mean_and_its_count(seed: int, d:
     draw = np.random.default_rng(seed)
     grid = grid_of([4, 3], 0.5, d=d)
     fine = whole(grid, draw.integers(0, 300, grid.size).tolist())
-    found = counted(fine, draw.integers(0, 300, grid.size + 1), lambda _: 15.0)
+    found = counted(fine, fine.count, draw.integers(0, 300, grid.size + 1), lambda _: 15.0)
     before = Clusters(draw.uniform(-0.4, 0.4, (c, d)), 0.5, np.ones(c), np.ones(c))
     moved, count, sure = draw.uniform(-0.2, 0.2, (c, d)), draw.uniform(1, 500, c), draw.uniform(1, 9, c)
     points = lifted(before, moved, count, sure, grid, found)
