@@ -27,13 +27,14 @@ from .occupied import nearest_with_sum, occupied
 FULL = 2.5  # a box counts as full above so many standard deviations of its count, at least
 SPLIT = 4.0  # and is split above so many of its parts' counts
 PER_CELL = 2.0  # people wanted in a cell, in standard deviations of its count
+PER_BOX = {True: 4.0, False: 2.0}  # the same of a box, of up to three features and of more: docs/benchmarks.md
 
 Deviation = Callable[[str], float]  # standard deviation of a step's noise, in people (grid steps count people)
 Counted = tuple[Reals, Reals, Reals, Reals]
 
 
 def grid_along(plan: Plan, spread: Spread, axes: Reals, variance: Reals, deviation: Deviation) -> Grid:
-    """As many cells as leave `PER_CELL` deviations of people in each, along the axes worth more than one.
+    """As many boxes as leave `PER_BOX` deviations of people in each, along the axes worth more than one cell.
 
     axes (d, d) unit vectors, variance (d,) of people along each, the largest first
     """
@@ -46,7 +47,7 @@ def grid_along(plan: Plan, spread: Spread, axes: Reals, variance: Reals, deviati
     support, centre = np.abs(axes).sum(axis=1), axes @ mean
     reach = (6.0 if d <= 3 else 3.0) * width
     low, high = np.maximum(-support - centre, -reach), np.minimum(support - centre, reach)
-    boxes = int(np.clip(people / (PER_CELL * deviation("seg-coarse")), 4 * k, plan.coarse_cells))
+    boxes = int(np.clip(people / (PER_BOX[d <= 3] * deviation("seg-coarse")), 4 * k, plan.coarse_cells))
     cells = _bins(np.minimum(high - low, 6 * width), boxes)
     residual = max(0.0, float(spread.variance.sum() - (width**2).sum()))
     return Grid(mean, axes, low, (high - low) / cells, cells, width, min(residual, float(d)), people)
