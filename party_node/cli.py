@@ -1,4 +1,4 @@
-"""The data engineer's tool: `sumroom-party register | start | health | status | requests | change | export | …`."""
+"""The data engineer's tool: `sumroom-party register | start | health | status | requests | change | activate | …`."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from protocols.budget import decimal
 from protocols.errors import IntegrityError, UsageError
 from protocols.plan import Plan
 
-from . import change_cli, exports, progress, registration, requests_cli
+from . import activate_cli, change_cli, exports, progress, registration, requests_cli
 from .config import Config
 from .egress import logged, record
 from .filter import Filter
@@ -44,6 +44,9 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 app.add_typer(requests_cli.app, name="requests")
 app.add_typer(change_cli.app, name="change")
 app.command(name="keys")(change_cli.keys_command)
+app.command()(activate_cli.activate)
+app.command()(activate_cli.profiles)
+app.command()(activate_cli.receipt)
 ConfigOption = Annotated[Path, typer.Option(metavar="NODE.TOML", help="This node's settings.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as one JSON document.")]
 

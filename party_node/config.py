@@ -16,6 +16,7 @@ from pydantic import Field, StringConstraints, ValidationInfo, field_validator
 from protocols import schema, settings
 from protocols.errors import UsageError
 from protocols.keys import Identity
+from protocols.people import Country
 from protocols.room import Room
 from protocols.schema import Frozen, Name, Positive
 
@@ -70,6 +71,21 @@ class TableSettings(Frozen):
     least_people: Positive | None = None
 
 
+class ActivationSettings(Frozen):
+    """What `activate` needs of this party's own: where the addresses of its customers are. Sent nowhere.
+
+    columns      field (customer, email, phone, maid, first_name, last_name, postcode, country) → own column; left out:
+                 the columns that are so called
+    country      what a telephone number without + belongs to
+    holdout_key  draws holdout arms; secret, the same at all parties of a campaign, and never at the coordinator
+    """
+
+    files: Annotated[list[str], Field(min_length=1)]
+    columns: dict[Name, Annotated[str, StringConstraints(min_length=1, max_length=400)]] = Field(default_factory=dict)
+    country: Country | None = None
+    holdout_key: str | None = None
+
+
 class Settings(Frozen):
     """joined_later: this party came when the room had begun, so the ledger names it and the room file does not."""
 
@@ -79,6 +95,7 @@ class Settings(Frozen):
     files: Files
     budget: Budget
     table: TableSettings
+    activation: ActivationSettings | None = None
 
 
 @dataclass(frozen=True)
@@ -145,11 +162,15 @@ class Config:
 
     def table(self) -> Table:
         """This party's table, its file patterns expanded. Raises UsageError when one matches nothing."""
+        return Table(self.matching(self.settings.table.files, "table.files"), self.settings.table.columns)
+
+    def matching(self, patterns: list[str], name: str) -> tuple[Path, ...]:
+        """The files of a setting's patterns. Raises UsageError when one matches nothing."""
         files: list[Path] = []
-        for pattern in self.settings.table.files:
+        for pattern in patterns:
             found = sorted(self.base.glob(pattern)) if not Path(pattern).is_absolute() else [Path(pattern)]
             if not found:
-                what = f"table.files: nothing matches {pattern!r} below {self.base}"
-                raise UsageError(what, "set table.files in node.toml; relative paths start at its folder")
+                what = f"{name}: nothing matches {pattern!r} below {self.base}"
+                raise UsageError(what, f"set {name} in node.toml; relative paths start at its folder")
             files.extend(found)
-        return Table(tuple(files), self.settings.table.columns)
+        return tuple(files)

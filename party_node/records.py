@@ -30,7 +30,7 @@ PERSON, BOUGHT_ON = "customer", "bought_on"
 _SQL = {"id": "VARCHAR", "date": "DATE", "money": "BIGINT", "count": "BIGINT", "category": "VARCHAR"} | dict.fromkeys(
     KEYS, "VARCHAR"
 )
-_BLANKS = "' ' || chr(9) || chr(10) || chr(13) || chr(160)"
+BLANKS = "' ' || chr(9) || chr(10) || chr(13) || chr(160)"
 _ROOM = "is there room and permission?"
 MEMORY, THREADS = 1 << 30, 4  # bytes, and who shares them: a thread needs some 125 MB
 _ASK = "ask the operator for a plan with another table"
@@ -240,7 +240,7 @@ def _own(con: duckdb.DuckDBPyConnection, source: Source, macro: str, name: str, 
         # Why: a whole-number id with gaps is often stored as a float; 17.0 and 17 are one customer, NaN is nobody.
         whole = f"isfinite({value}) AND {value} = trunc({value}) AND abs({value}) < 9007199254740992"
         value = f"CASE WHEN {whole} THEN {value}::BIGINT::VARCHAR WHEN isfinite({value}) THEN {value}::VARCHAR END"
-    return f"nullif(trim(CAST({value} AS VARCHAR), {_BLANKS}), '')"
+    return f"nullif(trim(CAST({value} AS VARCHAR), {BLANKS}), '')"
 
 
 def _columns_of(con: duckdb.DuckDBPyConnection, source: Source, name: str, text: str) -> list[str]:

@@ -34,7 +34,7 @@ PublicKey = Ed25519PublicKey | MLDSA44PublicKey
 
 Purpose = Literal[
     "approval", "dataset", "hold", "mask-key", "agreement", "share", "survivors", "release", "decision",
-    "change", "refund", "egress", "audit", "overlap-offer", "overlap-lists",
+    "change", "refund", "egress", "audit", "overlap-offer", "overlap-lists", "activation",
 ]  # fmt: skip
 
 _BLOCK = re.compile(rb"-----BEGIN ([A-Z0-9 ]+)-----[A-Za-z0-9+/=\s]*-----END \1-----")
