@@ -24,7 +24,7 @@ from .activation import profile as profiles_
 from .activation import receipt as receipts
 from .activation.choosing import FATES, Choice, Draw, Top, hundredths
 from .activation.spelling import IDS, Field, one_line
-from .activation.tables import FIELDS, Known, called_so
+from .activation.tables import FIELDS, Known, called_so, has_column
 from .config import Config
 
 SHOWN = 5  # places of values without a spelling
@@ -203,10 +203,14 @@ def _pairs(words: Sequence[str], option: str) -> dict[str, str]:
 
 
 def _holdout(text: str | None, list_: Path) -> Path | str | None:
-    """A file where there is one of that name, else a column of the list."""
+    """A column of the list, or a file: a name with a folder or an ending is a file's. Raises UsageError for both."""
     if text is None:
         return None
-    return Path(text) if Path(text).is_file() or "/" in text or text.endswith((".csv", ".csv.gz", ".parquet")) else text
+    if "/" in text or text.lower().endswith((".csv", ".csv.gz", ".parquet")):
+        return Path(text)
+    if Path(text).is_file() and has_column(list_, text):
+        raise UsageError(f"--holdout {text}: a column of the list and a file here", f"--holdout ./{text} is the file")
+    return text
 
 
 def _draw(node: Config, percent: str | None, key: Path | None, by: str) -> Draw | None:

@@ -74,8 +74,8 @@ def activate(
     _refuse_overwriting(out)
     if choice.draw is not None and choice.draw.token != "customer" and not _has(known, choice.draw.token):
         raise UsageError(f"--holdout-by {choice.draw.token}: your own table has no such column", "see --column")
-    out.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     try:
+        out.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         with TemporaryDirectory(dir=out.parent, prefix=".activation-") as beside, engine(Path(beside)) as con:
             # 2. Each row's fate
             inputs = _inputs(choice, known)
@@ -187,12 +187,17 @@ def _inputs(choice: Choice, known: Known | None) -> list[dict[str, str]]:
     files += [("people", file) for file in (known.files if known is not None else ())]
     files += [("opt-outs", choice.opt_outs)] if choice.opt_outs is not None else []
     files += [("holdout", choice.holdout)] if isinstance(choice.holdout, Path) else []
-    return [{"role": role, "sha256": _sha256(file)} for role, file in files]
+    return [{"role": role, "sha256": _sha256(file, role)} for role, file in files]
 
 
-def _sha256(file: Path) -> str:
-    with file.open("rb") as opened:
-        return hashlib.file_digest(opened, "sha256").hexdigest()
+def _sha256(file: Path, role: str) -> str:
+    try:
+        with file.open("rb") as opened:
+            return hashlib.file_digest(opened, "sha256").hexdigest()
+    except FileNotFoundError:
+        raise UsageError(f"file {file} does not exist", f"it was named as {role}") from None
+    except OSError as exc:
+        raise UsageError(f"file {file} cannot be read: {exc.strerror}", f"it was named as {role}") from None
 
 
 def _warnings(format_: Format, written: Format, lines: int, fates: dict[Fate, int]) -> list[str]:

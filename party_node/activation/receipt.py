@@ -7,11 +7,12 @@ party's disk: sizes of lists leave it by no message, and the log of what was sen
 from __future__ import annotations
 
 from collections.abc import Mapping
+from hashlib import file_digest
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from pydantic import ValidationError
+from pydantic import StringConstraints, ValidationError
 
 from protocols import keys
 from protocols.encoding import canonical, parse
@@ -31,7 +32,7 @@ class Input(Frozen):
 class Output(Frozen):
     """A file that was written: its name, SHA-256 of its bytes, its lines for people."""
 
-    name: str
+    name: Annotated[str, StringConstraints(pattern=r"^[^/\x00]+$")]
     sha256: Digest
     lines: Count
 
@@ -69,8 +70,7 @@ class Receipt(Frozen):
 def signed(body: Mapping[str, object], signing: Ed25519PrivateKey) -> bytes:
     """The receipt's file: the body, the key's name and the signature, as canonical JSON with a line end."""
     whole = {"type": "activation-receipt@v1", **body, "key": keys.public_text(signing)}
-    document = {**whole, "signature": keys.sign(signing, "activation", whole)}
-    return canonical(Receipt.model_validate(document).body()) + b"\n"
+    return canonical({**whole, "signature": keys.sign(signing, "activation", whole)}) + b"\n"
 
 
 def read(data: bytes, where: str) -> Receipt:
@@ -89,8 +89,6 @@ def read(data: bytes, where: str) -> Receipt:
 
 def check(path: Path, data: bytes) -> Receipt:
     """The receipt, and that the files it tells of lie beside it as they were written. Raises IntegrityError."""
-    from hashlib import file_digest
-
     receipt = read(data, str(path))
     for output in receipt.outputs:
         file = path.parent / output.name

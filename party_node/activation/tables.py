@@ -100,6 +100,12 @@ def called_so(file: Path) -> dict[Field, str]:
     return {name: found[name] for name in FIELDS if name in found}
 
 
+def has_column(file: Path, name: str) -> bool:
+    """Whether a list has this column. Raises UsageError."""
+    with duckdb.connect(config={"autoload_known_extensions": "false"}) as con:
+        return bool(own(source(con, file, "LIST"), (name,)))
+
+
 def at(file: Path, row: int) -> str:
     """A data row as its owner finds it: by its line in a CSV file."""
     return place(str(file), row, lines_of(file, {row}).get(row))
