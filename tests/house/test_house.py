@@ -89,7 +89,8 @@ def test_the_readme_is_short_and_its_links_lead_somewhere() -> None:
 def test_every_tool_command_in_the_readme_is_one() -> None:
     modules = {"party": "party_node", "coordinator": "coordinator", "audit": "protocols"}
     text = "\n".join(
-        (ROOT / name).read_text() for name in ("README.md", "docs/rounds.md", "docs/changes.md", "docs/segments.md")
+        (ROOT / name).read_text()
+        for name in ("README.md", "docs/rounds.md", "docs/changes.md", "docs/segments.md", "docs/activation.md")
     )
     words = r"(?:change new |change )?[a-z]+(?:-key)?(?: check)?"
     commands = set(re.findall(rf"sumroom-(party|coordinator|audit) ({words})", text))
