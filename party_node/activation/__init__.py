@@ -71,7 +71,7 @@ def activate(
     """
     # 1. What can be refused without reading a row
     written = _fields(format_, known, fields)
-    _refuse_overwriting(out)
+    _refuse_overwriting(out, receipt_of(out), *_named(out, 2))
     if choice.draw is not None and choice.draw.token != "customer" and not _has(known, choice.draw.token):
         raise UsageError(f"--holdout-by {choice.draw.token}: your own table has no such column", "see --column")
     try:
@@ -95,6 +95,7 @@ def activate(
             if _inputs(choice, known) != inputs:
                 raise UsageError("a file was changed while it was read", "try again when nobody writes to it")
             targets = _named(out, len(parts))
+            _refuse_overwriting(*targets)
             body = {
                 "party": signer.party,
                 "room": signer.room,
@@ -153,8 +154,8 @@ def _has(known: Known | None, name: Field) -> bool:
     return known is not None and name in known.columns
 
 
-def _refuse_overwriting(out: Path) -> None:
-    for path in (out, *_named(out, 2), receipt_of(out)):
+def _refuse_overwriting(*paths: Path) -> None:
+    for path in paths:
         if os.path.lexists(path):
             raise UsageError(f"{path} is there already", "name another file with --out")
 

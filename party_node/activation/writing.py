@@ -86,6 +86,11 @@ def place(parts: Sequence[tuple[Path, Path]]) -> None:
                 os.fsync(file.fileno())
             os.replace(source, target)
             done.append(target)
+        folder = os.open(parts[0][1].parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
     except BaseException as exc:
         for target in done:
             with suppress(OSError):

@@ -215,7 +215,7 @@ NAMES = st.sampled_from("abcdefgh")
 SHARED = st.sampled_from(["", "p@x.org", "q@x.org", "r@x.org", "s@x.org", "t@x.org"])
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(
     listed=st.lists(NAMES, min_size=1, max_size=8, unique=True),
     people=st.lists(st.tuples(NAMES, SHARED), max_size=10),
