@@ -26,6 +26,7 @@ from .activation.choosing import FATES, Choice, Draw, Top, hundredths
 from .activation.spelling import IDS, Field, one_line
 from .activation.tables import FIELDS, Known, called_so, has_column
 from .config import Config
+from .faults import place
 
 SHOWN = 5  # places of values without a spelling
 KEY_BYTES = 32  # at least
@@ -245,9 +246,10 @@ def _secret(path: Path) -> bytes:
 def _tell(done: activation.Activated, as_json: bool) -> None:
     for fault in done.faults:
         ((reason, count),) = fault.reasons.items()
-        places = "; ".join(str(bad) for bad in fault.first[:SHOWN])
-        more = f" ({places}{', …' if count > SHOWN else ''})"
-        print(terminal.plain(f"warning: column {fault.column}, {count:,} times: {reason}{more}"), file=sys.stderr)
+        places = "; ".join(place(bad.file, bad.row, bad.line) for bad in fault.first[:SHOWN])
+        what = f"column {fault.column}: {reason}, {_many(count, 'row')}"
+        more = ", …" if count > SHOWN else ""
+        print(terminal.plain(f"warning: {what} ({places}{more})"), file=sys.stderr)
     for warning in done.warnings:
         print(terminal.plain(f"warning: {warning}"), file=sys.stderr)
     if as_json:
@@ -260,8 +262,12 @@ def _tell(done: activation.Activated, as_json: bool) -> None:
         if count or fate == "written":
             table.add_row(FATES[fate], f"{count:,}")
     terminal.console().print(table)
-    print(terminal.plain(f"{done.lines:,} lines in {', '.join(str(file) for file in done.files)}"))
+    print(terminal.plain(f"{_many(done.lines, 'line')} in {', '.join(str(file) for file in done.files)}"))
     print(terminal.plain(f"receipt: {done.receipt}"))
+
+
+def _many(count: int, what: str) -> str:
+    return f"1 {what}" if count == 1 else f"{count:,} {what}s"
 
 
 def _described(one: profiles_.Profile) -> list[str]:

@@ -70,11 +70,15 @@ def hashed(text: str) -> str:
 
 
 def known_by(field: Field, text: str) -> str:
-    """The value by which two rows are found to be of one person: wider than any platform's spelling.
+    """The value by which two rows are found to be of one person: no profile's spelling makes one of two of these.
 
-    Why: whoever asked to be left out as x.y+shop@gmail.com is left out as xy@googlemail.com too.
+    Why: whoever asked to be left out as x.y+shop@gmail.com is left out as xy@googlemail.com too, and as x+a@example.org
+    also as x@example.org, which one edition of a platform's page takes for the same.
     """
-    return email(text, gmail_dots=True) or text if field == "email" else text
+    if field != "email":
+        return text
+    plain = email(text, gmail_dots=True) or text
+    return _no_plus(plain) or plain
 
 
 def cell(text: str) -> str:

@@ -60,7 +60,7 @@ def test_a_list_becomes_a_platforms_file_and_a_receipt_that_checks(home: Path, r
     assert status == 0
     assert "opted out" in out
     assert "5 lines in out.csv" in out
-    assert "people.csv line 6, column email: not an e-mail address" in err
+    assert "column email: not an e-mail address, 1 row (people.csv line 6)" in err
     status, out, err = run("receipt", "out.csv.receipt.json", "--config", "node.toml")
     assert (status, err) == (0, "")
     assert "google-customer-match 1" in out

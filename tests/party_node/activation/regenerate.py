@@ -1,7 +1,8 @@
-"""The golden files of every profile: `tests/party_node/activation/regenerate.py` writes them, with `--check` compares.
+"""The golden files of every profile: `regenerate.py` writes them, with `--check` compares.
 
 The list, the party's own table and who opted out are made up, in this file; keys and dates are fixed. Of Parquet, whose
-bytes are the writer's business, the rows are kept as JSON.
+bytes are the business of its writer, rows are kept as JSON. `versions.json`: every profile's version and SHA-256; what
+another document says is another version.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ if __name__ == "__main__":
 
 from party_node.activation import Signer, activate, receipt_of
 from party_node.activation.choosing import Choice
-from party_node.activation.profile import decide
+from party_node.activation.profile import decide, names, read
 from party_node.activation.tables import FIELDS, Known
 
 GOLDEN = HERE / "golden"
@@ -83,6 +84,8 @@ def golden() -> dict[str, bytes]:
         for name, (profile, settings) in CASES.items():
             activate(choice, known, decide(profile, settings), folder / name, "golden", SIGNER, DAY)
             made[name] = rows_of(folder / name) if name.endswith(".parquet") else (folder / name).read_bytes()
+        versions = {name: [found.version, digest] for name in names() for found, digest in [read(name)]}
+        made["versions.json"] = (json.dumps(versions, indent=1) + "\n").encode()
         made["microsoft.csv.receipt.json"] = receipt_of(folder / "microsoft.csv").read_bytes()
     return {f"{name}.json" if name.endswith(".parquet") else name: data for name, data in made.items()}
 
