@@ -27,7 +27,7 @@ from .occupied import nearest_with_sum, occupied
 FULL = 2.5  # a box counts as full above so many standard deviations of its count, at least
 SPLIT = 4.0  # and is split above so many of its parts' counts
 PER_CELL = 2.0  # people wanted in a cell, in standard deviations of its count
-PER_BOX = {True: 4.0, False: 2.0}  # the same of a box, of up to three features and of more: docs/benchmarks.md
+PER_BOX = {True: 5.0, False: 2.0}  # the same of a box, of up to three features and of more: docs/benchmarks.md
 
 Deviation = Callable[[str], float]  # standard deviation of a step's noise, in people (grid steps count people)
 Counted = tuple[Reals, Reals, Reals, Reals]
