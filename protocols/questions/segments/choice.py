@@ -67,7 +67,8 @@ class Choice:
         if not isinstance(value, Mapping) or set(value) != {"chosen", "told", "scores"}:
             raise IntegrityError("a state whose choice needs exactly: chosen, told, scores")
         chosen, told, rows = value["chosen"], value["told"], value["scores"]
-        if type(chosen) is not int or not 1 <= chosen <= most or told not in (0, 1) or not isinstance(rows, list):
+        numbers = type(chosen) is int and type(told) is int  # `True` is an int too, and no other reader's 1
+        if not numbers or not 1 <= chosen <= most or told not in (0, 1) or not isinstance(rows, list):
             raise IntegrityError(f"a state whose choice is none of 1 to {most} segments")
         scores = tuple(map(Score.read, rows))
         weighed = [score.clusters for score in scores]
