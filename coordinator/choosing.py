@@ -23,8 +23,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from protocols.questions.segments.choice import USUAL, Choice, Score
-from protocols.questions.segments.plan import Range
 from protocols.questions.segments.states import Grid, Reals
+from protocols.schema import Range
 from protocols.statistic import Integers
 
 DRAWS = 5  # in powers of two

@@ -6,7 +6,7 @@ import json
 import math
 import statistics
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 MOST_FEATURES, MOST_PARTIES, MOST_EPSILON = 16, 50, 100
 STARTS, FEW_STARTS, MANY_ROWS = 20, 10, 200_000
+LARGEST_BOUND, NEAREST = 1e100, 1e-9  # squares of distances are numbers; bounds differ in more than their last digits
 NO_PLAN = (
     "collusion 0: each party adds a part of the noise only, and trusts all others for the rest. No plan of several "
     "parties may have it, since they read the releases"
@@ -54,15 +55,21 @@ class Rehearsal:
     table: Table
     columns: tuple[str, ...]
     delta: float
-    against: Reference
+    against: Mapping[int, Reference]
     runs: list[Run]
+
+    def reference(self, run: Run) -> Reference:
+        """Of as many segments as were asked for; where the round was to choose, of as many as it chose."""
+        question = self.asked.question
+        return self.against[question.clusters if question.range is None else len(run.centres)]
 
     def inertia(self, run: Run) -> float:
         return self.table.inertia(run.centres)
 
     def ratio(self, run: Run) -> float | None:
         """Over the reference's; None where that is 0, as with rows that are all alike."""
-        return self.inertia(run) / self.against.inertia if self.against.inertia > 0 else None
+        found = self.reference(run).inertia
+        return self.inertia(run) / found if found > 0 else None
 
 
 @app.command("segments")
@@ -129,10 +136,11 @@ def of_segments(
     if taken.people < least:
         raise UsageError(f"{table} has {taken.people} rows; so many segments and parties take at least {least}")
     with _progress(repeat, 1 + repeat * len(asked.steps)) as said:
+        runs = [run(asked, taken, said) for _ in range(repeat)]
         said("reference")
         many = starts or (FEW_STARTS if taken.people > MANY_ROWS else STARTS)
-        against = reference(taken, asked.question.clusters, many)
-        runs = [run(asked, taken, said) for _ in range(repeat)]
+        numbers = {asked.question.clusters} if asked.question.range is None else {len(one.centres) for one in runs}
+        against = {k: reference(taken, k, many) for k in sorted(numbers)}
     rehearsal = Rehearsal(asked, taken, found.columns, delta, against, runs)
     if as_json:
         for remark in _remarks(rehearsal):
@@ -162,6 +170,9 @@ def _settings(
     low, high = bounds
     if not (math.isfinite(low) and math.isfinite(high) and low < high and math.isfinite(high - low)):
         raise UsageError(f"--bounds are {low:g} and {high:g}; the first must be the lower, both finite")
+    furthest = max(abs(low), abs(high))
+    if furthest > LARGEST_BOUND or abs(high - low) < max(furthest, 1 / LARGEST_BOUND) * NEAREST:
+        raise UsageError(f"--bounds are {low:g} and {high:g}: too far out, or too near each other, to reckon with")
     if not 0 < delta < 1:
         raise UsageError(f"--delta is {delta:g}; it lies between 0 and 1", "a plan's is at most 0.000001")
     if not 0 < epsilon <= MOST_EPSILON:
@@ -196,11 +207,12 @@ def _remarks(rehearsal: Rehearsal) -> Iterator[str]:
 def document(rehearsal: Rehearsal) -> dict[str, Any]:
     """Everything as plain values, for JSON: centres, inertia and half-widths in the units of the rows."""
     asked, table, against = rehearsal.asked, rehearsal.table, rehearsal.against
+    wanted = asked.question.range
     return {
         "rows": table.people,
         "columns": list(rehearsal.columns),
         "rows_clipped": table.clipped,
-        "clusters": asked.question.clusters,
+        "clusters": asked.question.clusters if wanted is None else wanted.body(),
         "parties": len(asked.parties),
         "collusion": asked.collusion,
         "allowed_in_a_plan": asked.allowed,
@@ -213,9 +225,10 @@ def document(rehearsal: Rehearsal) -> dict[str, Any]:
             {"step": step.name, "slots": mechanism.slots, "rho": float(decimal(mechanism.charge))}
             for step, mechanism in asked.steps
         ],
-        "reference_inertia": against.inertia,
-        "reference_starts": against.starts,
-        "reference_cpu_s": round(against.cpu_s, 3),
+        # Of as many segments as were asked for; of a range each run has its own, beside its inertia.
+        "reference_inertia": against[asked.question.clusters].inertia if wanted is None else None,
+        "reference_starts": min(one.starts for one in against.values()),
+        "reference_cpu_s": round(sum(one.cpu_s for one in against.values()), 3),
         "runs": [_run(rehearsal, run) for run in rehearsal.runs],
     }
 
@@ -225,6 +238,7 @@ def _run(rehearsal: Rehearsal, run: Run) -> dict[str, Any]:
     return {
         "centres": rehearsal.table.units(run.centres).tolist(),
         "inertia": rehearsal.inertia(run),
+        "reference_inertia": rehearsal.reference(run).inertia,
         "ratio": rehearsal.ratio(run),
         "rho": float(decimal(rehearsal.asked.rho)),
         "rounds": len(rehearsal.asked.steps),
@@ -250,8 +264,9 @@ def _half(figure: dict[str, str], unit: float) -> float | None:
 
 
 def _show(rehearsal: Rehearsal) -> None:
-    asked, table, against, console = rehearsal.asked, rehearsal.table, rehearsal.against, terminal.console()
-    k, n, others = asked.question.clusters, len(asked.parties), asked.collusion
+    asked, table, console = rehearsal.asked, rehearsal.table, terminal.console()
+    n, others, wanted = len(asked.parties), asked.collusion, asked.question.range
+    k = str(asked.question.clusters) if wanted is None else f"{wanted.least} to {wanted.most}"
     print(
         f"{table.people:,} rows × {len(rehearsal.columns)} columns, {n} parties of which {others} may collude, k = {k}"
     )
@@ -261,18 +276,18 @@ def _show(rehearsal: Rehearsal) -> None:
     print(f"a person at all parties ρ {decimal(asked.rho_person)}, ε {person:.2f}; δ {rehearsal.delta:g}")
     for remark in _remarks(rehearsal):
         print(remark)
-    lines = Lines("run", "inertia", "÷ reference", "sizes ± 95 %", "means ± 95 %", "CPU s")
+    lines = Lines("run", "k", "inertia", "÷ reference", "sizes ± 95 %", "means ± 95 %", "CPU s")
     for number, run in enumerate(rehearsal.runs, start=1):
         sizes, means = _half_widths(rehearsal, run)
         ratio = rehearsal.ratio(run)
         flat = [half for row in means for half in row]
         told = (f"{rehearsal.inertia(run):.6g}", "–" if ratio is None else f"{ratio:.4f}", _range(sizes), _range(flat))
-        lines.add_row(str(number), *told, f"{run.cpu_s:.1f}")
+        lines.add_row(str(number), str(len(run.centres)), *told, f"{run.cpu_s:.1f}")
     console.print(lines)
     unit = "in the units of the rows" if rehearsal.table.box != 1.0 or table.unit[0] != 1.0 else "in the box [-1, 1]"
-    print(
-        f"reference: scikit-learn's best of {against.starts}, inertia {against.inertia:.6g}, {against.cpu_s:.1f} s CPU"
-    )
+    for number, found_by in rehearsal.against.items():
+        told_of = f"inertia {found_by.inertia:.6g}, {found_by.cpu_s:.1f} s CPU"
+        print(f"reference, k = {number}: scikit-learn's best of {found_by.starts}, {told_of}")
     found = [ratio for run in rehearsal.runs if (ratio := rehearsal.ratio(run)) is not None]
     if found:
         median, mean = statistics.median(found), statistics.fmean(found)

@@ -29,6 +29,7 @@ from protocols.errors import UsageError
 Reals = NDArray[np.float64]
 
 _KINDS = "a table is a .csv, .csv.gz, .parquet or .npy file"
+_NUMBERS = re.compile(r"U?(TINY|SMALL|BIG|HUGE)INT|U?INTEGER|FLOAT|DOUBLE|DECIMAL\(.*\)|BOOLEAN")
 _CHOOSE = "--columns names the columns to use, with commas between them"
 
 
@@ -52,8 +53,8 @@ def read(file: Path, columns: Sequence[str] | None = None) -> Rows:
         names, values = reader(file, columns)
     except OSError as exc:
         raise UsageError(f"file {file} cannot be read: {(exc.strerror or 'it is no gzip file').lower()}") from None
-    if not len(values):
-        raise UsageError(f"file {file} has no row", _KINDS)
+    if not values.size:
+        raise UsageError(f"file {file} has no row, or no column", _KINDS)
     wrong = np.argwhere(~np.isfinite(values))
     if len(wrong):
         row, column = (int(at) for at in wrong[0])
@@ -154,7 +155,7 @@ def _parquet(file: Path, columns: Sequence[str] | None) -> tuple[tuple[str, ...]
             names = [table.columns[at] for at in chosen]
             for at, name in zip(chosen, names, strict=True):
                 kind = str(table.types[at])
-                if not re.match(r"U?(TINY|SMALL|BIG|HUGE)?INT|INTEGER|UINTEGER|FLOAT|DOUBLE|DECIMAL|BOOLEAN", kind):
+                if not _NUMBERS.fullmatch(kind):
                     raise UsageError(f"{file}: column {name!r}, row 1: {kind.lower()}, not a number", _CHOOSE)
             picked = ", ".join(f"CAST({_quoted(name)} AS DOUBLE)" for name in names)
             found = table.project(picked).fetchnumpy()

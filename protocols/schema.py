@@ -57,6 +57,23 @@ class Frozen(BaseModel):
         return self.model_dump(mode="json", exclude_none=True)
 
 
+MOST_GROUPS = 20
+HowMany = Annotated[int, Field(strict=True, ge=2, le=MOST_GROUPS)]
+
+
+class Range(Frozen):
+    """How many segments or classes there may be. Which it is, what was released decides, at no further cost."""
+
+    least: HowMany
+    most: HowMany
+
+    @model_validator(mode="after")
+    def _ascends(self) -> Self:
+        if self.least >= self.most:
+            raise ValueError("a range needs least below most; one number is written as such")
+        return self
+
+
 class Column(Frozen):
     """One agreed column.
 

@@ -12,6 +12,7 @@ from protocols.plan import Plan
 from protocols.questions import segments
 from protocols.questions.segments.choice import Choice, Score
 from protocols.questions.segments.states import Clusters, Grid
+from protocols.schema import Range
 
 from .charts import Picture, Reading, bars
 from .feature_words import name_in_words, short_name, value_in_words
@@ -248,7 +249,7 @@ def _number(question: segments.Plan, released: Released) -> list[Section]:
     return [Section("How many segments there are", _why(question.range, choice), blocks)]
 
 
-def _why(wanted: segments.Range, choice: Choice) -> str:
+def _why(wanted: Range, choice: Choice) -> str:
     asked = f"The plan allows {wanted.least} to {wanted.most} segments; which of these numbers it is was found from "
     asked += "sums that were released on the way, at no cost to anybody’s privacy. "
     if choice.told:

@@ -106,13 +106,37 @@ def test_a_plans_own_question_is_rehearsed(capsys: pytest.CaptureFixture[str], t
     assert status == 0
     planned = Plan.from_toml(plan.read_bytes())
     (question,) = [question for question in planned.questions if isinstance(question, segments.Plan)]
-    assert (found["clusters"], found["parties"], found["collusion"]) == (question.clusters, 3, planned.collusion)
+    assert question.range is not None
+    assert (found["clusters"], found["parties"]) == (question.range.body(), 3)
+    assert found["collusion"] == planned.collusion
     assert found["rho"] == pytest.approx(sum(nano for _, nano in segments.steps(question)) / 1e9, abs=2e-8)
     assert found["columns"] == [feature.name for feature in question.features]
     (one,) = found["runs"]
     assert np.all(np.array(one["centres"])[:, 2] > 100)
+    assert found["reference_inertia"] is None
     status, _, err = run(capsys, tmp_path / "rows.csv", "--plan", plan, "--clusters", 4)
     assert (status, "--clusters comes from the plan" in err) == (2, True)
+
+
+def test_a_run_that_chose_fewer_segments_is_held_against_as_many_without_noise(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """Against the most that there might have been it would look far worse than it is."""
+    plan = ROOT / "examples" / "complete_journey" / "plan.toml"
+    (question,) = [q for q in Plan.from_toml(plan.read_bytes()).questions if isinstance(q, segments.Plan)]
+    draw, names = np.random.default_rng(4), [feature.name for feature in question.features]
+    middle = [[f.unit(at) for f in question.features] for at in (-0.7, 0.0, 0.7)]
+    rows = np.array(middle)[draw.integers(0, 3, 6000)] * draw.uniform(0.97, 1.03, (6000, len(names)))
+    np.savetxt(tmp_path / "rows.csv", rows, "%.0f", ",", header=",".join(names), comments="")
+    status, out, _ = run(capsys, tmp_path / "rows.csv", "--plan", plan, "--repeat", 2, "--starts", 3, "--json")
+    assert status == 0
+    found = json.loads(out)
+    assert {len(one["centres"]) for one in found["runs"]} == {3}
+    for one in found["runs"]:
+        assert one["ratio"] == pytest.approx(one["inertia"] / one["reference_inertia"])
+        assert 1 - 1e-9 <= one["ratio"] < 2
+    status, out, _ = run(capsys, tmp_path / "rows.csv", "--plan", plan, "--repeat", 1, "--starts", 3)
+    assert (status, "k = 3 to 5" in out, "reference, k = 3: scikit-learn's best of 3" in out) == (0, True, True)
 
 
 def test_the_command_of_the_page_runs_as_it_stands(
@@ -134,6 +158,9 @@ BAD = {
     "bounds reversed": (["TABLE", *ASKED, "--bounds", "1", "-1"], "--bounds are 1 and -1"),
     "bounds equal": (["TABLE", *ASKED, "--bounds", "1", "1"], "--bounds are 1 and 1"),
     "bounds not finite": (["TABLE", *ASKED, "--bounds", "-inf", "1"], "--bounds are -inf and 1"),
+    "bounds far out": (["TABLE", *ASKED, "--bounds", "-1e200", "1e200"], "too far out, or too near each other"),
+    "bounds in one place": (["TABLE", *ASKED, "--bounds", "0", "5e-324"], "too far out, or too near each other"),
+    "bounds of one number": (["TABLE", *ASKED, "--bounds", "1", "1.0000000000000002"], "or too near each other"),
     "bounds missing": (["TABLE", "--clusters", "3", "--epsilon", "1"], "missing: --bounds"),
     "one cluster": (["TABLE", *ASKED, "--clusters", "1"], "--clusters"),
     "too many clusters": (["TABLE", *ASKED, "--clusters", "21"], "--clusters"),

@@ -15,8 +15,8 @@ from protocols.budget import variance_for
 from protocols.errors import IntegrityError
 from protocols.questions import segments
 from protocols.questions.segments.choice import Choice, Score
-from protocols.questions.segments.plan import Range
 from protocols.questions.segments.states import Clusters, Grid, Reals
+from protocols.schema import Range
 from protocols.statistic import Noise, tally
 from tests.coordinator.test_segments import MILLION, PARTIES, people_at, question
 

@@ -86,6 +86,7 @@ def test_files_that_are_no_table_are_refused(tmp_path: Path) -> None:
     np.save(tmp_path / "objects.npy", np.array([[{}]], dtype=object))
     np.save(tmp_path / "nan.npy", np.array([[1.0], [np.nan]]))
     np.save(tmp_path / "empty.npy", np.empty((0, 2)))
+    np.save(tmp_path / "narrow.npy", np.empty((50, 0)))
     (tmp_path / "cut.npy").write_bytes((tmp_path / "flat.npy").read_bytes()[:20])
     (tmp_path / "lies.npy").write_bytes((tmp_path / "nan.npy").read_bytes().replace(b"(2, 1)", b"(9999999999999, 1)"))
     np.savez(tmp_path / "several", VALUES)
@@ -97,6 +98,8 @@ def test_files_that_are_no_table_are_refused(tmp_path: Path) -> None:
     (tmp_path / "folder.csv").mkdir()
     parquet(tmp_path / "city.parquet", "SELECT 1.5 AS x, 'Gotham' AS city")
     parquet(tmp_path / "day.parquet", "SELECT DATE '2026-01-31' AS bought")
+    parquet(tmp_path / "list.parquet", "SELECT [1.5, 2.5] AS pair")
+    parquet(tmp_path / "while.parquet", "SELECT INTERVAL 3 DAY AS waited")
     parquet(tmp_path / "null.parquet", "SELECT * FROM (VALUES (1.5), (NULL)) AS t(x)")
     for name, message in {
         "flat.npy": "two dimensions",
@@ -104,6 +107,7 @@ def test_files_that_are_no_table_are_refused(tmp_path: Path) -> None:
         "objects.npy": "no array of numbers",
         "nan.npy": "column 'c1', row 2: not a finite number",
         "empty.npy": "has no row",
+        "narrow.npy": "or no column",
         "cut.npy": "no array of numbers",
         "lies.npy": "no array of numbers",
         "several.npy": "no array of numbers",
@@ -115,6 +119,8 @@ def test_files_that_are_no_table_are_refused(tmp_path: Path) -> None:
         "missing.csv": "there is no file",
         "city.parquet": "column 'city', row 1: varchar, not a number",
         "day.parquet": "column 'bought', row 1: date, not a number",
+        "list.parquet": "column 'pair', row 1: decimal(2,1)[], not a number",
+        "while.parquet": "column 'waited', row 1: interval, not a number",
         "null.parquet": "column 'x', row 2: not a finite number",
     }.items():
         with pytest.raises(UsageError) as refused:

@@ -40,7 +40,7 @@ MODELS: dict[str, dict[str, Any]] = {
         "classes": classes.Plan,
         "classes.rho": classes.Shares,
         "classes.item": classes.Item,
-        "classes.range": classes.Range,
+        "classes.range": schema.Range,
     },
     "overlap-question": {
         "overlap": overlap.Plan,

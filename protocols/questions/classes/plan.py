@@ -9,14 +9,13 @@ from typing import Annotated, Literal, Self
 import numpy as np
 from pydantic import Field, model_validator
 
-from protocols.schema import Frozen, Name, Positive
+from protocols.schema import Frozen, HowMany, Name, Positive, Range
 from protocols.statistic import Integers
 
 MOST_PATTERNS = 4096
 MOST_CLASSES = 8
 
 Cut = Annotated[int, Field(strict=True, ge=-(2**40), le=2**40)]
-HowMany = Annotated[int, Field(strict=True, ge=2, le=MOST_CLASSES)]
 
 
 class Item(Frozen):
@@ -41,19 +40,6 @@ class Item(Frozen):
         return found
 
 
-class Range(Frozen):
-    """Fit each of these numbers of classes, and let the data decide."""
-
-    least: HowMany
-    most: HowMany
-
-    @model_validator(mode="after")
-    def _ascending(self) -> Self:
-        if self.least >= self.most:
-            raise ValueError("least must be below most; of one number of classes write the number")
-        return self
-
-
 class Shares(Frozen):
     """Nano-ρ of the one step."""
 
@@ -75,6 +61,8 @@ class Plan(Frozen):
     def _sound(self) -> Self:
         if len({item.feature for item in self.items}) != len(self.items):
             raise ValueError("items: one feature is named twice; two traits made of it would not be independent")
+        if self.most > MOST_CLASSES:
+            raise ValueError(f"classes: {self.most} of them; the most is {MOST_CLASSES}")
         if self.patterns > MOST_PATTERNS:
             raise ValueError(
                 f"items: their levels make {self.patterns:,} patterns, the most is {MOST_PATTERNS:,}: "

@@ -32,12 +32,12 @@ import numpy as np
 
 from protocols.statistic import UNUSABLE, Integers, Noise, People, Sparse, Statistic, Step, truncate
 
-from .plan import PROFILE_COUNT, PROFILE_MEANS, SCALE, Plan, Range
+from .plan import PROFILE_COUNT, PROFILE_MEANS, SCALE, Plan
 from .profile import UNIT, profile
 from .stability import KEEPS, STAYS, keeps, stability
 from .states import Clusters, FineGrid, Grid, Reals, Spread
 
-__all__ = ["Plan", "Range", "keeps", "nearest", "scaled", "steps"]
+__all__ = ["Plan", "keeps", "nearest", "scaled", "steps"]
 
 ELSEWHERE = "elsewhere"
 _AT_ONCE = 1 << 13  # people: a column of them is 64 KiB

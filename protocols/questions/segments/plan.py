@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, Self
 import numpy as np
 from pydantic import ConfigDict, Discriminator, Field, Tag, model_validator
 
-from protocols.schema import Frozen, Name, Positive
+from protocols.schema import Frozen, HowMany, Name, Positive, Range
 from protocols.statistic import Integers
 
 from .states import Reals
@@ -63,22 +63,6 @@ class Shares(Frozen):
     stability: Positive | None = None
 
 
-Segments = Annotated[int, Field(strict=True, ge=2, le=20)]
-
-
-class Range(Frozen):
-    """How many segments there may be. Which of these numbers it is, the synopsis decides, at no further cost."""
-
-    least: Segments
-    most: Segments
-
-    @model_validator(mode="after")
-    def _ascends(self) -> Self:
-        if self.least >= self.most:
-            raise ValueError("a range of clusters needs least below most; one number is written as such")
-        return self
-
-
 def _form(value: Any) -> str:
     return "range" if isinstance(value, dict | Range) else "number"
 
@@ -93,7 +77,7 @@ class Plan(Frozen):
     rho: Shares
     features: Annotated[list[Feature], Field(min_length=1, max_length=16)]
     wanted: Annotated[
-        Annotated[Segments, Tag("number")] | Annotated[Range, Tag("range")],
+        Annotated[HowMany, Tag("number")] | Annotated[Range, Tag("range")],
         Discriminator(_form),
         Field(alias="clusters"),
     ]

@@ -16,9 +16,10 @@ from tests.protocols.classes.planted import FACTS, LEVELS, question
     ("changes", "said"),
     [
         ({"classes": 1}, "greater than or equal to 2"),
-        ({"classes": 9}, "less than or equal to 8"),
-        ({"classes": {"least": 3, "most": 2}}, "least must be below most"),
-        ({"classes": {"least": 2, "most": 9}}, "less than or equal to 8"),
+        ({"classes": 9}, "the most is 8"),
+        ({"classes": {"least": 3, "most": 2}}, "a range needs least below most"),
+        ({"classes": {"least": 2, "most": 9}}, "the most is 8"),
+        ({"classes": {"least": 2, "most": 21}}, "less than or equal to 20"),
         ({"classes": "2"}, "valid integer"),
         ({"classes": 6}, "cannot tell 6 classes apart"),
         ({"items": [{"feature": "baskets", "cuts": [1]}] * 3}, "one feature is named twice"),
