@@ -122,7 +122,8 @@ def cuts(plan: Plan, noised: Integers, noise: Noise) -> dict[str, Any]:
     """Per feature and target share: the cut (a bin boundary) and the share below it.
 
     The cut is the boundary whose share below is nearest the target; bins are never split, so cuts can
-    coincide, and score levels with them (`levels`).
+    coincide, and score levels with them (`levels`). Where the share below is too noisy, the cut still says which ones
+    it could be, and people are scored by it: a guess from the plan alone would be a worse one.
     """
     answer: dict[str, Any] = {}
     at = 0
@@ -149,14 +150,13 @@ def _cut(bounds: list[int], counts: list[int], k: int, wanted: float, variance: 
     below, above = sum(counts[:k]), sum(counts[k:])
     exact_zero = Interval(0.0, 0.0)  # nobody lies below the lowest bin, whatever the data
     share = exact_zero if k == 0 else share_interval(below, above, k, len(counts) - k, variance)
-    steady = below + above >= GATE * math.sqrt(len(counts) * variance)
-    if share is None or share.half_width > WIDEST_SHARE or not steady:
+    if share is None or below + above < GATE * math.sqrt(len(counts) * variance):
         return {"edge": too_noisy(), "below": too_noisy()}
     low, high = _possible(counts, wanted, variance)
-    edges = [0, *bounds]
+    edges, sure = [0, *bounds], share.half_width <= WIDEST_SHARE
     return {
         "edge": figure(edges[k], Interval(edges[min(low, k)], edges[max(high, k)]), 0),
-        "below": figure(below / (below + above) if k else 0.0, share, 4),
+        "below": figure(below / (below + above) if k else 0.0, share, 4) if sure else too_noisy(),
     }
 
 

@@ -1,4 +1,5 @@
-"""A 95 % interval about a segment holds what there would be without noise 95 times in 100: size, share, typical value.
+"""A 95 % interval about a segment holds what there would be without noise 95 times in 100: size, share, typical value,
+index, and how surely people keep their segment.
 
 Fixed centres, so that the truth is one; three parties with the full noise each; generated people.
 """
@@ -147,6 +148,21 @@ def test_intervals_that_forget_two_of_three_shares_of_noise_fall_out_of_the_band
     family: str, truth: Truth, noised: Integers
 ) -> None:
     assert coverage(hits(truth, noised[:300], shares=1), family) < 0.85
+
+
+@pytest.mark.parametrize("louder", [4, 8])
+def test_intervals_of_an_index_hold_it_as_often_as_they_say(louder: int, truth: Truth, noised: Integers) -> None:
+    """With so much noise that ends which are rounded outward to whole numbers hold hardly more."""
+    found: Hits = defaultdict(list)
+    everybody = (truth.people @ truth.means / truth.people.sum()).tolist()
+    for row in noised[:1000]:
+        loud = truth.total + louder * (row - truth.total)
+        answer = profile(QUESTION, loud, Noise(3, louder**2 * VARIANCE_MICRO))
+        for i, segment in enumerate(answer["segments"].values()):
+            for feature, own, whole in zip(QUESTION.features, truth.means[i].tolist(), everybody, strict=True):
+                _judge(segment["index"][feature.name], 100 * feature.unit(own) / feature.unit(whole), "index", found)
+    assert len(found["index"]) > 10_000
+    assert BAND[0] <= coverage(found, "index") <= BAND[1]
 
 
 def test_nearly_all_figures_are_shown(judged: Hits) -> None:

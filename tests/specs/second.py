@@ -55,7 +55,7 @@ def cut(edges: list[int], counts: Row, t: float, s2: float) -> dict[str, Any]:
     gaps = [abs(b / total - t) for b in below] if total > 0 else [0.0]
     k = gaps.index(min(gaps))
     ends = ratio(below[k], total, k * s2, n * s2, k * s2) if k else (0.0, 0.0)
-    if ends is None or (ends[1] - ends[0]) / 2 > 0.05 or total < 5 * math.sqrt(n * s2):
+    if ends is None or total < 5 * math.sqrt(n * s2):
         return {"edge": NOISY, "below": NOISY}
     near, far, z = [t], [t], normal(0.05 / (n - 1))
     for j in range(1, n):
@@ -65,7 +65,7 @@ def cut(edges: list[int], counts: Row, t: float, s2: float) -> dict[str, Any]:
     possible = [j for j in range(n) if near[j] <= min(far)]
     return {
         "edge": figure(edges[k], edges[min(*possible, k)], edges[max(*possible, k)], 0),
-        "below": figure(below[k] / total if k else 0.0, *ends, 4),
+        "below": NOISY if (ends[1] - ends[0]) / 2 > 0.05 else figure(below[k] / total if k else 0.0, *ends, 4),
     }
 
 

@@ -166,14 +166,14 @@ def stability_answer(plan: dict[str, Any], noised: Row, variance: float, earlier
 
 
 def segment(plan: dict[str, Any], part: Row, whole: Row, variance: float, k: int) -> dict[str, Any]:
-    own, all_of_them = typical(plan, part, variance), typical(plan, whole, k * variance)
+    own = typical(plan, part, variance)
     ends = ratio(part[-1], whole[-1], variance, k * variance, variance)
     steady = part[-1] >= 5 * math.sqrt(variance) and whole[-1] >= 5 * math.sqrt(k * variance)
     return {
         "size": size(part[-1], variance),
         "share": figure(part[-1] / whole[-1], *ends, 4) if ends and steady else NOISY,
         "typical": {name: show(plan, name, found) for name, found in own.items()},
-        "index": {name: index(own[name], all_of_them[name]) for name in own},
+        "index": {name: index(plan, j, part, whole, variance, k) for j, name in enumerate(own)},
     }
 
 
@@ -214,8 +214,23 @@ def show(plan: dict[str, Any], name: str, found: Found) -> dict[str, str]:
     return NOISY if found is None else figure(*found, 0 if feature["high"] - feature["low"] >= 10_000 else 2)
 
 
-def index(own: Found, everybody: Found) -> dict[str, str]:
+def index(plan: dict[str, Any], j: int, part: Row, whole: Row, variance: float, k: int) -> dict[str, str]:
+    feature, weight = plan["features"][j], math.sqrt(0.7) / math.sqrt(len(plan["features"])) * SCALE
+    own, everybody = (
+        typical(plan, sums, s2)[feature["name"]] for sums, s2 in ((part, variance), (whole, k * variance))
+    )
     if own is None or everybody is None or everybody[1] <= 0:
         return NOISY
-    ends = [100 * a / b for a in own[1:] for b in everybody[1:]]
-    return figure(100 * own[0] / everybody[0], min(ends), max(ends), 0)
+    b, c = part[-1] / unit(), whole[-1] / unit()
+    m, n = part[j] / weight / b, whole[j] / weight / c
+    v, w, r = variance / weight**2, variance / unit() ** 2, own[0] / everybody[0]
+    g, h = steep(feature, own[0]) / everybody[0], r * steep(feature, everybody[0]) / everybody[0]
+    spread = (g / b) ** 2 * (v + m * m * w) + k * (h / c) ** 2 * (v + n * n * w) - 2 * g * h / (b * c) * (v + m * n * w)
+    half = 1.959963984540054 * math.sqrt(max(0.0, spread)) + (g + h) / weight
+    return figure(100 * r, 100 * (r - half), 100 * (r + half), 0)
+
+
+def steep(feature: dict[str, Any], value: float) -> float:
+    """The slope of `back` where it gives this value."""
+    half = (moved(feature, float(feature["high"])) - moved(feature, float(feature["low"]))) / 2
+    return half * (1 + value if feature["transform"] == "log1p" else 1)

@@ -17,7 +17,7 @@ import numpy as np
 
 from protocols import accuracy
 from protocols.accuracy import Interval
-from protocols.figures import Figure
+from protocols.figures import Figure, figure, too_noisy
 from protocols.questions import rfm, segments
 from protocols.questions.segments import plan as segments_plan
 from protocols.questions.segments import states
@@ -126,11 +126,19 @@ def _segments_figures() -> dict[str, Any]:
     def doubt_of_the_first(points: Reals, clusters: states.Clusters) -> Reals:
         return keeps(points, replace(clusters, deviation=np.full(len(clusters.centres), clusters.deviation[0])))
 
+    def by_both_intervals(own: Any, j: int, everybody: Any) -> Figure:
+        one, other = own.typical(j), everybody.typical(j)
+        if one is None or other is None or other[1].low <= 0:
+            return too_noisy()
+        ends = [100 * a / b for a in (one[1].low, one[1].high) for b in (other[1].low, other[1].high)]
+        return figure(100 * one[0] / other[0], Interval(min(ends), max(ends)), 0)
+
     keeps = segments.keeps
     profile = sys.modules["protocols.questions.segments.profile"]  # the package's `profile` is its function
     return {
         "segments-variance-of-one-share": document("segments", shares=1),
         "segments-share-as-if-independent": _with(profile, "fieller", independent),
+        "segments-index-by-both-intervals": _with(profile._Sums, "_index", by_both_intervals),
         "segments-typical-hidden-above-a-tenth": _with(profile, "WIDEST", 0.1),
         "range-stability-with-the-doubt-of-the-first": _with(segments, "keeps", doubt_of_the_first, "range"),
     }

@@ -46,6 +46,11 @@ class Feature(Frozen):
         moved = low + (min(1.0, max(-1.0, scaled)) + 1) / 2 * (high - low)
         return math.expm1(moved) if self.transform == "log1p" else moved
 
+    def slope(self, scaled: float) -> float:
+        """By how much `unit` rises with `scaled`, there."""
+        half = (self._moved(float(self.high)) - self._moved(float(self.low))) / 2
+        return half * (1 + self.unit(scaled)) if self.transform == "log1p" else half
+
     def _moved(self, value: float) -> float:
         return math.log1p(value) if self.transform == "log1p" else value
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from protocols.accuracy import Interval, discrete_gaussian_accuracy, fieller
+from protocols.accuracy import Z95, Interval, discrete_gaussian_accuracy, fieller
 from protocols.figures import Figure, figure, too_noisy
 from protocols.statistic import Integers, Noise
 
@@ -22,7 +22,8 @@ def profile(plan: Plan, noised: Integers, noise: Noise, segments: int | None = N
     segments: how many there are, if fewer than blocks. Blocks after theirs hold nobody: noise that no figure needs.
 
     A typical value is the mean on the feature's own scale (of log(1 + x) where it is so transformed), in its unit. The
-    index is 100 × a segment's typical value over everybody's; its interval is the widest that both intervals allow.
+    index is 100 × a segment's typical value over everybody's, of whom the segment is a part: the noise of both is
+    largely the same, and the interval of their quotient much narrower than quotients of their intervals.
     """
     d, k = plan.dimensions, segments or plan.clusters
     blocks = [[int(x) for x in noised[i * (d + 1) : (i + 1) * (d + 1)]] for i in range(k)]
@@ -38,6 +39,11 @@ class _Sums:
     def __init__(self, plan: Plan, sums: list[int], variance: float) -> None:
         self.plan, self.variance = plan, variance
         self.sums, self.count = sums[:-1], sums[-1]
+
+    @property
+    def weight(self) -> float:
+        """What a feature at the end of the box adds to its sum."""
+        return PROFILE_MEANS / math.sqrt(self.plan.dimensions) * SCALE
 
     @property
     def steady(self) -> bool:
@@ -58,7 +64,7 @@ class _Sums:
 
     def typical(self, j: int) -> tuple[float, Interval] | None:
         """A feature's typical value in its unit, None where it is too noisy."""
-        weight = PROFILE_MEANS / math.sqrt(self.plan.dimensions) * SCALE
+        weight = self.weight
         a, b = self.sums[j] / weight, self.count / UNIT
         interval = fieller(a, b, self.variance / weight**2, self.variance / UNIT**2, 0.0)
         if interval is None or interval.half_width > WIDEST or not self.steady:
@@ -71,7 +77,33 @@ class _Sums:
         return {f.name: self._figure(f, self.typical(j)) for j, f in enumerate(self.plan.features)}
 
     def index_figures(self, other: _Sums) -> dict[str, Figure]:
-        return {f.name: _index(self.typical(j), other.typical(j)) for j, f in enumerate(self.plan.features)}
+        return {f.name: self._index(j, other) for j, f in enumerate(self.plan.features)}
+
+    def _index(self, j: int, other: _Sums) -> Figure:
+        """By the slopes of the quotient in both blocks' sums, of which `other` holds this one's."""
+        everybody = other.typical(j)
+        if self.typical(j) is None or everybody is None or everybody[1].low <= 0:
+            return too_noisy()
+        feature, (m, b), (all_m, all_b) = self.plan.features[j], self._mean(j), other._mean(j)
+        index = feature.unit(m) / feature.unit(all_m)
+        slope, all_slope = (feature.slope(at) / feature.unit(all_m) for at in (m, all_m))
+        all_slope *= index
+        noise = (
+            self._noise(slope / b, m, slope / b, m)
+            + other._noise(all_slope / all_b, all_m, all_slope / all_b, all_m)
+            - 2 * self._noise(slope / b, m, all_slope / all_b, all_m)
+        )
+        half = Z95 * math.sqrt(max(0.0, noise)) + (slope + all_slope) / self.weight  # truncation, as of `typical`
+        return figure(100 * index, Interval(100 * (index - half), 100 * (index + half)), 0)
+
+    def _mean(self, j: int) -> tuple[float, float]:
+        """A feature's mean in the box, and of how many people."""
+        people = self.count / UNIT
+        return self.sums[j] / self.weight / people, people
+
+    def _noise(self, p: float, m: float, q: float, n: float) -> float:
+        """Covariance of p · (sum − m · people) and q · (sum − n · people) by this block's noise."""
+        return p * q * self.variance * (1 / self.weight**2 + m * n / UNIT**2)
 
     def _figure(self, feature: Feature, found: tuple[float, Interval] | None) -> Figure:
         if found is None:
@@ -86,11 +118,3 @@ def _segment(own: _Sums, everybody: _Sums) -> dict[str, Any]:
         "typical": own.typical_figures(),
         "index": own.index_figures(everybody),
     }
-
-
-def _index(own: tuple[float, Interval] | None, everybody: tuple[float, Interval] | None) -> Figure:
-    if own is None or everybody is None or everybody[1].low <= 0:
-        return too_noisy()
-    low, high = everybody[1].low, everybody[1].high
-    ends = [100 * end / other for end in (own[1].low, own[1].high) for other in (low, high)]
-    return figure(100 * own[0] / everybody[0], Interval(min(ends), max(ends)), 0)

@@ -11,6 +11,7 @@ import pytest
 
 from protocols.figures import TOO_NOISY, pointers
 from protocols.questions.segments import Plan, nearest, scaled, steps
+from protocols.questions.segments.plan import Feature
 from protocols.questions.segments.profile import UNIT, profile
 from protocols.statistic import Contribute, Integers, Noise, Step, tally
 
@@ -88,17 +89,28 @@ def test_a_typical_value_of_a_logarithm_is_not_the_mean_of_money(plan: Plan, sta
     assert typical == pytest.approx(math.expm1(sum(logs) / 3), abs=1.5)
 
 
-def test_an_index_is_a_hundred_times_own_over_everybodys_and_its_interval_is_what_both_allow(
+def test_an_index_is_a_hundred_times_own_over_everybodys_and_its_interval_narrower_than_what_both_allow(
     plan: Plan, states_of: StatesOf
 ) -> None:
-    answer = profile(plan, summed(plan, customers(4000, 1), states_of(plan)), Noise(3, 4 * 10**14))
-    everybody = answer["all"]["typical"]["recency_days"]
+    """A segment's noise is in everybody's sums too: the quotient of both moves less than either lets it."""
+    answer = profile(plan, summed(plan, customers(4000, 1), states_of(plan)), Noise(3, 10**18))
+    everybody, widths = answer["all"]["typical"]["recency_days"], []
     for segment in answer["segments"].values():
         own, index = segment["typical"]["recency_days"], segment["index"]["recency_days"]
         value, low, high = (float(own[end]) for end in ("value", "low", "high"))
         assert float(index["value"]) == pytest.approx(100 * value / float(everybody["value"]), abs=0.6)
-        assert float(index["low"]) == pytest.approx(100 * low / float(everybody["high"]), abs=1.1)
-        assert float(index["high"]) == pytest.approx(100 * high / float(everybody["low"]), abs=1.1)
+        widest = 100 * low / float(everybody["high"]), 100 * high / float(everybody["low"])
+        assert widest[0] - 1 < float(index["low"]) < float(index["value"]) < float(index["high"]) < widest[1] + 1
+        widths.append((float(index["high"]) - float(index["low"]), widest[1] - widest[0]))
+    assert sum(mine for mine, _ in widths) < 0.85 * sum(both for _, both in widths)
+
+
+@pytest.mark.parametrize("transform", ["identity", "log1p"])
+def test_a_features_slope_is_how_its_unit_rises(transform: str) -> None:
+    feature = Feature(name="f", transform=transform, low=2, high=5000)
+    for at in (-0.9, 0.0, 0.7):
+        rise = (feature.unit(at + 1e-6) - feature.unit(at - 1e-6)) / 2e-6
+        assert feature.slope(at) == pytest.approx(rise, rel=1e-5)
 
 
 def test_there_is_no_index_where_everybodys_typical_value_may_be_zero(make_plan: MakePlan) -> None:
