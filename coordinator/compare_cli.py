@@ -18,6 +18,10 @@ from protocols.plan import Plan
 from .comparing import NOMINAL, Comparison, Segmentation, compare
 from .plan_cli import JsonOption
 
+BORDERS = (
+    "each round drew its own borders: where groups run into one another, borders alone make shares differ so in one of "
+    "three comparisons in which nobody moved; where there are gaps between them, hardly ever"
+)
 _PARTS = ("room.tar", "policy.txt")
 
 
@@ -29,7 +33,8 @@ def compare_results(
     """Match the segments of the last round in LATER with those of EARLIER, and say whether anything has moved.
 
     Names stay with the segments that they were given to; each claim of a persona is held, contradicted or undecided by
-    the later figures; drift is whether shares differ by more than noise and sampling. It costs no budget.
+    the later figures; drift is whether shares differ by more than noise and sampling. That may be because borders were
+    drawn elsewhere: only where segments have gaps between them does it tell that customers moved. It costs no budget.
     """
     found = compare(_segmentation(earlier), _segmentation(later))
     if as_json:
@@ -76,8 +81,11 @@ def _lines(found: Comparison) -> list[str]:
         said.append(f"of the claims that were decided, {found.accuracy:.0%} held")
     if found.drift is None:
         return [*said, "drift: cannot tell, for the rounds found other numbers of segments or one is too noisy"]
-    how = "shares have moved" if found.drift.moved else "no share has moved by more than noise and sampling explain"
+    how = "shares differ by more" if found.drift.moved else "no share has moved by more"
+    how += " than noise and sampling explain"
     said.append(f"drift: {how} (χ² {found.drift.statistic:.1f}, {found.drift.freedom} degrees, p {found.drift.p:.4f})")
     if found.drift.moved:
-        said.append(f"such a χ² comes about by chance in fewer than {NOMINAL:.0%} of comparisons where nothing moved")
-    return [*said, "each round drew its own borders: a share may have moved because a border did"]
+        said.append(
+            f"by chance it is so in {NOMINAL:.0%} of comparisons where nothing moved and borders stayed where they were"
+        )
+    return [*said, BORDERS]

@@ -66,7 +66,11 @@ class Segmentation:
 
 @dataclass(frozen=True)
 class Drift:
-    """statistic: χ² with so many degrees of freedom; p: how often it is as large where nothing moved."""
+    """statistic: χ² with so many degrees of freedom; p: how often it is as large where nothing moved, no border either.
+
+    Each round draws its own borders, and those between groups that run into one another lie elsewhere each time: there
+    p is below `NOMINAL` in one of three comparisons of the same people (`docs/benchmarks.md`).
+    """
 
     statistic: float
     freedom: int

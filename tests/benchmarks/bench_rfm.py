@@ -6,8 +6,8 @@ Customers are dealt out to three parties, each of which adds all of its noise (O
 goes to the cuts, half to cells and cohorts. Without DATA there is no CDNOW, which is said. QUICK=1: few runs.
 
 wrong      share of R, F and M scores that differ from those of the same bins without noise
-lost       cuts that are too noisy to be shown, in whose place the next step takes the bin at that part of the bins
-as found   the share of wrong scores, did the next step take these cuts as they are
+guessed    cuts that are too noisy to be shown, in whose place the next step takes the bin at that part of the bins
+hidden     cuts of which the share below is too noisy to be shown; people are scored by them all the same
 cohorts    mean error of the eight cohorts' noised counts, over the number of customers
 covered    how many of the 95 % intervals that are shown hold what there is without noise: of cells, cohorts, shares
            below a cut; and of edges, whose set must hold the cut without noise
@@ -166,14 +166,12 @@ def measured(data: Set, epsilon: float) -> Marks:
     marks: Marks = defaultdict(list)
     known: dict[str, Integers] = {}
     sums = []
-    for row, answer in zip(rows, answers, strict=True):
+    for answer in answers:
         positions = rfm.scores_at(data.question, answer)
         if str(positions) not in known:
             known[str(positions)] = summed(data, second, {first.name: answer})
         sums.append(known[str(positions)])
         marks["wrong"].append(_wrong(scores(data, positions), right))
-        as_found = rfm.scores_at(data.question, first.answer(row, NOBODYS, {}))
-        marks["as found"].append(_wrong(scores(data, as_found), right))
         _judge_cuts(data.question, answer, exact, marks)
     for row, cohorts in zip(noised(sums, by_cohorts), sums, strict=True):
         _judge_cohorts(second.answer(row, Noise(PARTIES, by_cohorts.variance_micro), {}), cohorts, marks)
@@ -195,12 +193,15 @@ def _judge_cuts(question: rfm.Plan, answer: dict[str, Any], exact: Integers, mar
         below = [counts[:k].sum() / counts.sum() for k in range(len(edges))]
         for target in rfm.TARGETS:
             cut = answer[feature][f"p{target}"]
-            marks["lost"].append(cut["edge"]["value"] == TOO_NOISY)
+            marks["guessed"].append(cut["edge"]["value"] == TOO_NOISY)
+            marks["hidden"].append(cut["below"]["value"] == TOO_NOISY)
             if cut["edge"]["value"] == TOO_NOISY:
                 continue
             nearest = min(range(len(edges)), key=lambda k: abs(below[k] - target / 100))
             marks["edge"].append(_holds(cut["edge"], edges[nearest]))
-            if cut["edge"]["value"] != "0":  # nobody lies below the lowest bin: that share is exact
+            if (
+                cut["edge"]["value"] != "0" and cut["below"]["value"] != TOO_NOISY
+            ):  # nobody lies below the lowest bin: that share is exact
                 marks["below"].append(_holds(cut["below"], below[edges.index(int(cut["edge"]["value"]))]))
 
 
@@ -221,7 +222,7 @@ def _holds(figure: dict[str, str], true: float) -> bool:
 
 # -- the table ---------------------------------------------------------------------------------------------------------
 
-SHOWN = ("wrong", "lost", "as found", "cohorts")
+SHOWN = ("wrong", "guessed", "hidden", "cohorts")
 HELD = ("cells held", "cohorts held", "below", "edge")
 
 

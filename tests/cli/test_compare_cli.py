@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from coordinator import cli
+from coordinator.compare_cli import BORDERS, _lines
+from coordinator.comparing import Comparison, Drift, Tracked
 from protocols.ledger import trust
 from tests.vectors.rooms import ROOM
 
@@ -43,6 +45,18 @@ def test_the_same_results_twice_have_each_segment_where_it_was(
     assert status == 0
     assert [(t["earlier"], t["later"]) for t in found["tracked"]] == [("s1", "s1"), ("s2", "s2")]
     assert found["moved"] is False
+
+
+def test_shares_that_differ_are_not_said_to_show_that_anybody_moved() -> None:
+    """Borders between groups that run into one another lie elsewhere in each round, and shares with them."""
+    tracked = tuple(Tracked(f"s{i}", f"s{i}", "Regulars", 0.01, {}) for i in (1, 2))
+    found = Comparison(tracked, (), (), Drift(30.0, 1, 1e-7), None)
+    said = _lines(found)
+    assert "drift: shares differ by more than noise and sampling explain (χ² 30.0, 1 degrees, p 0.0000)" in said
+    assert "by chance it is so in 1% of comparisons where nothing moved and borders stayed where they were" in said
+    assert said[-1] == BORDERS
+    assert "one of three comparisons in which nobody moved" in BORDERS
+    assert not any("have moved" in line for line in said)
 
 
 def test_results_that_are_not_there_or_have_no_segments_are_named(

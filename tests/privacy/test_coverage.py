@@ -151,7 +151,9 @@ def _judge_cuts(question: rfm.Plan, answer: dict[str, Any], exact: Integers, fou
                 continue
             nearest = min(range(len(edges)), key=lambda k: abs(below[k] - target / 100))
             found["edge"].append(_holds(cut["edge"], edges[nearest]))
-            if cut["edge"]["value"] != "0":  # nobody lies below the lowest bin: that share is exact
+            if (
+                cut["edge"]["value"] != "0" and cut["below"]["value"] != "too noisy"
+            ):  # nobody lies below the lowest bin: that share is exact
                 found["below"].append(_holds(cut["below"], below[edges.index(int(cut["edge"]["value"]))]))
 
 
