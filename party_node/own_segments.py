@@ -6,6 +6,7 @@ beside what the room releases; the clustering is scikit-learn's k-means over thi
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -36,6 +37,7 @@ def own_segments(
     few customers.
     """
     from sklearn.cluster import KMeans  # a second to load, which no other command needs to wait for
+    from sklearn.exceptions import ConvergenceWarning
 
     question = next((q for q in plan.questions if isinstance(q, segments.Plan)), None)
     if question is None:
@@ -48,13 +50,16 @@ def own_segments(
         raise UsageError(f"the registered data have no feature {lacking[0]}", "sumroom-party register --plan PLAN")
     usable = found.columns["usable"] == 1
     x = segments.scaled(question, found.columns)
+    few = UsageError(f"fewer than {k} customers that differ: too few for {k} segments", "ask for fewer: --clusters 2")
     if len(np.unique(x[usable], axis=0)) < k:
-        raise UsageError(
-            f"fewer than {k} customers that differ: too few for {k} segments", "ask for fewer: --clusters 2"
-        )
-    fit = KMeans(k, n_init=STARTS, random_state=SEED).fit(x[usable])
-    order = np.argsort(-np.bincount(fit.labels_, minlength=k), kind="stable")
-    at, squared = segments.nearest(x, fit.cluster_centers_[order])
+        raise few
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # it found fewer, for some hardly differ: see below
+        centres = KMeans(k, n_init=STARTS, random_state=SEED).fit(x[usable]).cluster_centers_
+    people_of = np.bincount(segments.nearest(x[usable], centres)[0], minlength=k)
+    if people_of.min() == 0:
+        raise few
+    at, squared = segments.nearest(x, centres[np.argsort(-people_of, kind="stable")])
     described = [_typical(question, x[usable & (at == i)]) for i in range(k)]
     number: Integers = np.where(usable, at + 1, 0)
     return described, write(out, found.customers, number, np.where(usable, np.sqrt(squared), np.nan))
