@@ -44,6 +44,11 @@ _OVERLAP = (
     "its choice are among your customers; who takes part and how many lists there are can be seen, and keys that "
     "somebody made up go unnoticed; a hashed or masked key is a pseudonym, and not anonymous",
 )
+_OWNED = (
+    "\n\nIn {steps} each number is of one party alone ({owners}): only its customers and only its noise are in it. The "
+    "others send zeros there, masked as all else, so that nobody can tell them from sums. The cost of these steps is "
+    "charged to every party all the same."
+)
 MOST_EPSILON = 30.0  # e^30 is more than there are people, and no float overflows
 
 
@@ -148,6 +153,10 @@ def _leaving(plan: Plan) -> str:
         f"{total:,} whole numbers in all, each a sum over your customers to which your node adds its own noise before "
         "anything leaves; no row, no identifier, no count without noise. Moves, noise and intervals are in persons."
     )
+    owned = [step for step in steps if step.owners]
+    if owned:
+        owners = sorted({owner for step in owned for owner in step.owners})
+        said += _OWNED.format(steps=", ".join(step.name for step in owned), owners=", ".join(owners))
     return said + _LISTS.format(others=len(plan.parties) - 1) if any(step.between for step in steps) else said
 
 
@@ -189,9 +198,10 @@ def warnings(plan: Plan, lines: Sequence[Line] = ()) -> list[str]:
             f"it is up to {honest} times the cost",
         )
     lost, between = n - plan.quorum, any(step.between for step in forecast.steps(plan))
+    everybody = ["the overlap"] * between + [step.name for step in forecast.steps(plan) if step.owners]
     said.append(
         f"a round goes on when up to {lost} of the {n} parties are lost in it, and ends when it is more"
-        + ("; for the overlap all are needed" if between else "")
+        + (f"; for {', '.join(everybody)} all are needed" if everybody else "")
         if lost
         else "a round ends when one party is lost in it until its deadline: every share is needed"
     )

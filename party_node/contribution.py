@@ -13,7 +13,7 @@ import numpy as np
 from protocols.errors import SumroomError
 from protocols.plan import Plan
 from protocols.questions import overlap
-from protocols.statistic import Integers, Step, tally
+from protocols.statistic import Integers, Step
 
 from .features import people, window_of
 from .membership import Own
@@ -57,6 +57,6 @@ def _sum(plan: Plan, step: Step, earlier: Mapping[str, Any], dataset: Dataset, s
         columns = people(snapshot, window_of(plan)).columns
     # Not compared with people_cap: `register` did that, on this very snapshot. Here one person at the limit would
     # decide between a sum and zeros, and no bound would hold.
-    result = tally(step.statistic, columns, lambda batch: step.contribute(batch, earlier))
+    result = step.tally(party, columns, earlier)
     fault = "people broke the bound and counted as unusable" if result.over_bound else None
     return Contribution(result.total, fault)
