@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from protocols.encoding import canonical
 from protocols.errors import IntegrityError
-from protocols.overlap.layout import question_of
+from protocols.overlap.layout import between_of
 from protocols.people import PeopleRules
 from protocols.plan import Plan
 from protocols.questions import overlap, segments
@@ -90,7 +90,7 @@ class Own:
 
     @property
     def _question(self) -> overlap.Plan:
-        return question_of(self.plan)
+        return next(q for q in self.plan.questions if isinstance(q, overlap.Plan))
 
     @property
     def _value(self) -> overlap.Value | None:
@@ -190,6 +190,14 @@ class Own:
             placed = (at[there] != NOWHERE) & usable
             out[there[placed]] = at[there[placed]] * value.bins + edges[placed]
         return out
+
+
+def own_lists(
+    plan: Plan, step: str, party: str, earlier: Mapping[str, Any], dataset: Dataset, state: Path
+) -> Own:  # fmt: skip
+    """Who is in which of a party's lists in a step that is an overlap. Raises Refused for any other step."""
+    between_of(plan, step)
+    return Own(plan, party, earlier, dataset, state)
 
 
 class _Batch:

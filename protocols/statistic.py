@@ -208,6 +208,25 @@ def _batches(people: People, usable: NDArray[np.bool_], width: int) -> Iterator[
 
 
 @dataclass(frozen=True)
+class Between:
+    """Which lists a step counts between parties, and how large they are: functions of the plan and of releases.
+
+    pairs   whose lists are compared, in the plan's order; the step's slots are their cells, pair by pair, row by row.
+            A party in none of them has no lists, and takes part as the others do
+    caps    what earlier steps released → party → the most people of each of its lists, in order. A party has the same
+            lists for each of its peers, and each person in one of them or in none
+    sizes   the step that these caps follow from
+    sums    what earlier steps released → slot of that step → its noised sum, as it was released
+    All raise IntegrityError where what was released is not such an answer.
+    """
+
+    pairs: tuple[tuple[str, str], ...]
+    caps: Callable[[Mapping[str, Any]], Mapping[str, tuple[int, ...]]]
+    sizes: str
+    sums: Callable[[Mapping[str, Any]], Mapping[str, int]]
+
+
+@dataclass(frozen=True)
 class Step:
     """One charged statistic of a question, as a plan fixes it.
 
@@ -224,6 +243,7 @@ class Step:
     summed       what the sum of so many slots counts, in words, at scale 1: for forecasts
     made         how the noised vector comes about: a `sum` of masked shares, or between pairs of parties as an
                  `overlap`. Of the latter every party's noise is needed, and no party's can be counted on but one's own
+    between      of an overlap, and of no other step: between whom
     cell_shares  how many parties' noise is in one slot; None: of all whose shares arrived
     takes_part   the column of people in which 1 says who is meant; whoever is not adds nothing at all. None: everybody
     """
@@ -236,6 +256,7 @@ class Step:
     check_state: Callable[[Mapping[str, Any], Mapping[str, Any]], None] | None = None
     summed: tuple[tuple[str, int], ...] = ()
     made: Literal["sum", "overlap"] = "sum"
+    between: Between | None = None
     cell_shares: int | None = None
     takes_part: str | None = None
 
