@@ -71,7 +71,11 @@ class TableSettings(Frozen):
 
 
 class Settings(Frozen):
-    """joined_later: this party came when the room had begun, so the ledger names it and the room file does not."""
+    """joined_later: this party came when the room had begun, so the ledger names it and the room file does not.
+
+    seeds   files of some of this party's customers, by the name that a plan calls them; read when data are registered.
+            Trusted: whoever writes one decides whom an audience is to be like, and no noise hides which list it was
+    """
 
     party: Name
     joined_later: bool = False
@@ -79,6 +83,7 @@ class Settings(Frozen):
     files: Files
     budget: Budget
     table: TableSettings
+    seeds: dict[Name, Annotated[str, StringConstraints(min_length=1, max_length=400)]] | None = None
 
 
 @dataclass(frozen=True)
@@ -152,4 +157,5 @@ class Config:
                 what = f"table.files: nothing matches {pattern!r} below {self.base}"
                 raise UsageError(what, "set table.files in node.toml; relative paths start at its folder")
             files.extend(found)
-        return Table(tuple(files), self.settings.table.columns)
+        lists = {name: self.base / path for name, path in (self.settings.seeds or {}).items()}
+        return Table(tuple(files), self.settings.table.columns, lists)

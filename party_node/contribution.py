@@ -12,9 +12,10 @@ import numpy as np
 
 from protocols.errors import SumroomError
 from protocols.plan import Plan
-from protocols.questions import overlap
+from protocols.questions import lookalike, overlap
 from protocols.statistic import Integers, Step
 
+from .audience import Audience, question_of
 from .features import people, window_of
 from .membership import Own
 from .records import check_snapshot
@@ -51,6 +52,8 @@ def contribute(
 def _sum(plan: Plan, step: Step, earlier: Mapping[str, Any], dataset: Dataset, state: Path, party: str) -> Contribution:
     if step.name == overlap.sizes.NAME:
         columns = Own(plan, party, earlier, dataset, state).listed()
+    elif (question := question_of(plan)) is not None and step.name.startswith(lookalike.PREFIX):
+        columns = Audience(plan, question, party, earlier, dataset, state).columns(step.name)
     else:
         snapshot = state / dataset.snapshot
         check_snapshot(snapshot, dataset.sha256)

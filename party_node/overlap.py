@@ -30,9 +30,9 @@ from protocols.plan import Mechanism, Plan
 from protocols.statistic import Integers
 
 from . import progress
+from .audience import lists_of
 from .caps import check_sizes
 from .engine import WorkerLost, open_engine
-from .membership import own_lists
 from .overlap_lists import Between, sha256_of
 from .participation import Answered, Participation
 
@@ -284,7 +284,7 @@ class Meeting:
         path, layout = self._file(o, peer, "list"), self._layout(plan, o, round_)
         if not path.exists():
             earlier, dataset = self.steps.earlier(round_), self.steps.dataset_of(round_)
-            people = own_lists(plan, o.step, self.party, earlier, dataset, self.steps.store.state)
+            people = lists_of(plan, o.step, self.party, earlier, dataset, self.steps.store.state)
             with open_engine() as engine:
                 between = self._between(o, roster, peer, own, layout, engine)
                 try:
