@@ -13,7 +13,7 @@ import numpy as np
 
 from protocols.feature import Feature, Reals
 from protocols.questions.lookalike.likeness import Fit, Seed, bin_scores, fit
-from protocols.questions.lookalike.scorer import CELLS, FARTHEST, HEAVIEST, REACHES, UNIT, WEIGHT, Scorer
+from protocols.questions.lookalike.scorer import CELLS, FARTHEST, REACHES, UNIT, WEIGHT, Scorer, whole_weights
 from protocols.questions.lookalike.space import SCALE, Space
 from protocols.statistic import Integers, Noise
 
@@ -42,7 +42,7 @@ def public_scorer(space: Space, edges: Released, background: Released, seed: Rel
     sigma = math.sqrt(seed.noise.variance) / SCALE
     given = Seed(space, np.asarray(seed.noised[: space.places.length], dtype=np.float64) / SCALE, sigma)
     found = fit(given, everybody, bin_scores(space, people))
-    weights = np.clip(np.rint(found.weights * WEIGHT), -HEAVIEST, HEAVIEST).astype(np.int64)
+    weights = whole_weights(found.weights)
     scores = np.sort(drawn @ (weights / WEIGHT))
     return Scorer(
         space,
