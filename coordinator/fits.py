@@ -42,22 +42,23 @@ def _of_lookalike(
     plan: Plan, question: lookalike.Plan, step: str, noised: Integers, noise: Noise, earlier: Mapping[str, Any]
 ) -> dict[str, Any] | None:
     # Here and not above: as for segments, what other rounds need not wait for.
-    from .lookalike import public_scorer, shared_space
+    from .lookalike import Released, public_scorer, shared_space
     from .population import Moments
 
-    if step == lookalike.EDGES:
-        return shared_space(question.features, noised).write()
-    if step == lookalike.BACKGROUND:
-        return {"people": round(Moments.of(len(question.features), noised, noise).people)}
-    if step != lookalike.SEED:
-        return None
-    edges, background = (
-        np.asarray(earlier[name]["noised"], dtype=np.int64) for name in (lookalike.EDGES, lookalike.BACKGROUND)
-    )
-    asked, mechanism = plan.step(lookalike.BACKGROUND)
-    of_background = asked.noise(len(plan.parties), mechanism.variance_micro)
-    space = lookalike.space_of(question, earlier)
-    return public_scorer(space, edges, background, of_background, noised, noise).write()
+    def before(name: str) -> Released:
+        asked, mechanism = plan.step(name)
+        of_it = asked.noise(len(plan.parties), mechanism.variance_micro)
+        return Released(np.asarray(earlier[name]["noised"], dtype=np.int64), of_it)
+
+    match step:
+        case lookalike.EDGES:
+            return shared_space(question.features, Released(noised, noise)).write()
+        case lookalike.BACKGROUND:
+            return {"people": round(Moments.of(len(question.features), noised, noise).people)}
+        case lookalike.SEED:
+            space, seed = lookalike.space_of(question, earlier), Released(noised, noise)
+            return public_scorer(space, before(lookalike.EDGES), before(lookalike.BACKGROUND), seed).write()
+    return None
 
 
 def _deviation(plan: Plan, step: str) -> float:

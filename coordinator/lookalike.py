@@ -5,13 +5,15 @@ Nothing here sees a row. The scorer is the same bytes everywhere, and so is ever
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from protocols.feature import Feature, Reals
 from protocols.questions.lookalike.likeness import Fit, Seed, bin_scores, fit
-from protocols.questions.lookalike.scorer import CELLS, FARTHEST, HEAVIEST, REACHES, UNIT, WEIGHT, Scorer
+from protocols.questions.lookalike.scorer import CELLS, FARTHEST, REACHES, UNIT, WEIGHT, Scorer, whole_weights
 from protocols.questions.lookalike.space import SCALE, Space
 from protocols.statistic import Integers, Noise
 
@@ -20,21 +22,27 @@ from . import population
 MOST_RATIO = 10**6
 
 
-def shared_space(features: Sequence[Feature], edges: Integers) -> Space:
-    """After the step `look-edges`. edges: (slots,) its noised sum."""
-    return population.space(features, population.margins(features, edges))
+@dataclass(frozen=True, eq=False)
+class Released:
+    """noised: (slots,) a step's sum, as it was released; noise: what is in it."""
+
+    noised: Integers
+    noise: Noise
 
 
-def public_scorer(
-    space: Space, edges: Integers, background: Integers, background_noise: Noise, seed: Integers, seed_noise: Noise
-) -> Scorer:
-    """After the step `look-seed`. edges, background, seed: noised sums of the three steps."""
-    people = population.margins(space.features, edges)
-    everybody, drawn = population.everybody(space, people, background, background_noise)
-    sigma = float(np.sqrt(seed_noise.variance)) / SCALE
-    given = Seed(space, np.asarray(seed[: space.places.length], dtype=np.float64) / SCALE, sigma)
+def shared_space(features: Sequence[Feature], edges: Released) -> Space:
+    """After the step `look-edges`."""
+    return population.space(features, population.margins(features, edges.noised, edges.noise))
+
+
+def public_scorer(space: Space, edges: Released, background: Released, seed: Released) -> Scorer:
+    """After the step `look-seed`: from the sums of all three steps."""
+    people = population.margins(space.features, edges.noised, edges.noise)
+    everybody, drawn = population.everybody(space, people, background.noised, background.noise)
+    sigma = math.sqrt(seed.noise.variance) / SCALE
+    given = Seed(space, np.asarray(seed.noised[: space.places.length], dtype=np.float64) / SCALE, sigma)
     found = fit(given, everybody, bin_scores(space, people))
-    weights = np.clip(np.rint(found.weights * WEIGHT), -HEAVIEST, HEAVIEST).astype(np.int64)
+    weights = whole_weights(found.weights)
     scores = np.sort(drawn @ (weights / WEIGHT))
     return Scorer(
         space,
@@ -48,14 +56,14 @@ def public_scorer(
 
 
 def _edges(scores: Reals) -> Integers:
-    """Between cells: one in two hundred to each of the likest, and more to each of the others."""
+    """Between cells, so that each has the share of everybody that it should."""
     places = np.quantile(scores, 1 - _shares()[:-1][::-1])
     return np.clip(np.rint(places * UNIT), -FARTHEST, FARTHEST).astype(np.int64)
 
 
 def _shares() -> Reals:
-    """(64,) of everybody who is in a cell or a likelier one: 20 cells to a tenth, 20 to three tenths, 12 to a half."""
-    parts = [(0.1, 20), (0.2, 20), (0.2, 12), (0.5, CELLS - 52)]
+    """(64,) of everybody who is in a cell or a likelier one: the narrower the likelier, down to six tenths."""
+    parts = [(0.1, 18), (0.25, 18), (0.25, 18), (0.4, CELLS - 54)]
     return np.cumsum([share / many for share, many in parts for _ in range(many)])
 
 

@@ -4,7 +4,7 @@ Joint histograms make the space; the background's second moments make a Gaussian
 people are drawn at an even sequence of points (Sobol 1967), so that the same release gives the same figures. What the
 released moments say beyond the copula is added as far as it stands out of the noise.
 
-Sources: projection to the simplex, Duchi et al. 2008; eigenvalues shrunk as in Donoho, Gavish & Johnstone 2018, of a
+Source: eigenvalues shrunk as in Donoho, Gavish & Johnstone 2018, of a
 symmetric matrix with independent noise (its spectrum: Benaych-Georges & Nadakuditi 2011).
 """
 
@@ -39,26 +39,34 @@ TRIED = 11  # 2^11 of them while correlations are fitted
 FITS = 3
 EDGE = 0.003  # the least share that a normal score stands for
 LEAST_SPREAD = 0.02
+DIFFERENT = 2.5  # deviations of the noise by which halves differ that are not taken for even
 LEAST_PEOPLE = 10.0
 
 
-def margins(features: Sequence[Feature], noised: Integers) -> list[Reals]:
-    """Of each feature, people in each cell: the nearest histogram without negative cells that has everybody in it."""
+def margins(features: Sequence[Feature], noised: Integers, noise: Noise) -> list[Reals]:
+    """Of each feature, people in each cell: none negative, and everybody in each feature.
+
+    Everybody is dealt out to the halves of the cells, to the halves of these, and so on, as the counts say; evenly
+    where they differ from that by no more than noise. So cells of nobody do not fill with noise.
+    """
     ends = np.cumsum([len(starts(feature)) for feature in features])
     each = np.split(np.asarray(noised[: ends[-1]], dtype=np.float64), ends[:-1])
     # Of a feature with many cells the sum is noisier, so it counts for less.
     weight = np.array([1 / len(one) for one in each])
     people = max(float(weight @ [one.sum() for one in each] / weight.sum()), LEAST_PEOPLE)
-    return [_projected(one, people) for one in each]
+    return [_dealt(one, people, math.sqrt(noise.variance)) for one in each]
 
 
-def _projected(values: Reals, total: float) -> Reals:
-    """The nearest vector without negative entries that adds up to `total`."""
-    falling = np.sort(values)[::-1]
-    over = (np.cumsum(falling) - total) / np.arange(1, len(values) + 1)
-    last = int(np.flatnonzero(falling > over)[-1])
-    found: Reals = np.maximum(values - over[last], 0.0)
-    return found
+def _dealt(values: Reals, total: float, sigma: float) -> Reals:
+    """Source: Donoho & Johnstone 1994 (thresholds for Haar's wavelets), with nothing below zero."""
+    if len(values) == 1:
+        return np.array([total])
+    half = len(values) // 2
+    even = total * half / len(values)
+    told = (total + float(values[:half].sum() - values[half:].sum())) / 2
+    unsure = sigma * math.sqrt(len(values)) / 2
+    first = min(max(told if abs(told - even) > DIFFERENT * unsure else even, 0.0), total)
+    return np.concatenate([_dealt(values[:half], first, sigma), _dealt(values[half:], total - first, sigma)])
 
 
 def space(features: Sequence[Feature], people: Sequence[Reals]) -> Space:

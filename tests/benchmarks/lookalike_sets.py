@@ -3,7 +3,7 @@
 cdnow             23,570 customers by their first 39 weeks; looked for: who bought in the 39 weeks after
 hillstrom         64,000 customers before an e-mail campaign; looked for: who visited the shop after it
 complete journey  quarters of 2,469 households of the demo's package; looked for: who redeemed a coupon in the quarter
-generated         60,000 people; whom to look for is an uneven function of five of eight features, with products
+generated         100,000 people; whom to look for is an uneven function of five of eight features, with products
 
 The first two are files of a folder that is named at the call; they are no part of the project.
 Sources: Fader & Hardie 2001 (cdnow); Hillstrom 2008 (hillstrom); dunnhumby (complete journey).
@@ -148,11 +148,11 @@ def complete_journey(_: Path | None) -> Set:
     return of("complete journey", columns, kind, found["baskets"])
 
 
-def generated(_: Path | None = None, people: int = 60_000, seed: int = 3) -> Set:
+def generated(_: Path | None = None, people: int = 100_000, seed: int = 3) -> Set:
     draw, d = np.random.default_rng(seed), 8
     x = draw.normal(size=(people, d))
-    s = 1.2 * x[:, 1] - 0.7 * x[:, 2] ** 2 + 0.8 * x[:, 3] * x[:, 4] + 0.8 * np.sin(2 * x[:, 5])
-    kind = s + draw.logistic(size=people) > np.quantile(s, 0.93)
+    s = 0.8 * x[:, 1] - 0.9 * x[:, 2] ** 2 + 1.1 * x[:, 3] * x[:, 4] + 1.1 * np.sin(2 * x[:, 5])
+    kind = s + 0.8 * draw.logistic(size=people) > np.quantile(s, 0.96)
     x[:, 0] = np.exp(0.5 * x[:, 0])
     columns = {f"x{j}": (np.rint(1000 * x[:, j]), "identity", 0 if j == 0 else -4_500, 8_000 if j == 0 else 4_500)
                for j in range(d)}  # fmt: skip

@@ -11,7 +11,8 @@ to see but noise they are small, and so are the weights. The last term says that
 over another count lies in the direction of μ.
 
 Σ is itself estimated. Weights are found with it and with a rounder one, Σ + tr Σ / length · 1, brought to one scale and
-averaged, with half as much of the plain difference of moments; with few seeds, these differences alone.
+averaged. The fewer the seeds for the noise, the more of the plain difference of moments is added to them: where the
+noise is large, it finds features that go together better than either does.
 """
 
 from __future__ import annotations
@@ -26,9 +27,8 @@ from protocols.feature import Reals
 
 from .space import BINNED, CONSTANT, FREQUENCIES, MOMENTS, ONE, REACH, WAVES, Space
 
-FEW = 100.0  # seeds over the noise's deviation, below which moments alone are used
 LEAST_PEOPLE = 50.0
-PLAIN = 0.5
+PLAIN = 50.0  # seeds over the noise's deviation, up to which the plain difference counts as much as the fit
 SMOOTH = 0.7  # how far apart bins are still alike, in normal scores
 UNSURE = 0.3  # κ
 START = 0.05
@@ -88,10 +88,9 @@ def fit(seed: Seed, everybody: Everybody, bin_scores: Sequence[Reals]) -> Fit:
     rounder = covariance + np.trace(covariance) / len(mean) * np.eye(len(mean))
     first, evidence = _solved(moved, mean, covariance, n, error, blocks)
     second, _ = _solved(moved, mean, rounder, n, error, blocks)
-    if n < FEW * seed.sigma:
-        return Fit(plain, first, evidence)
-    weights = _standard(first, covariance) + _standard(second, covariance)
-    return Fit(_standard(_standard(weights, covariance) + PLAIN * plain, covariance), first, evidence)
+    both = _standard(_standard(first, covariance) + _standard(second, covariance), covariance)
+    weights = both + min(PLAIN * seed.sigma / n, 1.0) * plain
+    return Fit(_standard(weights, covariance), first, evidence)
 
 
 def _solved(

@@ -17,6 +17,7 @@ from typing import Any, Self
 import numpy as np
 
 from protocols.errors import IntegrityError
+from protocols.feature import Reals
 from protocols.statistic import UNUSABLE, Integers, People, Sparse, Statistic, truncate
 
 from .space import MOMENTS, SCALE, Space, bin_entry, cells, constant_entry, waves, whole
@@ -90,14 +91,7 @@ class Scorer:
 
     def scores(self, people: People) -> Integers:
         """(n,) φ · w in 2⁻⁴⁰, the higher the likelier; people who are not usable are scored by what stands there."""
-        n = len(people[self.space.features[0].name])
-        found = np.empty(n, dtype=np.int64)
-        tables = _Tables(self)
-        for start in range(0, n, _AT_ONCE):
-            part = slice(start, start + _AT_ONCE)
-            own = {feature.name: people[feature.name][part] for feature in self.space.features}
-            found[part] = tables.scores(list(cells(self.space.features, own)))
-        return found
+        return scores(self.space, self.weights, people)
 
     def cells(self, people: People) -> Integers:
         """(n,) number of the cell, from 0, the likest, to 63. A score on an edge is in the likelier cell."""
@@ -107,14 +101,30 @@ class Scorer:
         return CELLS - 1 - np.searchsorted(self.edges, scores, side="right")
 
 
+def scores(space: Space, weights: Integers, people: People) -> Integers:
+    """(n,) φ · w in 2⁻⁴⁰. weights: (length of φ,) in 2⁻²⁴, none beyond ±`HEAVIEST`."""
+    n = len(people[space.features[0].name])
+    found = np.empty(n, dtype=np.int64)
+    tables = _Tables(space, weights)
+    for start in range(0, n, _AT_ONCE):
+        part = slice(start, start + _AT_ONCE)
+        own = {feature.name: people[feature.name][part] for feature in space.features}
+        found[part] = tables.scores(list(cells(space.features, own)))
+    return found
+
+
+def whole_weights(weights: Reals) -> Integers:
+    """In 2⁻²⁴, none beyond ±`HEAVIEST`."""
+    return np.clip(np.rint(weights * WEIGHT), -HEAVIEST, HEAVIEST).astype(np.int64)
+
+
 class _Tables:
     """The products that many people share: of a bin and of an angle with their weights."""
 
-    def __init__(self, scorer: Scorer) -> None:
-        self.space, w = scorer.space, scorer.weights
-        places = self.space.places
+    def __init__(self, space: Space, w: Integers) -> None:
+        self.space, places = space, space.places
         self.moments = [int(x) for x in w[: places.bins.start]]
-        self.bins = w * bin_entry(self.space.d)
+        self.bins = w * bin_entry(space.d)
         cosine, sine = waves()
         self.waves = [
             cosine * int(w[places.cosines + k]) + sine * int(w[places.sines + k])

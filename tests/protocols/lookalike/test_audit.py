@@ -66,3 +66,8 @@ def test_every_leaf_is_a_figure_and_each_attribute_has_its_own() -> None:
     found = audit.figures([AGE, TIER], [8_000, 2_000] * 5, 100.0)
     assert list(found) == ["age", "tier"]
     assert len(list(pointers(found))) == 2 * 4 + 2 + 4 + 2
+
+
+def test_nobody_is_judged_by_a_reference_of_whom_too_few_are_within_whatever_the_noise() -> None:
+    found = judged([8_000, 2_000, 9_998, 2, 8_000, 2_000], variance=0.04)["young"]
+    assert found["ratio"] == found["verdict"] == {"value": TOO_NOISY}
