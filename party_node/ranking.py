@@ -41,7 +41,7 @@ def rank(party: str, plan: Plan, released: Mapping[str, Any], dataset: Dataset, 
     if party not in question.ranks:
         raise UsageError("this party ranks nobody in that plan", f"those that do: {', '.join(question.ranks)}")
     sizes, scorer = lookalike.Sizes.read(question, released), lookalike.scorer_of(question, released)
-    if sizes.seed < question.floor:
+    if not sizes.enough(question):
         raise Refused(f"the seed has {sizes.seed:,} people, noise included; the plan's floor is {question.floor:,}")
     check_snapshot(state / dataset.snapshot, dataset.sha256)
     found = people(state / dataset.snapshot, window_of(plan))

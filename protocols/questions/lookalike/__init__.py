@@ -193,7 +193,7 @@ def _report(question: Plan, noised: Integers, noise: Noise, before: Sizes) -> di
         owner = b if a == question.seed.party else a
         shared = [int(x) for x in noised[k * BANDS : (k + 1) * BANDS]]
         figures = Owner(before.cells[owner], cells_variance, shared, noise.variance).figures(target)
-        found["owners"][owner] = figures if before.seed >= question.floor else _hidden(figures)
+        found["owners"][owner] = figures if before.enough(question) else _hidden(figures)
     return found
 
 
@@ -219,8 +219,7 @@ def _audit(question: Plan, facts: Facts) -> Step:
             owner: audit.figures(attributes, noised[k * each : (k + 1) * each].tolist(), noise.variance)
             for k, owner in enumerate(question.ranks)
         }
-        enough = Sizes.read(question, earlier).seed >= question.floor
-        return {"owners": found if enough else _hidden(found)}
+        return {"owners": found if Sizes.read(question, earlier).enough(question) else _hidden(found)}
 
     statistic = Statistic.owned(dict.fromkeys(question.ranks, part.slots[:-1]), part.scale, part.bound_sq)
     return Step(AUDIT, statistic, rows, answer, (("a group", 1),))

@@ -67,6 +67,10 @@ class Sizes:
             raise IntegrityError(f"{NAME}: what was released is not an answer of this step") from None
         return cls(seed, cells)
 
+    def enough(self, question: Plan) -> bool:
+        """Whether the seed, noised, reaches the plan's floor: otherwise nothing is said of it."""
+        return self.seed >= question.floor
+
     def cuts(self, owner: str) -> tuple[int, ...]:
         """Of each reach, how many cells of an owner are within the cut."""
         return cuts(self.cells[owner])
