@@ -3,7 +3,7 @@
 cdnow             23,570 customers by their first 39 weeks; looked for: who bought in the 39 weeks after
 hillstrom         64,000 customers before an e-mail campaign; looked for: who visited the shop after it
 complete journey  quarters of 2,469 households of the demo's package; looked for: who redeemed a coupon in the quarter
-generated         100,000 people; whom to look for is an uneven function of five of eight features, with products
+generated         100,000 people, or 400,000; looked for: an uneven function of five of eight features, with products
 
 The first two are files of a folder that is named at the call; they are no part of the project.
 Sources: Fader & Hardie 2001 (cdnow); Hillstrom 2008 (hillstrom); dunnhumby (complete journey).
@@ -156,14 +156,15 @@ def generated(_: Path | None = None, people: int = 100_000, seed: int = 3) -> Se
     x[:, 0] = np.exp(0.5 * x[:, 0])
     columns = {f"x{j}": (np.rint(1000 * x[:, j]), "identity", 0 if j == 0 else -4_500, 8_000 if j == 0 else 4_500)
                for j in range(d)}  # fmt: skip
-    return of("generated", columns, kind, np.rint(1000 * x[:, 6]))
+    return of("generated" if people <= 100_000 else "generated, large", columns, kind, np.rint(1000 * x[:, 6]))
 
 
 SETS: dict[str, tuple[Callable[[Path | None], Set], tuple[int, ...]]] = {
-    "cdnow": (cdnow, (500, 2_000)),
+    "cdnow": (cdnow, (500,)),
     "hillstrom": (hillstrom, (500, 2_000)),
     "complete journey": (complete_journey, (500,)),
     "generated": (generated, (500, 2_000)),
+    "generated, large": (lambda folder: generated(folder, 400_000, seed=4), (10_000,)),
 }
 
 
