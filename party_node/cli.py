@@ -221,6 +221,9 @@ def classes(
 def audience(
     config: ConfigOption,
     out: Annotated[Path, typer.Option(metavar="FOLDER", help="Where audience.parquet and audience.csv go.")],
+    private_ranking: Annotated[
+        bool, typer.Option("--private-ranking", help="By this party's exact rows: no released lift applies.")
+    ] = False,
 ) -> None:
     """Rank this party's own customers by their likeness to the seed of the last lookalike. Sent nowhere.
 
@@ -228,7 +231,9 @@ def audience(
     """
     from .ranking import rank
 
-    _write_own(config, out, "look-scores", "lookalikes", partial(rank, Config.load(config).party))
+    _write_own(config, out, "look-scores", "lookalikes", partial(rank, Config.load(config).party, private_ranking))
+    if private_ranking:
+        print("no released lift applies to this ranking, and it must not label anything that leaves this party")
 
 
 def _write_own(

@@ -20,14 +20,18 @@ from protocols.questions.lookalike.scorer import REACHES, UNIT
 
 from .assignment import Assigned
 from .features import people, window_of
-from .files import literal
+from .files import literal, quoted
+from .own_likeness import own_scores
 from .records import check_snapshot
 from .store import Dataset
 
 NAME = "audience"
+_NO_NUMBERS = ("customer", "score")
 
 
-def rank(party: str, plan: Plan, released: Mapping[str, Any], dataset: Dataset, state: Path, out: Path) -> Assigned:
+def rank(
+    party: str, private: bool, plan: Plan, released: Mapping[str, Any], dataset: Dataset, state: Path, out: Path
+) -> Assigned:
     """Write `audience.parquet` and `audience.csv`, whole or not at all: customer, score, rank, cell, within.
 
     score   by how many deviations of everybody's a customer is likelier than the average; nothing for an unusable one
@@ -35,6 +39,8 @@ def rank(party: str, plan: Plan, released: Mapping[str, Any], dataset: Dataset, 
     cell    1, the likest, to 64: what left this party, summed up and noised
     within  the smallest cut that the customer is within, in percent of this party's customers; nothing beyond the
             plan's largest
+    private `private-audience.…` instead: by a score of this party's exact rows, to which no released figure applies;
+            so neither cell nor within is there
     Raises UsageError for a party that does not rank, Refused where the seed is below the plan's floor.
     """
     question = next(q for q in plan.questions if isinstance(q, lookalike.Plan))
@@ -48,6 +54,10 @@ def rank(party: str, plan: Plan, released: Mapping[str, Any], dataset: Dataset, 
     usable = found.columns["usable"] == 1
     scores = scorer.scores(found.columns)
     cells = scorer.cells_of(scores)
+    if private:
+        step, mechanism = plan.step(lookalike.SEED)
+        noised = np.asarray(released[lookalike.SEED]["noised"], dtype=np.int64)
+        scores = own_scores(scorer.space, noised, step.noise(1, mechanism.variance_micro), found.columns)
     order = np.argsort(np.where(usable, -scores, np.iinfo(np.int64).max), kind="stable")
     ranks = np.empty(len(order), dtype=np.int64)
     ranks[order] = np.arange(1, len(order) + 1)
@@ -60,18 +70,20 @@ def rank(party: str, plan: Plan, released: Mapping[str, Any], dataset: Dataset, 
         "cell": np.where(usable, cells + 1, 0),
         "within": np.where(usable & (reach <= question.reach), reach, 0),
     }
-    return _write(columns, out)
+    if private:
+        return _write({name: columns[name] for name in ("customer", "score", "rank")}, out, f"private-{NAME}")
+    return _write(columns, out, NAME)
 
 
-def _write(columns: Mapping[str, Any], out: Path) -> Assigned:
+def _write(columns: Mapping[str, Any], out: Path, name: str) -> Assigned:
     out.mkdir(parents=True, exist_ok=True, mode=0o700)
-    files = {"PARQUET": out / f"{NAME}.parquet", "CSV, HEADER": out / f"{NAME}.csv"}
+    files = {"PARQUET": out / f"{name}.parquet", "CSV, HEADER": out / f"{name}.csv"}
+    numbers = "".join(f", nullif({quoted(one)}, 0) AS {quoted(one)}" for one in columns if one not in _NO_NUMBERS)
     query = (
-        "SELECT customer, CASE WHEN isnan(score) THEN NULL ELSE round(score, 6) END AS score, "
-        'nullif("rank", 0) AS "rank", nullif(cell, 0) AS cell, nullif("within", 0) AS "within" '
+        f"SELECT customer, CASE WHEN isnan(score) THEN NULL ELSE round(score, 6) END AS score{numbers} "
         'FROM ranked ORDER BY "rank" NULLS LAST, customer'
     )
-    with TemporaryDirectory(dir=out, prefix=f".{NAME}-") as beside:
+    with TemporaryDirectory(dir=out, prefix=f".{name}-") as beside:
         spill = {"autoload_known_extensions": "false", "temp_directory": f"{beside}/spill"}
         with duckdb.connect(config=spill) as con:  # type: ignore[arg-type]  # duckdb's own hint is too narrow
             con.register("ranked", dict(columns))

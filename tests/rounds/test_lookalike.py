@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,8 +12,9 @@ from typing import Any
 import duckdb
 import numpy as np
 import pytest
+from rich.console import Console
 
-from party_node import cli
+from party_node import card, cli
 from protocols import keys, messages
 from protocols.errors import RoundEnded
 from protocols.overlap import words
@@ -145,6 +147,23 @@ def test_a_party_ranks_its_own_people_on_its_own_disk_by_the_released_score(
     assert {stat.S_IMODE(path.stat().st_mode) for path in out.iterdir()} == {0o600}
 
 
+def test_a_private_ranking_is_marked_and_has_nothing_that_was_released_of_the_party(
+    room: lab.Room, tmp_path: Path, capsys: Any
+) -> None:
+    room.run()
+    room.nodes["gamma"].close()
+    capsys.readouterr()
+    asked = ["audience", "--config", str(room.base / "gamma" / "node.toml"), "--out", str(tmp_path / "out")]
+    assert cli.main([*asked, "--private-ranking"]) == 0
+    room.nodes["gamma"] = room._node("gamma")
+    assert "no released lift applies" in capsys.readouterr().out
+    with (tmp_path / "out" / "private-audience.csv").open(newline="") as file:
+        ranked = list(csv.DictReader(file))
+    assert list(ranked[0]) == ["customer", "score", "rank"]
+    assert sum(audience.loyal(int(one["customer"].removeprefix("p-"))) for one in ranked[:200]) > 190
+    assert not (tmp_path / "out" / "audience.csv").exists()
+
+
 def test_a_party_that_does_not_rank_is_told_so(room: lab.Room, tmp_path: Path, capsys: Any) -> None:
     room.run()
     room.nodes["beta"].close()
@@ -188,6 +207,20 @@ def test_what_the_coordinator_sees_of_the_seed_is_as_long_whoever_is_in_it(tmp_p
             sizes = sizes_of_all(room)
         seen.append(sizes)
     assert seen[0] == seen[1]
+
+
+def test_the_card_says_whom_the_audience_is_to_be_like_who_ranks_and_what_leaves(room: lab.Room) -> None:
+    told = io.StringIO()
+    card.show(room.plan, room.ledger.room, [], "waits", Console(file=told, width=2000))
+    said = told.getvalue()
+    assert "people like the customers of beta on its list loyalists, 500 or more; alpha, gamma rank" in said
+    assert "up to the likest 20 %; audited by region (beside north)" in said
+    assert "In look-seed, look-scores, look-audit each number is of one party alone (alpha, beta, gamma)" in said
+    assert "for beta a point of 32 bytes for each customer of the seed that has a key, to each of alpha, gamma" in said
+    by_rule = {**audience.QUESTION, "seed": {"party": "beta", "where": [{"feature": "baskets", "low": 8, "high": 99}]}}
+    told = io.StringIO()
+    card.show(lab.plan(**{**audience.CHANGES, "questions": [by_rule]}), room.ledger.room, [], "", Console(file=told))
+    assert "with baskets from 8 up to 99" in " ".join(told.getvalue().split())
 
 
 def sizes_of_all(room: lab.Room) -> list[tuple[str, str, int]]:
