@@ -48,13 +48,13 @@ _OVERLAP = (
     "somebody made up go unnoticed; a hashed or masked key is a pseudonym, and not anonymous",
 )
 _SEED_LISTS = (
-    "\n\nFor {step} something else leaves besides: for {seed} a point of 32 bytes for each customer of the seed that "
-    "has a key, to each of {owners}; for each of these a point for each of its customers that has a key, to {seed}; all "
-    "through the coordinator. It is the key, hashed and masked with a number that only the node knows, for this round "
-    "alone. The points go in shuffled lists, the seed's in one, an owner's in six by its own cuts, filled up with "
-    "people that do not exist to sizes that follow from released ones. What a node masks a second time of the other's "
-    "lists goes to the coordinator, which counts what is equal. The noise is people that do not exist as well: both put "
-    "in their own number of them."
+    "\n\nFor {step} something else leaves besides: for {seed} a point of 32 bytes for each customer of the seed "
+    "that has a key, to each of {owners}; for each of these a point for each of its customers that has a key, "
+    "to {seed}, all through the coordinator. It is the key, hashed and masked with a number that only the node "
+    "knows, for this round alone. The points go in shuffled lists, the seed's in one, an owner's in six by its "
+    "own cuts, filled up with people that do not exist to sizes that follow from released ones. What a node "
+    "masks a second time of the other's lists goes to the coordinator, which counts what is equal. The noise is "
+    "people that do not exist as well: both put in their own number of them."
 )
 _OWNED = (
     "\n\nIn {steps} each number is of one party alone ({owners}): only its customers and only its noise are in it. The "
