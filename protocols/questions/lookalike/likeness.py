@@ -5,14 +5,14 @@ everybody's covariance. So
 
     δ = Σ w + error,    w ~ N(0, Σ τᵢ Kᵢ),    error ~ N(0, Σ/n + σ²/n² + that of everybody's mean + κ² μ μᵀ)
 
-with four prior covariances K: trends, curvature, effects of bins smooth along the scores, interactions. Their sizes τ
-have the greatest likelihood given the δ that was released (empirical Bayes: Efron & Morris 1973): where there is little
-to see but noise they are small, and so are the weights. The last term says that both people counts are noised: a mean
-over another count lies in the direction of μ.
+with prior covariances K: trends, curvature, effects of bins smooth along the scores, and interactions, which are waves
+of three widths. Their sizes τ have the greatest likelihood given the δ that was released (empirical Bayes: Efron &
+Morris 1973): where there is little to see but noise they are small, and so are the weights. The last term says that
+both people counts are noised: a mean over another count lies in the direction of μ.
 
 Σ is itself estimated. Weights are found with it and with a rounder one, Σ + tr Σ / length · 1, brought to one scale and
-averaged. The fewer the seeds for the noise, the more of the plain difference of moments is added to them: where the
-noise is large, it finds features that go together better than either does.
+averaged. Where the noise is large for so many seeds, the plain difference of moments is added to them: there it finds
+features that go together better than either does.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ import numpy as np
 
 from protocols.feature import Reals
 
-from .space import BINNED, CONSTANT, FREQUENCIES, MOMENTS, ONE, REACH, WAVES, Space
+from .space import BINNED, CONSTANT, FREQUENCIES, MOMENTS, ONE, REACH, WAVES, WIDTHS, Space
 
 LEAST_PEOPLE = 50.0
-PLAIN = 50.0  # seeds over the noise's deviation, up to which the plain difference counts as much as the fit
+PLAIN = 70.0  # seeds over the noise's deviation, up to which the plain difference counts as much as the fit
 SMOOTH = 0.7  # how far apart bins are still alike, in normal scores
 UNSURE = 0.3  # κ
 START = 0.05
@@ -89,7 +89,7 @@ def fit(seed: Seed, everybody: Everybody, bin_scores: Sequence[Reals]) -> Fit:
     first, evidence = _solved(moved, mean, covariance, n, error, blocks)
     second, _ = _solved(moved, mean, rounder, n, error, blocks)
     both = _standard(_standard(first, covariance) + _standard(second, covariance), covariance)
-    weights = both + min(PLAIN * seed.sigma / n, 1.0) * plain
+    weights = both + min((PLAIN * seed.sigma / n) ** 2, 1.0) * plain
     return Fit(_standard(weights, covariance), first, evidence)
 
 
@@ -126,9 +126,9 @@ def _solved(
 
 
 def _priors(space: Space, bin_scores: Sequence[Reals]) -> list[Reals]:
-    """Covariances of w with which one unit of a score, of a bin's effect, of all waves together has variance 1."""
+    """Covariances of w with which one unit of a score, of a bin's effect, of waves of a width has variance 1."""
     d, places = space.d, space.places
-    trends, curves, bins, waves = (np.zeros((places.length, places.length)) for _ in range(4))
+    trends, curves, bins = (np.zeros((places.length, places.length)) for _ in range(3))
     own, radius = np.arange(d), REACH**2 * d / MOMENTS
     trends[own, own] = radius
     curves[own + d, own + d] = radius
@@ -137,9 +137,17 @@ def _priors(space: Space, bin_scores: Sequence[Reals]) -> list[Reals]:
         apart = (scores[:, None] - scores[None, :]) / SMOOTH
         part = slice(first, first + len(scores))
         bins[part, part] = np.exp(-(apart**2) / 2) * d / BINNED
-    both = np.arange(places.cosines, places.cosines + 2 * FREQUENCIES)
-    waves[both, both] = 1 / WAVES
-    return [trends, curves, bins, waves]
+    return [trends, curves, bins, *(_waves(space, width) for width in range(len(WIDTHS)))]
+
+
+def _waves(space: Space, width: int) -> Reals:
+    """Of the frequencies of one of the widths: every third."""
+    places = space.places
+    found = np.zeros((places.length, places.length))
+    own = np.arange(width, FREQUENCIES, len(WIDTHS))
+    for first in (places.cosines, places.sines):
+        found[first + own, first + own] = len(WIDTHS) / WAVES
+    return found
 
 
 def bin_scores(space: Space, people: Sequence[Reals]) -> list[Reals]:

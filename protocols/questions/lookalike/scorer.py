@@ -28,6 +28,7 @@ UNIT = SCALE * WEIGHT  # a score of 1: one standard deviation of everybody's
 CELLS = 64
 REACHES = (5, 10, 20, 30, 50)  # percent
 FARTHEST = 1 << 52
+EVIDENT = 6_000  # of evidence: people drawn from everybody at random have as much once in a hundred seeds
 _AT_ONCE = 1 << 14
 
 
@@ -88,6 +89,11 @@ class Scorer:
             "people": self.people,
             "drivers": list(self.drivers),
         }
+
+    @property
+    def evident(self) -> bool:
+        """Whether the seed is told from everybody at all: otherwise there is no usable signal, before any report."""
+        return self.evidence >= EVIDENT
 
     def scores(self, people: People) -> Integers:
         """(n,) φ · w in 2⁻⁴⁰, the higher the likelier; people who are not usable are scored by what stands there."""

@@ -36,7 +36,7 @@ FARTHEST = 3 * ONE
 MOMENTS, BINNED, WAVES, CONSTANT = 0.45, 0.2, 0.25, 0.1  # what each block has of the squared norm
 REACH = 1.3  # of the radius of u, in √d
 _TURN_BITS, _TABLE_BITS = 32, 12
-_WIDTHS = (0.5, 1.0, 2.0)  # of the kernels that the frequencies stand for, in √d
+WIDTHS = (0.5, 1.0, 2.0)  # of the kernels that the frequencies stand for, in √d
 
 Phases = NDArray[np.uint32]
 
@@ -242,7 +242,7 @@ def frequencies(d: int) -> Phases:
     draw = NormalDist()
     found = np.empty((FREQUENCIES, d), dtype=np.uint32)
     for k in range(FREQUENCIES):
-        width = _WIDTHS[k % len(_WIDTHS)] * math.sqrt(d)
+        width = WIDTHS[k % len(WIDTHS)] * math.sqrt(d)
         for j in range(d):
             digest = hashlib.sha256(b"sumroom lookalike frequency %d %d %d" % (d, k, j)).digest()
             uniform = (int.from_bytes(digest[:6], "big") + 0.5) / (1 << 48)
