@@ -200,5 +200,6 @@ def _misread() -> dict[str, Any]:
         "cut-without-its-last-cell": _with(lookalike, "bands", lambda of, at: bands([c - 1 for c in of], at)),
         "noise-of-three-in-an-owners-slot": _with(Step, "noise", of_three),
         "gate-of-fifty-deviations": _with(report, "GATE", 50.0),
+        "signal-without-evidence": _with(Scorer, "evident", False),
         "floor-of-a-thousand": _with(lookalike.Sizes, "enough", lambda *_: False),
     }

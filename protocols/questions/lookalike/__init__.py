@@ -34,7 +34,7 @@ from protocols.statistic import Between, Facts, Integers, Noise, People, Rows, S
 
 from . import audit, background, sizes, space
 from .plan import BANDS, Audited, Bound, Plan, Seed, audited, check, pairs, scores_variance_micro
-from .report import Owner
+from .report import NO_SIGNAL, Owner
 from .scorer import Scorer, bands
 from .sizes import Sizes
 from .space import SCALE, Space, whole
@@ -157,7 +157,8 @@ def _overlap(question: Plan, facts: Facts) -> Step:
     ]
 
     def answer(noised: Integers, noise: Noise, earlier: Mapping[str, Any]) -> dict[str, Any]:
-        return _report(question, noised, noise, Sizes.read(question, earlier))
+        evident = scorer_of(question, earlier).evident
+        return _report(question, noised, noise, Sizes.read(question, earlier), evident)
 
     between = Between(
         pairs=tuple(pairs(question)),
@@ -181,10 +182,11 @@ def _between_parties(_: People, __: Mapping[str, Any]) -> Rows:
     raise UsageError(f"{OVERLAP} is no sum over one party's people: it is counted between parties")
 
 
-def _report(question: Plan, noised: Integers, noise: Noise, before: Sizes) -> dict[str, Any]:
+def _report(question: Plan, noised: Integers, noise: Noise, before: Sizes, evident: bool) -> dict[str, Any]:
     """Per owner: people, the seed among them, per cut its reach, recall and lift; AUC, signal, the suggested cut.
 
-    Nothing is said where the seed, noised, is below the plan's floor.
+    Nothing is said where the seed, noised, is below the plan's floor. evident: whether the seed was told from everybody
+    at all; where it was not there is no usable signal, whatever the counts of one owner happen to say.
     """
     target = None if question.target is None else float(question.target)
     cells_variance = scores_variance_micro(question) / MICRO
@@ -193,8 +195,17 @@ def _report(question: Plan, noised: Integers, noise: Noise, before: Sizes) -> di
         owner = b if a == question.seed.party else a
         shared = [int(x) for x in noised[k * BANDS : (k + 1) * BANDS]]
         figures = Owner(before.cells[owner], cells_variance, shared, noise.variance).figures(target)
+        if not evident:
+            figures |= _without_signal(figures)
         found["owners"][owner] = figures if before.enough(question) else _hidden(figures)
     return found
+
+
+def _without_signal(figures: Mapping[str, Any]) -> dict[str, Any]:
+    """What changes where there is no usable signal: it is said, and no cut is suggested."""
+    signal = figures["signal"]
+    told = {"signal": {**signal, "value": NO_SIGNAL}} if "low" in signal else {}
+    return {**told, **({"default": too_noisy()} if "default" in figures else {})}
 
 
 def _hidden(figures: Mapping[str, Any]) -> dict[str, Any]:
