@@ -14,9 +14,9 @@ from fractions import Fraction
 
 from protocols.budget import MICRO, charge_for, decimal, nano, variance_for
 from protocols.errors import UsageError
+from protocols.feature import Feature
 from protocols.plan import LEAST_VARIANCE_MICRO, Plan
 from protocols.questions import segments
-from protocols.questions.segments.plan import Feature
 from protocols.room import Room
 
 PLACEHOLDER = "say here, in a sentence, what the parties want to know and why"

@@ -9,9 +9,11 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 from protocols.errors import UsageError
 from protocols.plan import Plan
-from protocols.questions import classes, segments, steps_of
+from protocols.questions import classes, lookalike, segments, steps_of
 from protocols.statistic import Integers, Noise
 
 from .classes import fit as classes_fit
@@ -25,6 +27,8 @@ def state_after(
         if any(found.name == step for found, _ in steps_of(question, plan.facts(question))):
             if isinstance(question, classes.Plan):
                 return classes_fit(question, noised, noise)
+            if isinstance(question, lookalike.Plan):
+                return _of_lookalike(plan, question, step, noised, noise, earlier)
             if not isinstance(question, segments.Plan):
                 return None
             # Here and not above: scikit-learn takes a second to load, which rounds without a fit need not wait for.
@@ -32,6 +36,29 @@ def state_after(
 
             return next_state(question, step, noised, noise, earlier, lambda name: _deviation(plan, name))
     raise UsageError(f"the plan has no step {step!r}")
+
+
+def _of_lookalike(
+    plan: Plan, question: lookalike.Plan, step: str, noised: Integers, noise: Noise, earlier: Mapping[str, Any]
+) -> dict[str, Any] | None:
+    # Here and not above: as for segments, what other rounds need not wait for.
+    from .lookalike import Released, public_scorer, shared_space
+    from .population import Moments
+
+    def before(name: str) -> Released:
+        asked, mechanism = plan.step(name)
+        of_it = asked.noise(len(plan.parties), mechanism.variance_micro)
+        return Released(np.asarray(earlier[name]["noised"], dtype=np.int64), of_it)
+
+    match step:
+        case lookalike.EDGES:
+            return shared_space(question.features, Released(noised, noise)).write()
+        case lookalike.BACKGROUND:
+            return {"people": round(Moments.of(len(question.features), noised, noise).people)}
+        case lookalike.SEED:
+            space, seed = lookalike.space_of(question, earlier), Released(noised, noise)
+            return public_scorer(space, before(lookalike.EDGES), before(lookalike.BACKGROUND), seed).write()
+    return None
 
 
 def _deviation(plan: Plan, step: str) -> float:

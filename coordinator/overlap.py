@@ -1,4 +1,6 @@
-"""The overlap of all pairs of parties, as the operator's side leads it. It sees doubly masked values, and no others.
+"""The overlap of all pairs of parties, or of those that a step names, as the operator's side leads it.
+
+It sees doubly masked values, and no others.
 
 1. **meet**     every party offers its halves; all offers are the roster, kept before anybody acts on it
 2. **lay out**  every party lays its lists out for each peer, and signs what they are
@@ -33,7 +35,6 @@ from protocols.overlap import agreement, counting, words
 from protocols.overlap.agreement import Head, Offer
 from protocols.overlap.layout import CANARIES, FINAL_BYTES, POINT_BYTES, Layout, chunks, normaliser_of
 from protocols.plan import Plan
-from protocols.questions import overlap
 from protocols.statistic import Integers
 
 from . import release
@@ -80,7 +81,7 @@ class OverlapUnderWay:
             canaries = self._revealed(finished)
             matrices = [
                 counting.matrix(self.layout, a, b, (finals(a, b), finals(b, a)), (canaries[a][b], canaries[b][a]))
-                for a, b in overlap.pairs(self.parties)
+                for a, b in self.layout.all_pairs
             ]
         return counting.flat(matrices), self.parties
 
@@ -89,7 +90,7 @@ class OverlapUnderWay:
     def _met(self, checkpoint: str) -> dict[str, Offer]:
         asked = words.Meet(occasion=self.occasion, checkpoint=checkpoint)
         roster = self._hear(dict.fromkeys(self.parties, asked), lambda p, a: reply_of(p, a, words.Met).offer)
-        agreement.check_roster(roster, self._identities, self.occasion, normaliser_of(self.plan))
+        agreement.check_roster(roster, self._identities, self.occasion, normaliser_of(self.plan), self.layout.peers)
         kept = canonical({party: offer.body() for party, offer in roster.items()})
         self.ledger.book.append([], blobs={roster_key(self.occasion.round, self.occasion.step): kept})
         return roster
@@ -111,7 +112,7 @@ class OverlapUnderWay:
 
         def check(party: str, answer: Answer) -> dict[str, Head]:
             heads = dict(reply_of(party, answer, kind).heads)
-            if set(heads) != set(self.parties) - {party}:
+            if set(heads) != set(self.layout.peers(party)):
                 raise IntegrityError(f"{party} states other lists than those of its pairs")
             for peer, head in heads.items():
                 sizes = self.layout.sent(party, peer) if own else self.layout.final(peer, party)
@@ -131,9 +132,8 @@ class OverlapUnderWay:
     def _relay(self, laid: Heads) -> None:
         """Every list to its peer. In each turn every party sends to another one, so all of them have work."""
         for apart in range(1, len(self.parties)):
-            self._relay_turn(
-                laid, {p: self.parties[(i + apart) % len(self.parties)] for i, p in enumerate(self.parties)}
-            )
+            to = {p: self.parties[(i + apart) % len(self.parties)] for i, p in enumerate(self.parties)}
+            self._relay_turn(laid, {owner: peer for owner, peer in to.items() if peer in self.layout.peers(owner)})
 
     def _relay_turn(self, laid: Heads, to: Mapping[str, str]) -> None:
         count = {owner: chunks(self.layout.sent(owner, peer), POINT_BYTES) for owner, peer in to.items()}
@@ -203,14 +203,14 @@ class OverlapUnderWay:
         """party → peer → (lists, CANARIES) final values of its canaries."""
         requests = {
             party: words.Reveal(
-                occasion=self.occasion, heads={peer: finished[peer][party] for peer in self.parties if peer != party}
+                occasion=self.occasion, heads={peer: finished[peer][party] for peer in self.layout.peers(party)}
             )
             for party in self.parties
         }
 
         def check(party: str, answer: Answer) -> dict[str, counting.Values]:
             shown = reply_of(party, answer, words.Revealed).canaries
-            if set(shown) != set(self.parties) - {party}:
+            if set(shown) != set(self.layout.peers(party)):
                 raise IntegrityError(f"{party} shows canaries of other pairs")
             found = {}
             for peer, rows in shown.items():

@@ -30,10 +30,10 @@ from protocols.accuracy import epsilon
 from protocols.budget import MICRO
 from protocols.encoding import canonical, parse
 from protocols.errors import UsageError
+from protocols.feature import Feature
 from protocols.noise import LEAST_VARIANCE_MICRO, add_noise
 from protocols.plan import Mechanism, Plan
 from protocols.questions import segments
-from protocols.questions.segments.plan import Feature
 from protocols.questions.segments.states import Clusters, Reals
 from protocols.statistic import Integers, People, Step, tally
 

@@ -71,12 +71,17 @@ class StepUnderWay:
         return len(self.plan.step(self.occasion.step)[0].statistic.slots)
 
     @property
+    def quorum(self) -> int:
+        """How few shares this step may be released of: the plan's quorum, or all where every slot has an owner."""
+        return self.plan.step(self.occasion.step)[1].quorum
+
+    @property
     def recoverable(self) -> bool:
-        return self.plan.quorum < len(self.plan.parties)
+        return self.quorum < len(self.plan.parties)
 
     @property
     def threshold(self) -> int:
-        return recovery_threshold(len(self.plan.parties), self.plan.collusion)
+        return recovery_threshold(len(self.plan.parties), self.plan.step(self.occasion.step)[1].collusion)
 
     def noised_sum(self, checkpoint: str) -> tuple[Integers, list[str]]:
         """(slots,) integers, and whose shares are in them. `checkpoint`: over the reserve, cosigned by everybody.
@@ -104,7 +109,7 @@ class StepUnderWay:
             return key
 
         waits = 2 * self.plan.answer_after_s + self.slots / DRAWS_A_SECOND
-        keys = self._hear(dict.fromkeys(self.plan.parties, asked), check, self.plan.quorum, waits)
+        keys = self._hear(dict.fromkeys(self.plan.parties, asked), check, self.quorum, waits)
         self._check_roster(keys)  # and no key twice
         self._keep(roster_key, {party: key.body() for party, key in keys.items()})
         return keys
@@ -123,7 +128,7 @@ class StepUnderWay:
             recovery.check_dealt(party, agreed.boxes, set(keys) - {party} if self.recoverable else ())
             return agreed
 
-        least = self.plan.quorum if self.recoverable else len(parties)
+        least = self.quorum if self.recoverable else len(parties)
         replies = self._hear(dict.fromkeys(parties, asked), check, least)
         agreements = {party: agreed.signature for party, agreed in replies.items()}
         boxes = {party: agreed.boxes for party, agreed in replies.items()}
@@ -142,7 +147,7 @@ class StepUnderWay:
             share = reply_of(party, answer, messages.Share)
             return aggregate.check_share(self.ledger.room, party, self.occasion, share, answer.payload, self.slots)
 
-        least = self.plan.quorum if self.recoverable and not settled else len(parties)
+        least = self.quorum if self.recoverable and not settled else len(parties)
         waits = 8 * self.slots * len(parties) / BYTES_A_SECOND
         return self._hear(dict.fromkeys(parties, asked), check, least, waits)
 

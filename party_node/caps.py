@@ -14,32 +14,34 @@ from typing import Any
 import numpy as np
 
 from protocols.errors import IntegrityError, Refused
-from protocols.overlap.layout import question_of
+from protocols.overlap.layout import between_of
 from protocols.plan import Plan
-from protocols.questions import overlap
 
 from .store import Store
 
 OTHERS = 5  # standard deviations of all others' noise together
 
 
-def check_sizes(plan: Plan, party: str, earlier: Mapping[str, Any], store: Store, round_id: str) -> None:
+def check_sizes(plan: Plan, overlap: str, party: str, earlier: Mapping[str, Any], store: Store, round_id: str) -> None:
     """Raise IntegrityError where others took more from a size than their noise explains, Refused where this party had
     no part in the sum.
 
+    overlap   the step whose lists have these sizes
     earlier   what the round's earlier steps released
-    store     has what this party drew for `overlap-sizes`
+    store     has what this party drew for the step that the sizes are of
+    Where these numbers are this party's alone nobody else's noise is in them: none may be below what it sent.
     Honest parties fail this with probability 3e-7 a list. Where it holds, a cap binds with at most 2e-10: it is the
     party's own number x, plus the others' noise, plus 8 √N σ, so at least x + (8 √N − 5 √(N − 1)) σ, which for N ≥ 2 is
     x + 6.3 σ or more, and x has noise of σ.
     """
-    step, mechanism = plan.step(overlap.sizes.NAME)
+    between = between_of(plan, overlap)
+    step, mechanism = plan.step(between.sizes)
     if store.drawn(round_id, step.name) is None:
         raise Refused(f"{party} has no part in the released sizes of its lists")
     drawn = np.frombuffer(store.noised(round_id, step.name), dtype="<i8").tolist()
     own = dict(zip(step.statistic.slots, drawn, strict=True))
-    question = question_of(plan)
-    released = overlap.sizes.read(question, plan.facts(question), earlier.get(overlap.sizes.NAME, {}))
-    most = OTHERS * math.sqrt((len(plan.parties) - 1) * mechanism.variance_micro / 1e6)
-    if any(size < own[f"{party}/{name}"] - most for name, size in released.size[party].items()):
+    others = 0 if step.statistic.owners else len(plan.parties) - 1
+    most = OTHERS * math.sqrt(others * mechanism.variance_micro / 1e6)
+    mine = {slot: x for slot, x in between.sums(earlier).items() if slot.startswith(f"{party}/")}
+    if any(size < own[slot] - most for slot, size in mine.items()):
         raise IntegrityError(f"the released sizes of the lists of {party} are smaller than noise can make them")

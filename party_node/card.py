@@ -21,7 +21,10 @@ from protocols.budget import decimal, honest_shares
 from protocols.ledger.fields import LIFETIME, PERSON
 from protocols.ledger.reducer import Accounts
 from protocols.plan import Plan
+from protocols.questions import lookalike
 from protocols.room import Room
+
+from .audience import question_of as lookalike_of
 
 WORD = 8  # bytes of one masked number on the wire
 _LISTS = (
@@ -43,6 +46,20 @@ _OVERLAP = (
     "not covered: a party that does otherwise in the overlap and works with the coordinator can test whether people of "
     "its choice are among your customers; who takes part and how many lists there are can be seen, and keys that "
     "somebody made up go unnoticed; a hashed or masked key is a pseudonym, and not anonymous",
+)
+_SEED_LISTS = (
+    "\n\nFor {step} something else leaves besides: for {seed} a point of 32 bytes for each customer of the seed "
+    "that has a key, to each of {owners}; for each of these a point for each of its customers that has a key, "
+    "to {seed}, all through the coordinator. It is the key, hashed and masked with a number that only the node "
+    "knows, for this round alone. The points go in shuffled lists, the seed's in one, an owner's in six by its "
+    "own cuts, filled up with people that do not exist to sizes that follow from released ones. What a node "
+    "masks a second time of the other's lists goes to the coordinator, which counts what is equal. The noise is "
+    "people that do not exist as well: both put in their own number of them."
+)
+_OWNED = (
+    "\n\nIn {steps} each number is of one party alone ({owners}): only its customers and only its noise are in it. The "
+    "others send zeros there, masked as all else, so that nobody can tell them from sums. The cost of these steps is "
+    "charged to every party all the same."
 )
 MOST_EPSILON = 30.0  # e^30 is more than there are people, and no float overflows
 
@@ -119,12 +136,31 @@ def _facts(plan: Plan, room: Room, standing: str) -> Table:
     table.add_row("purpose", Text(" ".join(terminal.plain(plan.purpose).split())))
     table.add_row("questions", ", ".join(question.kind for question in plan.questions))
     table.add_row("parties", ", ".join(plan.parties))
+    if (question := lookalike_of(plan)) is not None:
+        table.add_row("lookalike", Text(_audience(question)))
     table.add_row("read by", ", ".join(plan.recipients) + ", the coordinator and every auditor")
     table.add_row("about", ", ".join(f"{name} ({b.first} to {b.last})" for name, b in sorted(plan.blocks.items())))
     table.add_row("until", f"{plan.valid_until}; a round ends within {plan.deadline_s} s")
     table.add_row("digest", plan.digest)
     table.add_row("standing", Text(standing))
     return table
+
+
+def _audience(question: lookalike.Plan) -> str:
+    """Whom it is to be like, who looks among its own people, how far, and what is audited."""
+    seed = question.seed
+    bounds = [
+        f"{one.feature} {f'from {one.low:,}' if one.low is not None else ''}"
+        f"{' ' if None not in (one.low, one.high) else ''}{f'up to {one.high:,}' if one.high is not None else ''}"
+        for one in seed.where or ()
+    ]
+    who = f"on its list {seed.list}" if seed.list is not None else "with " + ", ".join(bounds)
+    audited = ", ".join(f"{one.column} (beside {one.reference})" for one in question.attributes or ())
+    return (
+        f"people like the customers of {seed.party} {who}, {question.floor:,} or more; "
+        f"{', '.join(question.ranks)} rank their own people by {', '.join(f.name for f in question.features)}, "
+        f"up to the likest {question.reach} %" + (f"; audited by {audited}" if audited else "; nothing is audited")
+    )
 
 
 def _shape(plan: Plan) -> Table:
@@ -148,7 +184,22 @@ def _leaving(plan: Plan) -> str:
         f"{total:,} whole numbers in all, each a sum over your customers to which your node adds its own noise before "
         "anything leaves; no row, no identifier, no count without noise. Moves, noise and intervals are in persons."
     )
-    return said + _LISTS.format(others=len(plan.parties) - 1) if any(step.between for step in steps) else said
+    owned = [step for step in steps if step.owners]
+    if owned:
+        owners = sorted({owner for step in owned for owner in step.owners})
+        said += _OWNED.format(steps=", ".join(step.name for step in owned), owners=", ".join(owners))
+    for step in steps:
+        if step.between:
+            said += _lists(plan, step.name)
+    return said
+
+
+def _lists(plan: Plan, step: str) -> str:
+    """What of a step that counts between parties leaves."""
+    question = lookalike_of(plan)
+    if question is None or step != lookalike.OVERLAP:
+        return _LISTS.format(others=len(plan.parties) - 1)
+    return _SEED_LISTS.format(step=step, seed=question.seed.party, owners=", ".join(question.ranks))
 
 
 def _costs(plan: Plan, lines: list[Line]) -> Table:
@@ -189,9 +240,10 @@ def warnings(plan: Plan, lines: Sequence[Line] = ()) -> list[str]:
             f"it is up to {honest} times the cost",
         )
     lost, between = n - plan.quorum, any(step.between for step in forecast.steps(plan))
+    everybody = ["the overlap"] * between + [step.name for step in forecast.steps(plan) if step.owners]
     said.append(
         f"a round goes on when up to {lost} of the {n} parties are lost in it, and ends when it is more"
-        + ("; for the overlap all are needed" if between else "")
+        + (f"; for {', '.join(everybody)} all are needed" if everybody else "")
         if lost
         else "a round ends when one party is lost in it until its deadline: every share is needed"
     )

@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import closing, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -217,6 +218,25 @@ def classes(
     from .assignment import classify
 
     _write_own(config, out, "classes-patterns", "classes", classify)
+
+
+@app.command()
+def audience(
+    config: ConfigOption,
+    out: Annotated[Path, typer.Option(metavar="FOLDER", help="Where audience.parquet and audience.csv go.")],
+    private_ranking: Annotated[
+        bool, typer.Option("--private-ranking", help="By this party's exact rows: no released lift applies.")
+    ] = False,
+) -> None:
+    """Rank this party's own customers by their likeness to the seed of the last lookalike. Sent nowhere.
+
+    The node must not be running: it has the store to itself.
+    """
+    from .ranking import rank
+
+    _write_own(config, out, "look-scores", "lookalikes", partial(rank, Config.load(config).party, private_ranking))
+    if private_ranking:
+        print("no released lift applies to this ranking, and it must not label anything that leaves this party")
 
 
 def _write_own(

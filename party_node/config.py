@@ -87,7 +87,11 @@ class ActivationSettings(Frozen):
 
 
 class Settings(Frozen):
-    """joined_later: this party came when the room had begun, so the ledger names it and the room file does not."""
+    """joined_later: this party came when the room had begun, so the ledger names it and the room file does not.
+
+    seeds   files of some of this party's customers, by the name that a plan calls them; read when data are registered.
+            Trusted: whoever writes one decides whom an audience is to be like, and no noise hides which list it was
+    """
 
     party: Name
     joined_later: bool = False
@@ -96,6 +100,7 @@ class Settings(Frozen):
     budget: Budget
     table: TableSettings
     activation: ActivationSettings | None = None
+    seeds: dict[Name, Annotated[str, StringConstraints(min_length=1, max_length=400)]] | None = None
 
 
 @dataclass(frozen=True)
@@ -162,7 +167,9 @@ class Config:
 
     def table(self) -> Table:
         """This party's table, its file patterns expanded. Raises UsageError when one matches nothing."""
-        return Table(self.matching(self.settings.table.files, "table.files"), self.settings.table.columns)
+        files = self.matching(self.settings.table.files, "table.files")
+        lists = {name: self.base / path for name, path in (self.settings.seeds or {}).items()}
+        return Table(files, self.settings.table.columns, lists)
 
     def matching(self, patterns: list[str], name: str) -> tuple[Path, ...]:
         """The files of a setting's patterns. Raises UsageError when one matches nothing."""

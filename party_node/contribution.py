@@ -12,9 +12,10 @@ import numpy as np
 
 from protocols.errors import SumroomError
 from protocols.plan import Plan
-from protocols.questions import overlap
-from protocols.statistic import Integers, Step, tally
+from protocols.questions import lookalike, overlap
+from protocols.statistic import Integers, Step
 
+from .audience import Audience, question_of
 from .features import people, window_of
 from .membership import Own
 from .records import check_snapshot
@@ -51,12 +52,14 @@ def contribute(
 def _sum(plan: Plan, step: Step, earlier: Mapping[str, Any], dataset: Dataset, state: Path, party: str) -> Contribution:
     if step.name == overlap.sizes.NAME:
         columns = Own(plan, party, earlier, dataset, state).listed()
+    elif (question := question_of(plan)) is not None and step.name.startswith(lookalike.PREFIX):
+        columns = Audience(plan, question, party, earlier, dataset, state).columns(step.name)
     else:
         snapshot = state / dataset.snapshot
         check_snapshot(snapshot, dataset.sha256)
         columns = people(snapshot, window_of(plan)).columns
     # Not compared with people_cap: `register` did that, on this very snapshot. Here one person at the limit would
     # decide between a sum and zeros, and no bound would hold.
-    result = tally(step.statistic, columns, lambda batch: step.contribute(batch, earlier))
+    result = step.tally(party, columns, earlier)
     fault = "people broke the bound and counted as unusable" if result.over_bound else None
     return Contribution(result.total, fault)

@@ -18,6 +18,7 @@ import duckdb
 
 from protocols.errors import UsageError
 
+_BLANKS = "' ' || chr(9) || chr(10) || chr(13) || chr(160)"
 _KINDS = (".csv", ".csv.gz", ".parquet")
 _FILES = "set table.files in node.toml"
 _ONCE = "give each column a name of its own and write the file again"
@@ -211,6 +212,19 @@ def unreadable(file: Path, exc: duckdb.Error) -> UsageError:
     line = re.search(r"CSV Error on Line: ([0-9]+)", str(exc))
     where = f", line {line[1]}," if line else ""
     return UsageError(f"file {file}{where} cannot be read", "write the file again, whole and in UTF-8")
+
+
+def text_of(con: duckdb.DuckDBPyConnection, value: str, clause: str, *, whole: bool) -> str:
+    """SQL for the text of a value of each row, trimmed, null where there is none. Raises duckdb.Error.
+
+    whole   it names somebody: a whole number that a file stores as a float is that number
+    """
+    kind = con.execute(f"DESCRIBE SELECT {value} AS v FROM {clause}").fetchall()[0][1]
+    if whole and kind in ("FLOAT", "DOUBLE"):
+        # Why: a whole-number id with gaps is often stored as a float; 17.0 and 17 are one customer, NaN is nobody.
+        number = f"isfinite({value}) AND {value} = trunc({value}) AND abs({value}) < 9007199254740992"
+        value = f"CASE WHEN {number} THEN {value}::BIGINT::VARCHAR WHEN isfinite({value}) THEN {value}::VARCHAR END"
+    return f"nullif(trim(CAST({value} AS VARCHAR), {_BLANKS}), '')"
 
 
 def quoted(name: str, mark: str = '"') -> str:

@@ -19,7 +19,6 @@ from numpy.typing import NDArray
 
 from protocols.encoding import canonical
 from protocols.errors import IntegrityError
-from protocols.overlap.layout import question_of
 from protocols.people import PeopleRules
 from protocols.plan import Plan
 from protocols.questions import overlap, segments
@@ -83,14 +82,14 @@ class Own:
             return
         found = self._held()
         for ids, own in identity.keys(self.snapshot, _rules(self.plan)):
-            here, there = _where(found.customers, ids)
+            here, there = where(found.customers, ids)
             at = found.at[there]
             stay = np.flatnonzero(at != NOWHERE)
             yield at[stay], [own[here[i]] for i in stay.tolist()]
 
     @property
     def _question(self) -> overlap.Plan:
-        return question_of(self.plan)
+        return next(q for q in self.plan.questions if isinstance(q, overlap.Plan))
 
     @property
     def _value(self) -> overlap.Value | None:
@@ -122,7 +121,7 @@ class Own:
         at, _ = segments.nearest(segments.scaled(asked, found.columns), clusters.centres)
         keyed = np.zeros(len(found.customers), dtype=np.bool_)
         for ids, _ in identity.keys(self.snapshot, _rules(self.plan)):
-            keyed[_where(found.customers, ids)[1]] = True
+            keyed[where(found.customers, ids)[1]] = True
         return Members(found.customers, np.where(keyed & (found.columns["usable"] == 1), at, NOWHERE))
 
     def _by_column(self) -> Members:
@@ -178,8 +177,8 @@ class Own:
         secret = HKDF(hashes.SHA256(), 32, None, use).derive(bytes.fromhex(self.dataset.salt))
         out = np.full(len(customers), NOWHERE, dtype=np.int64)
         for ids, own in identity.keys(self.snapshot, _rules(self.plan)):
-            here, there = _where(customers, ids)
-            own_rows, features = _where(found.customers, [ids[i] for i in here.tolist()])
+            here, there = where(customers, ids)
+            own_rows, features = where(found.customers, [ids[i] for i in here.tolist()])
             here, there = here[own_rows], there[own_rows]
             usable = found.columns["usable"][features] == 1
             amounts = found.columns[value.feature][features].tolist()
@@ -220,7 +219,7 @@ class _Batch:
         return out
 
 
-def _where(customers: NDArray[np.object_], ids: list[str]) -> tuple[Integers, Integers]:
+def where(customers: NDArray[np.object_], ids: list[str]) -> tuple[Integers, Integers]:
     """Which of these ids are customers: (their places among the ids, their places among the customers)."""
     if not len(customers):
         return np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64)

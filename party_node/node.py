@@ -29,6 +29,7 @@ from protocols.plan import Plan
 from protocols.room import Room
 
 from . import egress, refunds, supply, witness
+from .audience import check_seed
 from .config import Config
 from .filter import Filter
 from .overlap import Meeting
@@ -353,6 +354,7 @@ class Node:
             raise Refused("the registered dataset does not cover the plan's blocks")
         if dataset.people_cap != plan.people_cap:
             raise Refused("the registered dataset was declared with another people_cap than the plan's")
+        check_seed(plan, self.party, self.store.state / dataset.snapshot)
         return dataset
 
     def _declaration(self, dataset: Dataset) -> messages.Declaration:

@@ -30,9 +30,9 @@ from protocols.plan import Mechanism, Plan
 from protocols.statistic import Integers
 
 from . import progress
+from .audience import lists_of
 from .caps import check_sizes
 from .engine import WorkerLost, open_engine
-from .membership import Own
 from .overlap_lists import Between, sha256_of
 from .participation import Answered, Participation
 
@@ -91,7 +91,7 @@ class Meeting:
         # (2)
         self.steps.check_paid(o, round_, request.checkpoint)
         self.steps.dataset_of(round_)
-        check_sizes(plan, self.party, self.steps.earlier(round_), self.steps.store, o.round)
+        check_sizes(plan, o.step, self.party, self.steps.earlier(round_), self.steps.store, o.round)
         # (3)
         store, room = self.steps.store, self.steps.room
         own = self.steps.drawn(o)
@@ -101,7 +101,7 @@ class Meeting:
             numbers = self._draw(plan.step(o.step)[1], layout)
             store.add_drawing(o.round, o.step, digest(canonical(o.body())), own.root, numbers.astype("<i8").tobytes())
         # (4)
-        offer = Halves(own).offer(self.steps.signing, self.party, self._peers(plan), normaliser_of(plan))
+        offer = Halves(own).offer(self.steps.signing, self.party, layout.peers(self.party), normaliser_of(plan))
         self.steps.filter.draw_once(room.room, o.round, o.step, offer.sealing)
         return Answered(words.Met(party=self.party, offer=offer))
 
@@ -115,10 +115,12 @@ class Meeting:
         o = request.occasion
         round_, plan = self.steps.my_step(o)
         own = self._own(o)
-        self._agree(request, own, plan)
+        layout = self._layout(plan, o, round_)
+        self._agree(request, own, plan, layout)
         # (3)
         try:
-            heads = {peer: self._laid(o, request.roster, peer, own, round_, plan) for peer in self._peers(plan)}
+            peers = layout.peers(self.party)
+            heads = {peer: self._laid(o, request.roster, peer, own, round_, plan) for peer in peers}
             reply = words.Laid(party=self.party, heads=heads)
             self._keep_once(f"{o.step}/lists", request, reply)
         except Exception as exc:  # noqa: BLE001 - a full disk, a fault of ours: outside, all of them look alike
@@ -157,9 +159,9 @@ class Meeting:
         # (1)
         o, peer = request.occasion, request.head.party
         round_, plan = self.steps.my_step(o)
-        if peer not in self._peers(plan):
-            raise Refused(f"{peer} is no peer of this party")
         layout, roster = self._layout(plan, o, round_), self._roster(o)
+        if peer not in layout.peers(self.party):
+            raise Refused(f"{peer} is no peer of this party")
         self._check_head(request.head, o, "list", peer, self.party, layout.sent(peer, self.party))
         # (2)
         count, path = chunks(layout.sent(peer, self.party), POINT_BYTES), self._file(o, peer, "received")
@@ -199,12 +201,13 @@ class Meeting:
         o = request.occasion
         round_, plan = self.steps.my_step(o)
         own, layout = self._own(o), self._layout(plan, o, round_)
-        missing = [peer for peer in self._peers(plan) if not self._file(o, peer, "received").exists()]
+        peers = layout.peers(self.party)
+        missing = [peer for peer in peers if not self._file(o, peer, "received").exists()]
         if missing:
             raise Refused(f"the lists of {', '.join(missing)} are not here")
         # (2)
         heads = {}
-        for peer in self._peers(plan):
+        for peer in peers:
             path = self._file(o, peer, "final")
             if not path.exists():
                 with open_engine() as engine:
@@ -225,7 +228,8 @@ class Meeting:
         # (1)
         o = request.occasion
         round_, plan = self.steps.my_step(o)
-        own, layout, peers = self._own(o), self._layout(plan, o, round_), self._peers(plan)
+        own, layout = self._own(o), self._layout(plan, o, round_)
+        peers = layout.peers(self.party)
         self._stated(f"{o.step}/finals", o)
         if sorted(request.heads) != sorted(peers):
             raise IntegrityError("canaries are shown when every peer has finished this party's lists")
@@ -255,8 +259,9 @@ class Meeting:
 
     def _draw(self, mechanism: Mechanism, layout: Layout) -> Integers:
         """Every cell's own matched dummies, by peer in order: discrete Gaussian, shifted and held in 0 … 2 · shift."""
-        peers = [peer for peer in sorted(layout.caps) if peer != self.party]
-        cells = sum(layout.lists(self.party) * layout.lists(peer) for peer in peers)
+        cells = sum(layout.lists(self.party) * layout.lists(peer) for peer in layout.peers(self.party))
+        if not cells:  # a party of no pair
+            return np.zeros(0, dtype=np.int64)
         drawn = noise.add_noise(
             np.zeros(cells, dtype=np.int64),
             bound_sq=mechanism.sensitivity_sq,
@@ -268,10 +273,10 @@ class Meeting:
         """(own lists, lists of the peer)."""
         numbers = np.frombuffer(self.steps.store.noised(o.round, o.step), dtype="<i8").astype(np.int64)
         at, rows = 0, layout.lists(self.party)
-        for other in sorted(layout.caps):
+        for other in layout.peers(self.party):
             if other == peer:
                 break
-            at += rows * layout.lists(other) if other != self.party else 0
+            at += rows * layout.lists(other)
         return numbers[at : at + rows * layout.lists(peer)].reshape(rows, layout.lists(peer))
 
     def _laid(self, o: Occasion, roster: Mapping[str, agreement.Offer], peer: str, own: Secrets, round_: Round,
@@ -279,7 +284,7 @@ class Meeting:
         path, layout = self._file(o, peer, "list"), self._layout(plan, o, round_)
         if not path.exists():
             earlier, dataset = self.steps.earlier(round_), self.steps.dataset_of(round_)
-            people = Own(plan, self.party, earlier, dataset, self.steps.store.state)
+            people = lists_of(plan, o.step, self.party, earlier, dataset, self.steps.store.state)
             with open_engine() as engine:
                 between = self._between(o, roster, peer, own, layout, engine)
                 try:
@@ -307,12 +312,7 @@ class Meeting:
 
     # -- what is kept and checked --------------------------------------------------------------------------------------
 
-    def _peers(self, plan: Plan) -> list[str]:
-        return [party for party in plan.parties if party != self.party]
-
     def _layout(self, plan: Plan, o: Occasion, round_: Round) -> Layout:
-        if plan.step(o.step)[0].made != "overlap":
-            raise Refused(f"step {o.step} is no overlap")
         return Layout.of(plan, o.step, self.steps.earlier(round_))
 
     def _own(self, o: Occasion) -> Secrets:
@@ -321,12 +321,12 @@ class Meeting:
             raise Refused(f"step {o.step} of round {o.round[:8]}: this node has offered nothing for it")
         return own
 
-    def _agree(self, request: words.Lay, own: Secrets, plan: Plan) -> None:
+    def _agree(self, request: words.Lay, own: Secrets, plan: Plan, layout: Layout) -> None:
         o, identities = request.occasion, self.steps.room.identities
         normaliser = normaliser_of(plan)
         named = {party: identities[party] for party in plan.parties}
-        agreement.check_roster(request.roster, named, o, normaliser)
-        mine = Halves(own).offer(self.steps.signing, self.party, self._peers(plan), normaliser)
+        agreement.check_roster(request.roster, named, o, normaliser, layout.peers)
+        mine = Halves(own).offer(self.steps.signing, self.party, layout.peers(self.party), normaliser)
         if request.roster[self.party] != mine:
             raise IntegrityError("the roster shows another offer for this party than it made")
         known = agreement.roster_digest(request.roster)

@@ -234,7 +234,7 @@ class Participation:
         contribution = contribute(plan, step, earlier, dataset, self.store.state, self.party)
         if contribution.fault:
             log.error("for this operator only: step %s: %s", occasion.step, contribution.fault)
-        noised = share.draw(contribution.total, mechanism)
+        noised = share.draw(contribution.total, mechanism, step.statistic.own(self.party))
         own = Secrets.fresh(occasion, recoverable=_recoverable(round_))
         words = noised.astype("<i8", copy=False).tobytes()
         self.store.add_drawing(occasion.round, occasion.step, _key(occasion), own.root, words)

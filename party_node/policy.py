@@ -14,6 +14,8 @@
     [[deny]]                            # and [[ask]]: all conditions that are named must hold, each for a part of it
     questions = ["lookalike"]           # any of these
     over_per_round = "0.03"             # it costs more than this
+    features = ["share_care_ppm"]       # it asks for any of these features of people, or for such a column
+    over_reach = 20                     # a lookalike may use a larger cut than this, in percent of a party's people
 
 A rule that denies comes before a person's decision, that before a rule that asks, and that before one that allows.
 
@@ -36,7 +38,7 @@ from protocols import ledger_copy, schema
 from protocols.budget import decimal
 from protocols.errors import Refused, UsageError
 from protocols.plan import Plan
-from protocols.questions import REGISTRY, overlap
+from protocols.questions import REGISTRY, classes, lookalike, overlap, rfm
 from protocols.room import Room
 from protocols.schema import Digest, Frozen, Name, Positive
 
@@ -45,6 +47,7 @@ from .records import PERSON
 
 # What features are computed from. Without one of these every share would be noise over zeros, and paid for.
 NEEDED = {PERSON: "id", "basket": "id", "bought_on": "date", "paid": "money", "discount": "money"}
+_OF_RFM = {"recency_days", "baskets", "spend_cents", "discounted_baskets"}
 _DIGEST = re.compile("[0-9a-f]{64}")
 _HOW_TO_WRITE = (
     "a rule starts with [[deny]], [[ask]] or [[allow]]; names and amounts stand in quotes; "
@@ -98,6 +101,8 @@ class Stop(Rule):
     """Of [[deny]] and [[ask]]: all named conditions must hold, each for one of the plan's recipients or questions."""
 
     over_per_round: Positive | None = None
+    features: Names | None = None
+    over_reach: Annotated[int, Field(strict=True, ge=1, le=100)] | None = None
 
     @field_validator("over_per_round", mode="before")
     @classmethod
@@ -108,7 +113,9 @@ class Stop(Rule):
         whom = self.recipients is None or bool(set(plan.recipients) & set(self.recipients))
         what = self.questions is None or bool(set(_questions(plan)) & set(self.questions))
         dear = self.over_per_round is None or plan.charge > self.over_per_round
-        return self._named(plan) and whom and what and dear
+        asked = self.features is None or bool(_asked_for(plan) & set(self.features))
+        wide = self.over_reach is None or any(reach > self.over_reach for reach in _reaches(plan))
+        return self._named(plan) and whom and what and dear and asked and wide
 
 
 class Consent(Frozen):
@@ -262,6 +269,29 @@ def _needed(plan: Plan) -> dict[str, str]:
     """The columns that the plan's questions cannot do without, each with its type."""
     purchases = any(not isinstance(q, overlap.Plan) or q.value is not None for q in plan.questions)
     return NEEDED if purchases else {PERSON: NEEDED[PERSON]}
+
+
+def _asked_for(plan: Plan) -> set[str]:
+    """The features that the plan's questions name, or cannot do without, and the columns that these are made of."""
+    found = set[str]()
+    for question in plan.questions:
+        match question:
+            case rfm.Plan():
+                found |= _OF_RFM
+            case classes.Plan():
+                found |= {item.feature for item in question.items}
+            case overlap.Plan():
+                found |= {question.lists.column} if question.lists.column else set()
+                found |= {question.value.feature} if question.value else set()
+            case lookalike.Plan():
+                found |= {one.column for one in question.attributes or ()} | set(question.seed_feature_names())
+        found |= {feature.name for feature in getattr(question, "features", [])}
+    made = {name: column for name, (column, _) in plan.table.shares().items()} | plan.table.sums()
+    return found | {column for name, column in made.items() if name in found}
+
+
+def _reaches(plan: Plan) -> list[int]:
+    return [question.reach for question in plan.questions if isinstance(question, lookalike.Plan)]
 
 
 def _questions(plan: Plan) -> list[str]:

@@ -12,7 +12,7 @@ import os
 import re
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from protocols.errors import IntegrityError, UsageError
 from protocols.people import KEYS, PeopleRules
 from protocols.schema import OTHER, Block, Column, Schema
 
-from . import identity
+from . import files, identity, seeds
 from .faults import BadRow, Fault, earliest, faults_of, repeats_of
 from .files import Source, check_files, exactly, is_parquet, literal, nearest, quoted, source_of, there_is, unreadable
 
@@ -30,7 +30,6 @@ PERSON, BOUGHT_ON = "customer", "bought_on"
 _SQL = {"id": "VARCHAR", "date": "DATE", "money": "BIGINT", "count": "BIGINT", "category": "VARCHAR"} | dict.fromkeys(
     KEYS, "VARCHAR"
 )
-BLANKS = "' ' || chr(9) || chr(10) || chr(13) || chr(160)"
 _ROOM = "is there room and permission?"
 MEMORY, THREADS = 1 << 30, 4  # bytes, and who shares them: a thread needs some 125 MB
 _ASK = "ask the operator for a plan with another table"
@@ -53,10 +52,12 @@ class Table:
     Each file is `.csv`, `.csv.gz` (UTF-8, a header line; the separator is read off the header) or `.parquet`.
     In an expression for a money or count column an own column is a number (six decimals); when that makes no sense, as
     in `replace(x, ',', '.')`, it is what the file holds, which in a CSV file is text.
+    `lists`: name -> a file of some of its customers.
     """
 
     files: tuple[Path, ...]
     columns: Mapping[str, str]
+    lists: Mapping[str, Path] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -81,6 +82,7 @@ class Snapshot:
     nameless_rows: int
     unspelled: tuple[Fault, ...] = ()
     resolved: identity.Resolved | None = None
+    lists: tuple[seeds.Listed, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -121,10 +123,12 @@ def take_snapshot(table: Table, schema: Schema, to: Path, rules: PeopleRules | N
         repeats = repeats_of(con, _names(schema), schema.one_row_per, table.files) if schema.one_row_per else None
         identity.spell(con, _names(schema), schema, rules)
         resolved = None if rules is None else identity.resolve(con, _names(schema), schema, rules)
+        listed = seeds.mark(con, table.lists, table.columns[PERSON], resolved=rules is not None)
         # 4. Rows of somebody, sorted, written beside and moved into place
-        _write(con, schema, Path(beside) / "part", to, keyed=rules is not None)
+        more = (f", key AS {quoted(identity.KEY)}" if rules is not None else "") + seeds.chosen(table.lists)
+        _write(con, schema, Path(beside) / "part", to, more)
         # 5. What the operator is told
-        return replace(_describe(con, schema, table.files, to), repeats=repeats, resolved=resolved)
+        return replace(_describe(con, schema, table.files, to), repeats=repeats, resolved=resolved, lists=listed)
 
 
 def keep_snapshot(snapshot: Snapshot, to: Path) -> Snapshot:
@@ -231,16 +235,11 @@ def _own(con: duckdb.DuckDBPyConnection, source: Source, macro: str, name: str, 
         as_numbers = column.type in ("money", "count") and _fits_numbers(con, macro, mapped, used)
         value = f"TRY({macro}({numbers}))" if as_numbers else f"TRY((\n{mapped}\n))"
     try:
-        kind = con.execute(f"DESCRIBE SELECT {value} AS v FROM {source.clause}").fetchall()[0][1]
+        return files.text_of(con, value, source.clause, whole=column.type == "id")
     except duckdb.Error:
         hint = "a csv column is text: write CAST(x AS DECIMAL(18,2)) where a number is meant"
         what = f"column {name!r} is mapped to {mapped!r}, which cannot be computed from {source.file}"
         raise UsageError(what, hint) from None
-    if column.type == "id" and kind in ("FLOAT", "DOUBLE"):
-        # Why: a whole-number id with gaps is often stored as a float; 17.0 and 17 are one customer, NaN is nobody.
-        whole = f"isfinite({value}) AND {value} = trunc({value}) AND abs({value}) < 9007199254740992"
-        value = f"CASE WHEN {whole} THEN {value}::BIGINT::VARCHAR WHEN isfinite({value}) THEN {value}::VARCHAR END"
-    return f"nullif(trim(CAST({value} AS VARCHAR), {BLANKS}), '')"
 
 
 def _columns_of(con: duckdb.DuckDBPyConnection, source: Source, name: str, text: str) -> list[str]:
@@ -347,11 +346,10 @@ def _names(schema: Schema) -> list[str]:
     return sorted(schema.columns, key=lambda name: (name != PERSON, name))
 
 
-def _write(con: duckdb.DuckDBPyConnection, schema: Schema, part: Path, to: Path, *, keyed: bool) -> None:
+def _write(con: duckdb.DuckDBPyConnection, schema: Schema, part: Path, to: Path, more: str) -> None:
     """Write the rows of somebody to `part`, readable by the owner only, sync it, move it to `to`."""
     chosen = ", ".join(f"v{i} AS {quoted(name)}" for i, name in enumerate(_names(schema)))
-    chosen += f", key AS {quoted(identity.KEY)}" if keyed else ""
-    query = f"SELECT {chosen}, bad FROM rows WHERE v0 IS NOT NULL ORDER BY ALL NULLS FIRST"
+    query = f"SELECT {chosen}{more}, bad FROM rows WHERE v0 IS NOT NULL ORDER BY ALL NULLS FIRST"
     try:
         con.execute(f"COPY ({query}) TO {literal(str(part))} (FORMAT parquet)")
         os.chmod(part, 0o600)

@@ -24,6 +24,7 @@ from typing import Any
 from protocols import ledger_copy
 from protocols.errors import Refused, UsageError
 from protocols.plan import Plan
+from protocols.questions import lookalike
 from protocols.schema import Block, Column, Schema
 
 from .config import Config
@@ -72,6 +73,7 @@ class Registered:
             "bad_sample": [vars(row) for row in found.bad_sample],
             "warnings": list(self.warnings),
             **_known_by(found),
+            **({"lists": [vars(one) for one in found.lists]} if found.lists else {}),
         }
 
     def lines(self) -> list[str]:
@@ -89,7 +91,7 @@ class Registered:
             lines.append(f"{_rows(found.bad_rows)} {are} unusable, and each one's customer with it:")
             lines += [f"  {row}" for row in found.bad_sample]
             lines += ["  …"] if _more(found) else []
-        return [*lines, *_people_lines(found)]
+        return [*lines, *_people_lines(found), *(one.line() for one in found.lists)]
 
 
 def register(config: Config, plan: Plan) -> Registered:
@@ -115,7 +117,8 @@ def register(config: Config, plan: Plan) -> Registered:
             # 3. Keep it
             blocks = tuple(sorted(ledger_copy.room_now(config.room, state / "ledger.db").blocks))
             dataset, kept = _kept(store, snapshot, plan, blocks)
-            return Registered(dataset, kept, inside, _warnings(snapshot, period))
+            warnings = (*_warnings(snapshot, period), *_small_seeds(snapshot, plan, config.party))
+            return Registered(dataset, kept, inside, warnings)
     except OSError as exc:
         reason = (exc.strerror or type(exc).__name__).lower()
         raise UsageError(f"cannot write below {state}: {reason}", "is there room and permission?") from None
@@ -205,6 +208,20 @@ def _kept(store: Store, snapshot: Snapshot, plan: Plan, blocks: tuple[str, ...])
 def _warnings(snapshot: Snapshot, period: Inside | None) -> tuple[str, ...]:
     resolved = () if snapshot.resolved is None else snapshot.resolved.warnings()
     return (*_outside(snapshot, period), *_short(snapshot), *_ill_spelled(snapshot), *resolved)
+
+
+def _small_seeds(snapshot: Snapshot, plan: Plan, party: str) -> tuple[str, ...]:
+    """Of a seed that is too small for the plan, or not there: said now, since afterwards nothing may depend on it."""
+    found = {one.name: one.people for one in snapshot.lists}
+    said = list[str]()
+    for question in plan.questions:
+        if isinstance(question, lookalike.Plan) and question.seed.party == party and question.seed.list is not None:
+            name = question.seed.list
+            if name not in found:
+                said.append(f'the plan\'s seed is the list {name}, and node.toml names none: [seeds] {name} = "FILE"')
+            elif found[name] < question.floor:
+                said.append(f"the list {name} has {_people(found[name])}, the plan's floor is {question.floor:,}")
+    return tuple(said)
 
 
 def _known_by(snapshot: Snapshot) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import numpy as np
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from protocols import keys
@@ -23,6 +24,8 @@ from protocols.noise import add_noise
 from protocols.plan import Mechanism
 from protocols.statistic import Integers
 
+EVERYWHERE = slice(None)
+
 
 @dataclass(frozen=True)
 class Sealed:
@@ -32,10 +35,18 @@ class Sealed:
     payload: bytes
 
 
-def draw(total: Integers, mechanism: Mechanism) -> Integers:
-    """An exact sum, (slots,) int64, with this party's share of the noise. For each step once."""
+def draw(total: Integers, mechanism: Mechanism, own: slice = EVERYWHERE) -> Integers:
+    """An exact sum, (slots,) int64, with this party's share of the noise. For each step once.
+
+    own   the slots that are this party's (`Statistic.own`). In the others there is a zero, whatever the sum says there:
+          neither its people nor its noise are in a number that is another party's alone
+    """
     # (1)
-    return add_noise(total, bound_sq=mechanism.sensitivity_sq, variance_micro=mechanism.variance_micro)
+    noised = np.zeros_like(total)
+    if len(total[own]):
+        noise = {"bound_sq": mechanism.sensitivity_sq, "variance_micro": mechanism.variance_micro}
+        noised[own] = add_noise(total[own], **noise)
+    return noised
 
 
 def build(noised: Integers, own: Secrets, *, party: str, signing: Ed25519PrivateKey,

@@ -9,11 +9,12 @@ import math
 from dataclasses import dataclass
 from functools import lru_cache
 
-from .budget import NANO
+from .budget import MICRO, NANO
 
 Z95 = 1.959963984540054
 ALPHA = 0.05
 WIDE = 1e6
+FAR = 8  # standard deviations: a draw lies beyond with probability 1.3e-15
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,12 @@ def discrete_gaussian_accuracy(variance: float, alpha: float = ALPHA) -> int:
         a += 1
         inside += 2 * weights[a]
     return a
+
+
+def shift(variance_micro: int, shares: int = 1) -> int:
+    """⌈8σ⌉, exactly, of a variance in millionths (times so many shares): how far a draw of noise is moved up."""
+    whole = -(-(FAR**2) * shares * variance_micro // MICRO)
+    return math.isqrt(whole - 1) + 1
 
 
 def z_for(alpha: float) -> float:

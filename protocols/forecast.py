@@ -25,6 +25,7 @@ class StepForecast:
     sigma        standard deviation of one party's own noise on each, in persons
     half_widths  what a released number counts → half of its 95 % interval, in persons; empty where it counts nobody
     between      it is counted between pairs of parties, from masked lists: the numbers are in no party's hands
+    owners       where every number is of one party alone: whose there are
     """
 
     name: str
@@ -34,6 +35,7 @@ class StepForecast:
     sigma: float
     half_widths: Mapping[str, float]
     between: bool = False
+    owners: tuple[str, ...] = ()
 
 
 def steps(plan: Plan) -> list[StepForecast]:
@@ -85,4 +87,5 @@ def _step(plan: Plan, step: Step, mechanism: Mechanism) -> StepForecast:
         sigma=math.sqrt(mechanism.variance_micro / MICRO) / scale,
         half_widths={what: half / units for what, units in step.counted} | sums,
         between=step.made == "overlap",
+        owners=tuple(dict.fromkeys(step.statistic.owners)),
     )

@@ -373,7 +373,7 @@ class Plan(Frozen):
 
     def _mechanism(self, step: Step, rho: int) -> Mechanism:
         quorum, collusion = self.quorum, self.collusion
-        if step.made == "overlap":  # in one slot there is a pair's noise only, and each of the two knows its own
+        if step.relies_on_one:  # in one slot there is a pair's noise only, of which each knows its own, or its owner's
             quorum, collusion = len(self.parties), len(self.parties) - 1
         return Mechanism.within(rho, step.statistic, self.parties, quorum, collusion)
 

@@ -35,19 +35,62 @@ class Statistic:
     bound_sq   Δ²: the largest Σ x² of one person's integers, and so the squared L2 sensitivity of the sum to
                adding or removing one person at one party
     tallied    whether a party sums it up over its people (`tally`). What is counted in another way has no `unusable`
+    owners     where every slot is of one party alone: whose, slot by slot (`owned`). Δ² is then that of the part which
+               is the person's party's; nobody else's people or noise are in it. Empty: every slot is of all parties
     """
 
     slots: tuple[str, ...]
     scale: int
     bound_sq: int
     tallied: bool = True
+    owners: tuple[str, ...] = ()
+
+    @classmethod
+    def owned(cls, parts: Mapping[str, tuple[str, ...]], scale: int, bound_sq: int) -> Statistic:
+        """One part after the other, each with an `unusable` of its own. parts: owner → its slots, in order."""
+        names = {owner: (*slots, UNUSABLE) for owner, slots in parts.items()}
+        return cls(
+            slots=tuple(f"{owner}/{slot}" for owner, own in names.items() for slot in own),
+            scale=scale,
+            bound_sq=bound_sq,
+            owners=tuple(owner for owner, own in names.items() for _ in own),
+        )
+
+    def own(self, party: str) -> slice:
+        """Where in the vector the slots are that a party's people and noise are in: all of them, some, or none."""
+        if not self.owners:
+            return slice(0, len(self.slots))
+        start = self.owners.index(party) if party in self.owners else 0
+        return slice(start, start + self.owners.count(party))
+
+    def part(self, party: str) -> Statistic:
+        """The slots of one owner, as a statistic of its own. Raises UsageError where it owns none."""
+        own = tuple(slot.removeprefix(f"{party}/") for slot in self.slots[self.own(party)])
+        return Statistic(own, self.scale, self.bound_sq)
 
     def __post_init__(self) -> None:
+        if self.owners:
+            self._check_owners()
+            return
         distinct = len(set(self.slots)) == len(self.slots)
         if self.tallied and (len(self.slots) < 2 or self.slots[-1] != UNUSABLE or not distinct):
             raise UsageError("a statistic needs distinct slots, the last of them 'unusable'")
         if not self.tallied and (not self.slots or UNUSABLE in self.slots or not distinct):
             raise UsageError("a statistic that is not tallied needs distinct slots, none of them 'unusable'")
+        self._check_size()
+
+    def _check_owners(self) -> None:
+        """Raise UsageError unless each owner has one part, in one piece, that is a statistic itself."""
+        order = tuple(dict.fromkeys(self.owners))
+        pieces = tuple(owner for owner in order for _ in range(self.owners.count(owner)))
+        named = all(slot.startswith(f"{owner}/") for slot, owner in zip(self.slots, self.owners, strict=False))
+        if not self.tallied or len(self.owners) != len(self.slots) or pieces != self.owners or not named:
+            raise UsageError("a statistic with owners needs one piece of slots for each, named by it")
+        for owner in order:
+            self.part(owner)
+        self._check_size()
+
+    def _check_size(self) -> None:
         if self.scale < 1 or self.bound_sq < 1 or len(self.slots) * self.bound_sq >= 2**63:
             raise UsageError("a statistic needs a positive scale and a bound whose squares fit in 63 bits")
 
@@ -94,8 +137,8 @@ def tally(statistic: Statistic, people: People, contribute: Contribute) -> Tally
 
     Raises UsageError for a statistic that is not counted in this way.
     """
-    if not statistic.tallied:
-        raise UsageError("this statistic is no sum over one party's people: it is counted between parties")
+    if not statistic.tallied or statistic.owners:
+        raise UsageError("this statistic is no sum over one party's people: it is counted between parties, or by owner")
     usable = people["usable"] == 1
     total = np.zeros(len(statistic.slots), dtype=np.int64)
     unusable = int(np.count_nonzero(~usable))
@@ -165,6 +208,25 @@ def _batches(people: People, usable: NDArray[np.bool_], width: int) -> Iterator[
 
 
 @dataclass(frozen=True)
+class Between:
+    """Which lists a step counts between parties, and how large they are: functions of the plan and of releases.
+
+    pairs   whose lists are compared, in the plan's order; the step's slots are their cells, pair by pair, row by row.
+            A party in none of them has no lists, and takes part as the others do
+    caps    what earlier steps released → party → the most people of each of its lists, in order. A party has the same
+            lists for each of its peers, and each person in one of them or in none
+    sizes   the step that these caps follow from
+    sums    what earlier steps released → slot of that step → its noised sum, as it was released
+    All raise IntegrityError where what was released is not such an answer.
+    """
+
+    pairs: tuple[tuple[str, str], ...]
+    caps: Callable[[Mapping[str, Any]], Mapping[str, tuple[int, ...]]]
+    sizes: str
+    sums: Callable[[Mapping[str, Any]], Mapping[str, int]]
+
+
+@dataclass(frozen=True)
 class Step:
     """One charged statistic of a question, as a plan fixes it.
 
@@ -181,7 +243,9 @@ class Step:
     summed       what the sum of so many slots counts, in words, at scale 1: for forecasts
     made         how the noised vector comes about: a `sum` of masked shares, or between pairs of parties as an
                  `overlap`. Of the latter every party's noise is needed, and no party's can be counted on but one's own
+    between      of an overlap, and of no other step: between whom
     cell_shares  how many parties' noise is in one slot; None: of all whose shares arrived
+    takes_part   the column of people in which 1 says who is meant; whoever is not adds nothing at all. None: everybody
     """
 
     name: str
@@ -192,11 +256,44 @@ class Step:
     check_state: Callable[[Mapping[str, Any], Mapping[str, Any]], None] | None = None
     summed: tuple[tuple[str, int], ...] = ()
     made: Literal["sum", "overlap"] = "sum"
+    between: Between | None = None
     cell_shares: int | None = None
+    takes_part: str | None = None
+
+    @property
+    def relies_on_one(self) -> bool:
+        """Whether no party's noise can be counted on but one's own: in a slot there is a pair's, or its owner's alone.
+
+        Then every party is needed: who is lost would leave its slots bare, or its pairs uncounted.
+        """
+        return self.made == "overlap" or bool(self.statistic.owners)
+
+    def tally(self, party: str, people: People, earlier: Mapping[str, Any]) -> Tally:
+        """The exact sum of one party's people, as long as the step's vector.
+
+        1. whoever does not take part is left out, before anything is computed from anybody
+        2. where slots have owners: the party's own part is summed up, `owner` its number among the owners; all other
+           slots are zero
+        """
+        # (1)
+        if self.takes_part is not None:
+            chosen = people[self.takes_part] == 1
+            people = {name: values[chosen] for name, values in people.items()}
+        # (2)
+        if not self.statistic.owners:
+            return tally(self.statistic, people, lambda batch: self.contribute(batch, earlier))
+        total = np.zeros(len(self.statistic.slots), dtype=np.int64)
+        if party not in self.statistic.owners:
+            return Tally(total, 0)
+        number = np.int64(tuple(dict.fromkeys(self.statistic.owners)).index(party))
+        people = {**people, "owner": np.broadcast_to(number, people["usable"].shape)}
+        found = tally(self.statistic.part(party), people, lambda batch: self.contribute(batch, earlier))
+        total[self.statistic.own(party)] = found.total
+        return Tally(total, found.over_bound)
 
     def noise(self, arrived: int, variance_micro: int) -> Noise:
         """The noise in one slot of what is released. `arrived`: how many parties' shares are in it."""
-        return Noise(self.cell_shares or arrived, variance_micro)
+        return Noise(self.cell_shares or (1 if self.statistic.owners else arrived), variance_micro)
 
 
 @dataclass(frozen=True)

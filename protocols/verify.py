@@ -14,10 +14,11 @@ import json
 import re
 import sys
 import tarfile
+from bisect import bisect_left
 from collections.abc import Callable, Collection, Iterable, Sequence
 from datetime import UTC, date, datetime
 from itertools import pairwise
-from math import prod
+from math import floor, log1p, prod
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -448,6 +449,13 @@ def pointers(tree: Any, at: str = "") -> list[str]:  # of every figure; what is 
     figure = set(tree) - {"consistent"} == {"value", "low", "high"} or tree == {"value": "too noisy"}
     need(figure and all(isinstance(one, str) for one in tree.values()), f"{at} is no figure with its interval")
     return [at]
+def cells_of(asked: Entry) -> int:  # stretches of whole numbers between a feature's bounds (lookalike question 2)
+    low, high, moved = asked["low"], asked["high"], log1p if asked["transform"] == "log1p" else float
+    def cell(x: int) -> int:
+        scaled = 2.0 * (moved(x) - moved(low)) / (moved(high) - moved(low)) - 1.0
+        return min(floor((min(1.0, max(-1.0, scaled)) + 1) / 2 * 256), 255)
+    return len({min(bisect_left(range(low, high + 1), n, key=cell), high - low) for n in range(256)})
+ALONE = {"overlap", "look-seed", "look-scores", "look-overlap", "look-audit"}  # nobody counts on another's noise
 def planned(asked: Entry, plan: Entry) -> list[tuple[str, int, int, str]]:
     """Step, Δ², slots and name of its ρ of each step of a question (the pages plan and of questions)."""
     k = sum(max(of.values()) if isinstance(of := one.get("clusters", 0), dict) else of for one in plan["questions"])
@@ -463,6 +471,16 @@ def planned(asked: Entry, plan: Entry) -> list[tuple[str, int, int, str]]:
     if asked["kind"] == "classes":
         return [("classes-patterns", 1, prod(len(one["cuts"]) + 1 for one in asked["items"]) + 1, "patterns")]
     d, own, big = len(asked["features"]), len(asked["features"]) + 1, 2**32
+    if asked["kind"] == "lookalike":
+        cells, ranks = [cells_of(one) for one in asked["features"]], len(asked["ranks"])
+        audited = asked.get("attributes")
+        bins = sum(min(10, n) for n in cells) + 160
+        groups = sum(2 * len(plan["table"]["columns"][one["column"]]["values"]) for one in audited or ())
+        return [("look-edges", d, sum(cells) + 1, "edges"),
+                ("look-background", big, own * (2 * d + 3) + bins + 1, "background"),
+                ("look-seed", big, 2 * d + bins + 3, "seed"), ("look-scores", 1, 65 * ranks + 2, "scores"),
+                ("look-overlap", ranks, 6 * ranks, "overlap"),
+                *([("look-audit", len(audited), ranks * (groups + 1), "audit")] if audited else [])]
     lloyd = [(f"seg-lloyd-{n + 1}", big, k * own + 2, "lloyd") for n in range(asked["lloyd_rounds"])]
     return [("seg-moments", 3 * d * big, 2 * d + 2, "moments"),
             *([("seg-covariance", big, d * own // 2 + 1, "covariance")] if d > 2 else []),
@@ -477,8 +495,8 @@ def check_plan(data: bytes, digest: str, ledger: Ledger) -> None:
     table, h = (sha256(canonical(agreed)).hex(), plan["people_cap"]), max(1, plan["quorum"] - plan["collusion"])
     same, n = {"name": "discrete_gaussian", "adders": plan["parties"]}, len(plan["parties"])
     same, alone = same | {at: plan[at] for at in ("quorum", "collusion")}, same | {"quorum": n, "collusion": n - 1}
-    noise = [(step, {"sensitivity_sq": squared, "slots": slots, **(alone if step == "overlap" else same),
-                     "variance": -(-squared * 10**15 // (2 * (1 if step == "overlap" else h) * asked["rho"][rho]))})
+    noise = [(step, {"sensitivity_sq": squared, "slots": slots, **(alone if step in ALONE else same),
+                     "variance": -(-squared * 10**15 // (2 * (1 if step in ALONE else h) * asked["rho"][rho]))})
              for asked in plan["questions"] for step, squared, slots, rho in planned(asked, plan)]
     for one in [one for (kind, _), one in ledger.last.items() if kind == "reserve" and one["plan"] == digest]:
         made = [(at["step"], at["mechanism"] | {"variance": millionths(at["mechanism"])}) for at in one["steps"]]

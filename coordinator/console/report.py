@@ -23,7 +23,15 @@ from protocols.plan import Plan
 from protocols.release import Body
 from protocols.verdict import Findings
 
-from . import budget_tables, classes_sections, overlap_sections, rfm_sections, segments_sections, stability_sections
+from . import (
+    budget_tables,
+    classes_sections,
+    lookalike_sections,
+    overlap_sections,
+    rfm_sections,
+    segments_sections,
+    stability_sections,
+)
 from .sections import Column, Make, Section, Table, cells
 
 # In the order in which they are read.
@@ -33,8 +41,12 @@ _STEPS: Mapping[str, tuple[str, Make]] = {
     **stability_sections.STEPS,
     **classes_sections.STEPS,
     **overlap_sections.STEPS,
+    **lookalike_sections.STEPS,
 }
-_SEARCHES = {"seg-": "Finding the segments"}  # steps for a later one's sake, by how their names begin
+_SEARCHES = {
+    "seg-": "Finding the segments",
+    "look-": "Finding the likeness",
+}  # steps for a later one's sake, by how their names begin
 
 
 @dataclass(frozen=True)

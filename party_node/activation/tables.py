@@ -18,14 +18,13 @@ import duckdb
 from protocols.errors import UsageError
 
 from ..faults import SAMPLE, BadRow, Fault, place
-from ..files import Source, check_files, lines_of, literal, quoted, source_of, there_is, unreadable
-from ..records import BLANKS, MEMORY, THREADS
+from ..files import Source, check_files, lines_of, literal, quoted, source_of, text_of, there_is, unreadable
+from ..records import MEMORY, THREADS
 from .spelling import IDS, UNSPELLED, Field, first, known_by
 
 FIELDS: tuple[Field, ...] = (
     "customer", "email", "phone", "maid", "first_name", "last_name", "postcode", "country"
 )  # fmt: skip
-_FLOATS = ("FLOAT", "DOUBLE")
 
 
 @dataclass(frozen=True)
@@ -195,12 +194,7 @@ def _mapped(source: Source, columns: Mapping[Field, str]) -> dict[str, str]:
 
 def _text(con: duckdb.DuckDBPyConnection, source: Source, column: str) -> str:
     """SQL for one column as text, as `records.py` reads ids: 17.0 and 17 are one customer, NaN is nobody."""
-    value = quoted(column)
-    kind = con.execute(f"DESCRIBE SELECT {value} AS v FROM {source.clause}").fetchall()[0][1]
-    if kind in _FLOATS:
-        whole = f"isfinite({value}) AND {value} = trunc({value}) AND abs({value}) < 9007199254740992"
-        value = f"CASE WHEN {whole} THEN {value}::BIGINT::VARCHAR WHEN isfinite({value}) THEN {value}::VARCHAR END"
-    return f"nullif(trim(CAST({value} AS VARCHAR), {BLANKS}), '')"
+    return text_of(con, quoted(column), source.clause, whole=True)
 
 
 def _refuse_empty(con: duckdb.DuckDBPyConnection, file: Path, option: str, columns: Sequence[str]) -> None:

@@ -30,6 +30,7 @@ from ..ledger.entries import Plan as PlanEntry
 from ..ledger.records import check_recorded
 from ..ledger.tree import leaf_hash
 from ..plan import Mechanism, Plan
+from ..statistic import Step
 from ..verdict import counted
 
 _PLACE = re.compile(r"(?P<file>[^#]+)#(?P<pointer>(/([^~/]|~[01])*)+)")
@@ -202,6 +203,8 @@ def _mechanism(plan: Plan, body: release.Body, reserve: Reserve) -> Link:
     shown = {"entry": reserve.seq, "step": body.step, "scale": scale, **mechanism.body()}
     if step.made == "overlap":
         return Link("mechanism", _between(mechanism, sigma, bound), shown)
+    if step.statistic.owners:
+        return Link("mechanism", _of_one(step, sigma, bound), shown)
     said = (
         f"Step {body.step} adds up {counted(mechanism.slots, 'number')} at each company. Whatever a single person did "
         f"can move these sums by no more than {bound:.3g} (in persons, all of them together).",
@@ -226,6 +229,19 @@ def _between(mechanism: Mechanism, sigma: float, bound: float) -> tuple[str, ...
         "only its own node sees to; no audit can.",
         "Either company's noise alone is enough to hide its people from the other companies and the coordinator "
         "together, while they do as agreed.",
+    )
+
+
+def _of_one(step: Step, sigma: float, bound: float) -> tuple[str, ...]:
+    """How numbers of which each is one company's come about."""
+    owners = tuple(dict.fromkeys(step.statistic.owners))
+    return (
+        f"Step {step.name} adds up {counted(len(step.statistic.slots), 'number')}, each of one company alone, of "
+        f"{_list(owners)}: only its people are in its numbers. Whatever a single person of it did can move these by no "
+        f"more than {bound:.3g} (in persons, all of them together).",
+        f"By the plan a company adds random noise of standard deviation {sigma:.3g} (in persons) to each of its own "
+        "numbers before they leave it, and zeros to those of others. Its own node sees to that; no audit can.",
+        "Its own noise is enough to hide a person from all other companies and the coordinator together.",
     )
 
 

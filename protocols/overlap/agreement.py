@@ -12,7 +12,7 @@ a list names it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Literal
 
 from cryptography.exceptions import InvalidTag
@@ -102,10 +102,11 @@ class Halves:
 
 
 def check_roster(
-    roster: Roster, identities: Mapping[str, Ed25519PublicKey], occasion: Occasion, normaliser: str
-) -> None:
-    """Raise IntegrityError unless exactly these parties offer, each for all others and truly signed, each half a point
-    of the curve and no two alike, and all turn identifiers into keys in the same way: the plan's."""
+    roster: Roster, identities: Mapping[str, Ed25519PublicKey], occasion: Occasion, normaliser: str,
+    peers: Callable[[str], Sequence[str]],
+) -> None:  # fmt: skip
+    """Raise IntegrityError unless exactly these parties offer, each for all its peers and truly signed, each half a
+    point of the curve and no two alike, and all turn identifiers into keys in the same way: the plan's."""
     if set(roster) != set(identities):
         raise IntegrityError("the offers are not of exactly the parties of the overlap")
     public = [text for offer in roster.values() for text in (offer.sealing, offer.salt, *offer.halves.values())]
@@ -114,8 +115,8 @@ def check_roster(
     for party, offer in roster.items():
         if offer.normaliser != normaliser:
             raise IntegrityError(f"{party} turns identifiers into keys as {offer.normaliser}, the plan as {normaliser}")
-        if set(offer.halves) != set(roster) - {party} or len(keys.unbase64(offer.salt)) != SALT_BYTES:
-            raise IntegrityError(f"the offer of {party} is not for exactly the other parties")
+        if set(offer.halves) != set(peers(party)) or len(keys.unbase64(offer.salt)) != SALT_BYTES:
+            raise IntegrityError(f"the offer of {party} is not for exactly its peers")
         stated = {name: value for name, value in offer.body().items() if name != "signature"}
         body = {**stated, "party": party, "occasion": occasion.body()}
         keys.check(identities[party], "overlap-offer", body, offer.signature, who=party)

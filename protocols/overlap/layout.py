@@ -11,23 +11,25 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import combinations
 from typing import Any
 
-from ..errors import IntegrityError
+from ..accuracy import shift
+from ..errors import IntegrityError, Refused
 from ..plan import Plan
-from ..questions import overlap
+from ..statistic import Between
 
 CANARIES = 32
 POINT_BYTES, FINAL_BYTES = 32, 8
 CHUNK_BYTES = 1 << 22  # of a list while it travels: a whole number of entries of either kind
 
 
-def question_of(plan: Plan) -> overlap.Plan:
-    """The plan's overlap question. Raises IntegrityError where it has none."""
-    for question in plan.questions:
-        if isinstance(question, overlap.Plan):
-            return question
-    raise IntegrityError("the plan has no overlap question")
+def between_of(plan: Plan, step: str) -> Between:
+    """Between whom a step counts. Raises Refused for a step that is a sum."""
+    found = plan.step(step)[0].between
+    if found is None:
+        raise Refused(f"step {step} is no overlap")
+    return found
 
 
 def normaliser_of(plan: Plan) -> str:
@@ -39,20 +41,36 @@ def normaliser_of(plan: Plan) -> str:
 
 @dataclass(frozen=True)
 class Layout:
-    """caps: party → the most people of each of its lists, in order. shift: public part of every cell's dummies."""
+    """caps: party → the most people of each of its lists, in order. shift: public part of every cell's dummies.
+
+    pairs: whose lists are compared; None: those of every two parties
+    """
 
     caps: Mapping[str, tuple[int, ...]]
     shift: int
+    pairs: tuple[tuple[str, str], ...] | None = None
 
     @classmethod
     def of(cls, plan: Plan, step: str, earlier: Mapping[str, Any]) -> Layout:
-        """The layout of a round whose sizes are released; `earlier`: what its steps before this one released."""
-        _, mechanism = plan.step(step)
-        question = question_of(plan)
-        caps = overlap.caps(question, plan.facts(question), earlier.get(overlap.sizes.NAME, {}))
+        """The layout of a round whose sizes are released; `earlier`: what its steps before this one released.
+
+        Raises Refused for a step that is no overlap.
+        """
+        between, mechanism = between_of(plan, step), plan.step(step)[1]
+        caps = between.caps(earlier)
         return cls(
-            {party: tuple(caps[party].values()) for party in plan.parties}, overlap.shift(mechanism.variance_micro)
+            {party: caps.get(party, ()) for party in plan.parties}, shift(mechanism.variance_micro), between.pairs
         )
+
+    @property
+    def all_pairs(self) -> tuple[tuple[str, str], ...]:
+        """Whose lists are compared, in the order of the step's slots."""
+        return tuple(combinations(self.caps, 2)) if self.pairs is None else self.pairs
+
+    def peers(self, party: str) -> list[str]:
+        """With whom a party has a pair, ascending."""
+        found = {b if a == party else a for a, b in self.all_pairs if party in (a, b)}
+        return sorted(found)
 
     def lists(self, party: str) -> int:
         return len(self.caps[party])

@@ -12,14 +12,15 @@ from typing import Any
 from protocols.schema import Frozen
 from protocols.statistic import Facts, Step
 
-from . import classes, overlap, rfm, segments
+from . import classes, lookalike, overlap, rfm, segments
 
-Question = rfm.Plan | segments.Plan | classes.Plan | overlap.Plan
+Question = rfm.Plan | segments.Plan | classes.Plan | overlap.Plan | lookalike.Plan
 REGISTRY: dict[str, tuple[type[Frozen], Callable[[Any, Facts], list[tuple[Step, int]]]]] = {
     "rfm": (rfm.Plan, lambda question, _: rfm.steps(question)),
     "segments": (segments.Plan, lambda question, _: segments.steps(question)),
     "classes": (classes.Plan, classes.steps),
     "overlap": (overlap.Plan, overlap.steps),
+    "lookalike": (lookalike.Plan, lookalike.steps),
 }
 
 

@@ -83,7 +83,7 @@ def roster_read(data: bytes) -> None:
     except ValidationError:
         raise IntegrityError("no offers") from None  # of a message that holds such, its reader says so
     identities = {party: builder.key(party).public_key() for party in PARTIES}
-    agreement.check_roster(offers, identities, OCCASION, NORMALISER)
+    agreement.check_roster(offers, identities, OCCASION, NORMALISER, LAYOUT.peers)
     assert offers == roster()
 
 

@@ -85,12 +85,11 @@ class Draws:
             drawn = real(meeting, mechanism, layout)
             self.shift = overlap.shift(mechanism.variance_micro)
             at = 0
-            for peer in sorted(layout.caps):
-                if peer != meeting.party:
-                    count = layout.lists(meeting.party) * layout.lists(peer)
-                    shape = (layout.lists(meeting.party), layout.lists(peer))
-                    self.by[meeting.party, peer] = drawn[at : at + count].reshape(shape)
-                    at += count
+            for peer in layout.peers(meeting.party):
+                shape = (layout.lists(meeting.party), layout.lists(peer))
+                count = shape[0] * shape[1]
+                self.by[meeting.party, peer] = drawn[at : at + count].reshape(shape)
+                at += count
             return drawn
 
         monkeypatch.setattr(node_overlap.Meeting, "_draw", draw)

@@ -110,8 +110,8 @@ def test_a_peer_that_takes_from_the_size_of_anothers_list_ends_the_round(
     base, plan = lab.copy(template[0], tmp_path / "room"), template[1]
     real = share.draw
 
-    def draw(total: Any, mechanism: Any) -> Any:
-        noised = real(total, mechanism)
+    def draw(total: Any, *how: Any) -> Any:
+        noised = real(total, *how)
         if total[:3].any() == 0 and total[3:6].any():  # beta's sum of `overlap-sizes`: alpha's lists come first
             noised[0] -= 200
         return noised

@@ -74,6 +74,15 @@ def test_the_mechanisms_own_noise_is_asked_for(monkeypatch: pytest.MonkeyPatch) 
     assert asked == [(TOTALS["beta"].tolist(), {"bound_sq": 3, "variance_micro": 250_000_000})]
 
 
+def test_in_slots_that_are_not_its_own_a_party_leaves_zeros_whatever_its_sum_says() -> None:
+    noised = share.draw(TOTALS["gamma"], MECHANISM, slice(100, 300))
+    assert not noised[:100].any()
+    assert not noised[300:].any()
+    error = (noised - TOTALS["gamma"])[100:300].astype(float)
+    assert 0.4 < float((error**2).mean()) / 250 < 1.7  # 200 draws: within 7 standard deviations of its mean
+    assert not share.draw(TOTALS["gamma"], MECHANISM, slice(0, 0)).any()
+
+
 def test_the_signature_binds_the_party_the_occasion_and_the_bytes(parties: Parties) -> None:
     sealed = parties.build("alpha")
     public = parties.signing["alpha"].public_key()

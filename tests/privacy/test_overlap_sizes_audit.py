@@ -53,7 +53,7 @@ def stated(seen: Seen) -> Integers:
 def released(patch: pytest.MonkeyPatch) -> None:
     """Noise of the sizes that makes them what they are in both rooms."""
 
-    def draw(total: Integers, mechanism: Any) -> Integers:
+    def draw(total: Integers, mechanism: Any, _: slice) -> Integers:
         assert mechanism.slots == LISTS * len(PARTIES) + 1
         assert total.sum() in (LISTS * FEW, LISTS * MANY)
         return np.where(total > 0, RELEASED, 0).astype(np.int64)

@@ -17,6 +17,7 @@ from protocols.questions import REGISTRY, Question, classes, overlap, rfm, segme
 from protocols.questions.segments.states import FIXED
 from protocols.schema import Column, Schema
 from protocols.statistic import Contribute, Facts, Integers, Noise, Rows, Sparse, Statistic, Step, one_hot, tally
+from tests.privacy import lookalike_cases as audiences
 
 DEMO = Path(__file__).resolve().parents[1] / "plans" / "rfm.toml"
 PLAN = Plan.from_toml(DEMO.read_bytes())
@@ -37,8 +38,8 @@ FACTS = Facts(
 
 
 def tallied(question: Question) -> list[Step]:
-    """The steps that are sums over one party's people. The others are in `test_overlap_bound.py`."""
-    return [step for step, _ in steps_of(question, FACTS) if step.statistic.tallied]
+    """The steps that are sums over people, by owner. The others are in `test_overlap_bound.py`."""
+    return [part for step, _ in steps_of(question, FACTS) if step.statistic.tallied for part in audiences.parts(step)]
 
 
 # -- what is asked of whom ---------------------------------------------------------------------------------------------
@@ -149,6 +150,8 @@ def the_cases() -> dict[str, list[Case]]:
     found["segments"] = [Case(plan, any_person(), segment_states(plan)) for plan in plans]
     found["classes"] = [Case(classes_plan(), any_person(), st.just({}))]
     found["overlap"] = [Case(plan, any_listed(), st.just({})) for plan in overlap_plans()]
+    audience = audiences.plan()
+    found["lookalike"] = [Case(audience, audiences.persons(hostile()), audiences.released(audience))]
     return found
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from protocols import statistic as module
 from protocols.errors import UsageError
-from protocols.statistic import Integers, Noise, People, Sparse, Statistic, one_hot, tally, truncate
+from protocols.statistic import Integers, Noise, People, Sparse, Statistic, Step, one_hot, tally, truncate
 
 MODEST = settings(deadline=None, derandomize=True, max_examples=100)
 PAIR = Statistic(("a", "b", "unusable"), scale=2, bound_sq=5)
@@ -43,6 +43,59 @@ def test_what_nobody_tallies_has_distinct_slots_and_nobody_who_is_unusable(slots
     assert Statistic(("a",), 1, 1, tallied=False).slots == ("a",)
     with pytest.raises(UsageError, match="none of them 'unusable'"):
         Statistic(slots, 1, 1, tallied=False)
+
+
+PARTS = {"alpha": ("a", "b"), "beta": ("c",)}
+
+
+def test_slots_with_owners_are_a_part_for_each_with_an_unusable_of_its_own() -> None:
+    found = Statistic.owned(PARTS, scale=2, bound_sq=5)
+    assert found.slots == ("alpha/a", "alpha/b", "alpha/unusable", "beta/c", "beta/unusable")
+    assert (found.own("alpha"), found.own("beta")) == (slice(0, 3), slice(3, 5))
+    assert found.part("beta") == Statistic(("c", "unusable"), 2, 5)
+    assert found.slots[found.own("gamma")] == ()
+    with pytest.raises(UsageError):
+        found.part("gamma")
+
+
+def test_a_slot_without_an_owner_is_everybodys() -> None:
+    assert PAIR.slots[PAIR.own("anybody")] == PAIR.slots
+
+
+@pytest.mark.parametrize(
+    ("slots", "owners"),
+    [
+        (("a/x", "a/unusable"), ("a",)),
+        (("a/x", "a/unusable"), ("b", "b")),
+        (("a/x", "b/unusable"), ("a", "b")),
+        (("a/x", "b/x", "b/unusable", "a/unusable"), ("a", "b", "b", "a")),
+        (("a/x", "a/x", "a/unusable"), ("a", "a", "a")),
+        (("a/unusable",), ("a",)),
+    ],
+)
+def test_each_owner_has_one_piece_that_is_a_statistic(slots: tuple[str, ...], owners: tuple[str, ...]) -> None:
+    with pytest.raises(UsageError):
+        Statistic(slots, 1, 1, owners=owners)
+
+
+def test_what_has_owners_is_tallied_and_is_within_63_bits() -> None:
+    for changes in ({"tallied": False}, {"bound_sq": 2**62}):
+        with pytest.raises(UsageError):
+            Statistic(**{"slots": ("a/x", "a/unusable"), "scale": 1, "bound_sq": 1, "owners": ("a", "a"), **changes})
+
+
+def test_what_has_owners_is_never_tallied_as_if_it_were_one_partys() -> None:
+    with pytest.raises(UsageError, match="by owner"):
+        tally(Statistic.owned(PARTS, 2, 5), people_of(1), ones)
+
+
+def test_in_a_slot_of_one_party_there_is_one_partys_noise() -> None:
+    owned = Step("look", Statistic.owned(PARTS, 2, 5), lambda *_: ones({}), lambda *_: {})
+    assert owned.relies_on_one
+    assert owned.noise(5, 9) == Noise(1, 9)
+    plain = Step("sum", PAIR, lambda *_: ones({}), lambda *_: {})
+    assert not plain.relies_on_one
+    assert plain.noise(5, 9) == Noise(5, 9)
 
 
 @pytest.mark.parametrize(("scale", "bound_sq"), [(0, 1), (-1, 1), (1, 0), (1, -4), (1, 2**63), (1, 2**62)])

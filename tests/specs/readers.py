@@ -23,7 +23,7 @@ from protocols.ledger import entries, notes, tlog_proof
 from protocols.ledger.reducer import Accounts
 from protocols.ledger.state import Round
 from protocols.room import Room
-from protocols.statistic import Noise, Step, tally
+from protocols.statistic import Noise, Step
 from tests.ledger import builder
 from tests.vectors import recoveries, rooms, shares
 
@@ -277,13 +277,38 @@ def read_question(name: str, data: bytes) -> None:
     earlier: dict[str, Any] = {}
     for (step, mechanism), made in zip(asked.steps(), document["steps"], strict=True):
         noise = Noise(len(document["people"]), mechanism.variance_micro)
-        for part, found in _computed(step, noise, document["people"], made, earlier):
-            if made[part] != found:
-                raise IntegrityError(f"{step.name}: {part}")
+        _compare(step, noise, document["people"], made, earlier)
         if step.check_state is not None:
             step.check_state(made["state"], earlier)
         more = {field: made[field] for field in ("state", "noised")} if step.check_state is not None else {}
         earlier[step.name] = {**made["answer"], **more}
+
+
+def _compare(step: Step, noise: Noise, people: Any, made: dict[str, Any], earlier: dict[str, Any]) -> None:
+    for part, found in _computed(step, noise, people, made, earlier):
+        if made[part] != found:
+            raise IntegrityError(f"{step.name}: {part}")
+
+
+def read_lookalike(_: str, data: bytes) -> None:
+    """Of its sums every number computed again; of the step between parties matches and noise are given."""
+    document, asked = parse(data), plan.Plan.from_bytes(golden("plan/good-lookalike.json"))
+    assert document["plan"] == asked.digest
+    earlier: dict[str, Any] = {}
+    for (step, mechanism), made in zip(asked.steps(), document["steps"], strict=True):
+        noise = step.noise(len(asked.parties), mechanism.variance_micro)
+        if step.made == "sum":
+            _compare(step, noise, document["people"], made, earlier)
+        elif made["answer"] != step.answer(_noised(made), noise, earlier):
+            raise IntegrityError(f"{step.name}: answer")
+        if step.check_state is not None:
+            step.check_state(made["state"], earlier)
+        more = {field: made[field] for field in ("state", "noised")} if step.check_state is not None else {}
+        earlier[step.name] = {**made["answer"], **more}
+
+
+def _noised(made: dict[str, Any]) -> Any:
+    return np.sum([made["matched"], *made["noise"].values()], axis=0, dtype=np.int64)
 
 
 def read_overlap(name: str, data: bytes) -> None:
@@ -316,24 +341,22 @@ def _computed(
 ) -> Iterator[tuple[str, Any]]:
     """Part by part: figures of another sum than the released one may be none at all."""
 
-    def row(person: dict[str, int]) -> list[list[int]]:
+    def row(party: str, person: dict[str, int]) -> list[list[int]]:
         alone = {name: np.array([value], dtype=np.int64) for name, value in person.items()}
-        total = tally(step.statistic, alone, lambda batch: step.contribute(batch, earlier)).total
+        total = step.tally(party, alone, earlier).total
         return [[int(slot), int(total[slot])] for slot in np.flatnonzero(total)]
 
-    def exact(persons: list[dict[str, int]]) -> list[int]:
+    def exact(party: str, persons: list[dict[str, int]]) -> list[int]:
         times = [person["times"] for person in persons]
         all_of_them = {name: np.repeat([p[name] for p in persons], times).astype(np.int64) for name in persons[0]}
-        total: list[int] = tally(
-            step.statistic, all_of_them, lambda batch: step.contribute(batch, earlier)
-        ).total.tolist()
+        total: list[int] = step.tally(party, all_of_them, earlier).total.tolist()
         return total
 
     vectors = (*made["exact"].values(), *made["noise"].values())
     seen = {**earlier, step.name: {"state": made["state"]}} if "state" in made else earlier
     yield "slots", list(step.statistic.slots)
-    yield "rows", {party: [row(person) for person in persons] for party, persons in people.items()}
-    yield "exact", {party: exact(persons) for party, persons in people.items()}
+    yield "rows", {party: [row(party, person) for person in persons] for party, persons in people.items()}
+    yield "exact", {party: exact(party, persons) for party, persons in people.items()}
     yield "noised", [sum(numbers) for numbers in zip(*vectors, strict=True)]
     yield "answer", step.answer(np.array(made["noised"], dtype=np.int64), noise, seen)
 
@@ -350,6 +373,7 @@ READ: dict[str, Callable[[str, bytes], None]] = {
     "question": read_question,
     "overlap-question": read_overlap,
     "classes-question": read_question,
+    "lookalike-question": read_lookalike,
     "share": read_share,
     "recovery": read_recovery,
     "wire-header": read_header,

@@ -14,6 +14,7 @@ from protocols.carrier import room_pb2 as pb
 from protocols.ledger import changes, entries, notes, statements, tlog_proof
 from protocols.questions import rfm
 from protocols.questions.classes import plan as classes
+from protocols.questions.lookalike import plan as lookalike
 from protocols.questions.overlap import plan as overlap
 from protocols.questions.segments import plan as segments
 from tests.specs.readers import VECTORS, golden
@@ -41,6 +42,13 @@ MODELS: dict[str, dict[str, Any]] = {
         "classes.rho": classes.Shares,
         "classes.item": classes.Item,
         "classes.range": schema.Range,
+    },
+    "lookalike-question": {
+        "lookalike": lookalike.Plan,
+        "lookalike.rho": lookalike.Shares,
+        "lookalike.seed": lookalike.Seed,
+        "lookalike.bound": lookalike.Bound,
+        "lookalike.attribute": lookalike.Audited,
     },
     "overlap-question": {
         "overlap": overlap.Plan,

@@ -7,6 +7,7 @@ from typing import Any
 from protocols.encoding import canonical
 from tests.ledger import builder as b
 from tests.vectors.classes import CLASSES, ITEMS
+from tests.vectors.lookalikes import LOOKALIKE
 from tests.vectors.overlaps import THREE, TWO
 from tests.vectors.questions import RANGE_PLAN, SEGMENTS_PLAN
 from tests.vectors.rooms import FIVE
@@ -67,6 +68,30 @@ def people_vectors() -> Files:
     return as_json(files)
 
 
+def lookalike_plans() -> dict[str, Any]:
+    """A plan of a lookalike, and what it may not ask."""
+    at, seed = ("questions", 0), ("questions", 0, "seed")
+    by_list = {"party": "beta", "list": "loyal"}
+    strange = {"party": "beta", "where": [{"feature": "sum_calls", "low": 1}]}
+    return {
+        "good-lookalike": LOOKALIKE,
+        "bad-lookalike-without-keys": without(LOOKALIKE, "people"),
+        "bad-lookalike-seed-in-two-ways": changed(LOOKALIKE, *seed, "list", to="loyal"),
+        "bad-lookalike-seed-in-no-way": changed(LOOKALIKE, *seed, to={"party": "beta"}),
+        "bad-lookalike-seed-cleaned-by-a-fit": changed(LOOKALIKE, *seed, to={**by_list, "clean": "seed"}),
+        "bad-lookalike-seed-of-no-feature": changed(LOOKALIKE, *seed, to=strange),
+        "bad-lookalike-seed-of-a-stranger": changed(LOOKALIKE, *seed, "party", to="delta"),
+        "bad-lookalike-seeds-party-ranks": changed(LOOKALIKE, *at, "ranks", to=["alpha", "beta"]),
+        "bad-lookalike-floor-too-low": changed(LOOKALIKE, *at, "floor", to=499),
+        "bad-lookalike-reach-of-another-cut": changed(LOOKALIKE, *at, "reach", to=25),
+        "bad-lookalike-target-below-one": changed(LOOKALIKE, *at, "target", to="0.9"),
+        "bad-lookalike-audit-of-nothing": changed(LOOKALIKE, *at, to=without(LOOKALIKE["questions"][0], "attributes")),
+        "bad-lookalike-audit-of-no-category": changed(LOOKALIKE, *at, "attributes", 0, "column", to="mail"),
+        "bad-lookalike-reference-unknown": changed(LOOKALIKE, *at, "attributes", 0, "reference", to="silver"),
+        "bad-lookalike-of-more-dummies-than-people": {**LOOKALIKE, "people_cap": 600},
+    }
+
+
 def plan_vectors() -> Files:
     rfm: dict[str, Any] = b.PLAN
     raw = canonical(rfm)
@@ -89,6 +114,7 @@ def plan_vectors() -> Files:
         "bad-classes-feature-twice": changed(CLASSES, "questions", 0, "items", 1, "feature", to="recency_days"),
         "bad-classes-cuts-not-ascending": changed(CLASSES, "questions", 0, "items", 1, "cuts", to=[16, 4]),
         "bad-classes-too-many-patterns": changed(CLASSES, "questions", 0, "items", to=WIDE),
+        **lookalike_plans(),
         "good-overlap-of-three": THREE,
         "good-overlap-of-two": TWO,
         "bad-overlap-without-keys": without(THREE, "people"),

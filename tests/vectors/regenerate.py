@@ -4,7 +4,8 @@ With `--check` nothing is written: it ends with 1 and names the files that are n
 fixed seeds, salts and times are fixed, and no noise is drawn: the numbers are made up. `good-*` is what the product
 writes; each `bad-*` is wrong in the one way that its name says. One module a format: `ledgers.py` (entry, bundle),
 `changes.py` (ledger changes), `checkpoints.py` (checkpoint, tlog-proof), `releases.py`, `plans.py` (plan, people),
-`questions.py` and `misread.py`, `classes.py`, `overlaps.py`, `shares.py`, `recoveries.py`, `headers.py`.
+`questions.py` and `misread.py`, `classes.py`, `overlaps.py`, `lookalikes.py`, `shares.py`, `recoveries.py`,
+`headers.py`.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from tests.vectors import (
     classes,
     headers,
     ledgers,
+    lookalikes,
     misread,
     overlaps,
     plans,
@@ -68,6 +70,7 @@ def vectors() -> Files:
         "question": {**asked_questions, **misread.misread_vectors()},
         "overlap-question": overlaps.overlap_vectors(),
         "classes-question": classes.classes_vectors(),
+        "lookalike-question": lookalikes.lookalike_vectors(),
         "share": shares.share_vectors(ROOM.plan, members[bundle.checkpoint_name(6)].decode()),
         "recovery": recoveries.recovery_vectors(),
     }

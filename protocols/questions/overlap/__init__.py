@@ -15,8 +15,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from protocols.accuracy import shift
 from protocols.errors import UsageError
-from protocols.statistic import Facts, Integers, Noise, People, Rows, Statistic, Step
+from protocols.statistic import Between, Facts, Integers, Noise, People, Rows, Statistic, Step
 
 from . import sizes
 from .matrix import Matrix, Side, values
@@ -31,7 +32,6 @@ from .plan import (
     list_names,
     pair_name,
     pairs,
-    shift,
     variance_micro,
 )
 from .reach import Whole
@@ -81,8 +81,24 @@ def steps(question: Plan, facts: Facts) -> list[tuple[Step, int]]:
         summed=shared,
         made="overlap",
         cell_shares=2,
+        between=between(question, facts),
     )
     return [(first, question.rho.sizes), (second, question.rho.pairs)]
+
+
+def between(question: Plan, facts: Facts) -> Between:
+    """All pairs of parties, each list with the cap that follows from its released size."""
+
+    def before(earlier: Mapping[str, Any]) -> Sizes:
+        return sizes.read(question, facts, earlier.get(sizes.NAME, {}))
+
+    def caps_of(earlier: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
+        return {party: tuple(lists.values()) for party, lists in before(earlier).cap.items()}
+
+    def sums_of(earlier: Mapping[str, Any]) -> dict[str, int]:
+        return {f"{party}/{name}": x for party, lists in before(earlier).size.items() for name, x in lists.items()}
+
+    return Between(tuple(pairs(facts.parties)), caps_of, sizes.NAME, sums_of)
 
 
 def statistic(question: Plan, facts: Facts) -> Statistic:

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import math
 from itertools import combinations
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from protocols.budget import MICRO, variance_for
+from protocols.accuracy import shift
+from protocols.budget import variance_for
 from protocols.schema import Frozen, Name, Positive
 from protocols.statistic import Facts
 
-SHIFT = 8  # standard deviations: a draw lies beyond with probability 1.3e-15
 MOST_CELLS = 1 << 16
 ALL = "all"
 
@@ -111,12 +110,6 @@ def pair_name(a: str, b: str) -> str:
 def variance_micro(question: Plan, facts: Facts) -> int:
     """The variance of one party's own noise in one cell, in millionths: Δ² is one a pair, nobody else is relied on."""
     return variance_for(question.rho.pairs, len(facts.parties) - 1, 1)
-
-
-def shift(variance_micro: int, shares: int = 1) -> int:
-    """⌈8σ⌉, exactly, of a variance in millionths (times so many shares): how far a draw of noise is moved up."""
-    whole = -(-(SHIFT**2) * shares * variance_micro // MICRO)
-    return math.isqrt(whole - 1) + 1
 
 
 def check(question: Plan, facts: Facts) -> None:

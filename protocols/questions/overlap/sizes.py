@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from protocols.accuracy import Interval, discrete_gaussian_accuracy
+from protocols.accuracy import Interval, discrete_gaussian_accuracy, shift
 from protocols.errors import IntegrityError
 from protocols.figures import count, figure
 from protocols.statistic import UNUSABLE, Facts, Integers, Noise, People, Sparse, Statistic
 
 from .consistent import in_tenths
-from .plan import Plan, list_names, shift
+from .plan import Plan, list_names
 
 NAME = "overlap-sizes"
 DIGITS = 9  # of the deviation

@@ -6,10 +6,11 @@ import math
 from typing import Any
 
 from protocols.accuracy import Z95, Interval, discrete_gaussian_accuracy, fieller
+from protocols.feature import Feature
 from protocols.figures import Figure, figure, too_noisy
 from protocols.statistic import Integers, Noise
 
-from .plan import PROFILE_COUNT, PROFILE_MEANS, SCALE, Feature, Plan
+from .plan import PROFILE_COUNT, PROFILE_MEANS, SCALE, Plan
 
 GATE = 5.0
 WIDEST = 0.5  # half-width, where the whole box runs from −1 to 1

@@ -1,0 +1,96 @@
+"""Each party's own customers by their likeness to a seed: computed here, written here, sent nowhere.
+
+By the released score, which labels everything that left this party too, so that the released lift describes this list.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import duckdb
+import numpy as np
+
+from protocols.errors import Refused, UsageError
+from protocols.plan import Plan
+from protocols.questions import lookalike
+from protocols.questions.lookalike.scorer import REACHES, UNIT
+
+from .assignment import Assigned
+from .features import people, window_of
+from .files import literal, quoted
+from .own_likeness import own_scores
+from .records import check_snapshot
+from .store import Dataset
+
+NAME = "audience"
+_NO_NUMBERS = ("customer", "score")
+
+
+def rank(
+    party: str, private: bool, plan: Plan, released: Mapping[str, Any], dataset: Dataset, state: Path, out: Path
+) -> Assigned:
+    """Write `audience.parquet` and `audience.csv`, whole or not at all: customer, score, rank, cell, within.
+
+    score   by how many deviations of everybody's a customer is likelier than the average; nothing for an unusable one
+    rank    1 for the likest; customers of one score in the order of their names, which says nothing
+    cell    1, the likest, to 64: what left this party, summed up and noised
+    within  the smallest cut that the customer is within, in percent of this party's customers; nothing beyond the
+            plan's largest
+    private `private-audience.…` instead: by a score of this party's exact rows, to which no released figure applies;
+            so neither cell nor within is there
+    Raises UsageError for a party that does not rank, Refused where the seed is below the plan's floor.
+    """
+    question = next(q for q in plan.questions if isinstance(q, lookalike.Plan))
+    if party not in question.ranks:
+        raise UsageError("this party ranks nobody in that plan", f"those that do: {', '.join(question.ranks)}")
+    sizes, scorer = lookalike.Sizes.read(question, released), lookalike.scorer_of(question, released)
+    if not sizes.enough(question):
+        raise Refused(f"the seed has {sizes.seed:,} people, noise included; the plan's floor is {question.floor:,}")
+    check_snapshot(state / dataset.snapshot, dataset.sha256)
+    found = people(state / dataset.snapshot, window_of(plan))
+    usable = found.columns["usable"] == 1
+    scores = scorer.scores(found.columns)
+    cells = scorer.cells_of(scores)
+    if private:
+        step, mechanism = plan.step(lookalike.SEED)
+        noised = np.asarray(released[lookalike.SEED]["noised"], dtype=np.int64)
+        scores = own_scores(scorer.space, noised, step.noise(1, mechanism.variance_micro), found.columns)
+    order = np.argsort(np.where(usable, -scores, np.iinfo(np.int64).max), kind="stable")
+    ranks = np.empty(len(order), dtype=np.int64)
+    ranks[order] = np.arange(1, len(order) + 1)
+    bands = np.searchsorted(np.asarray(sizes.cuts(party)), cells, side="right")
+    reach = np.array([*REACHES, 0], dtype=np.int64)[bands]
+    columns = {
+        "customer": found.customers,
+        "score": np.where(usable, scores / UNIT, np.nan),
+        "rank": np.where(usable, ranks, 0),
+        "cell": np.where(usable, cells + 1, 0),
+        "within": np.where(usable & (reach <= question.reach), reach, 0),
+    }
+    if private:
+        return _write({name: columns[name] for name in ("customer", "score", "rank")}, out, f"private-{NAME}")
+    return _write(columns, out, NAME)
+
+
+def _write(columns: Mapping[str, Any], out: Path, name: str) -> Assigned:
+    out.mkdir(parents=True, exist_ok=True, mode=0o700)
+    files = {"PARQUET": out / f"{name}.parquet", "CSV, HEADER": out / f"{name}.csv"}
+    numbers = "".join(f", nullif({quoted(one)}, 0) AS {quoted(one)}" for one in columns if one not in _NO_NUMBERS)
+    query = (
+        f"SELECT customer, CASE WHEN isnan(score) THEN NULL ELSE round(score, 6) END AS score{numbers} "
+        'FROM ranked ORDER BY "rank" NULLS LAST, customer'
+    )
+    with TemporaryDirectory(dir=out, prefix=f".{name}-") as beside:
+        spill = {"autoload_known_extensions": "false", "temp_directory": f"{beside}/spill"}
+        with duckdb.connect(config=spill) as con:  # type: ignore[arg-type]  # duckdb's own hint is too narrow
+            con.register("ranked", dict(columns))
+            for kind, path in files.items():
+                part = Path(beside) / path.name
+                con.execute(f"COPY ({query}) TO {literal(str(part))} (FORMAT {kind})")
+                part.chmod(0o600)
+        for path in files.values():
+            (Path(beside) / path.name).replace(path)
+    return Assigned(files["PARQUET"], files["CSV, HEADER"], len(columns["customer"]))
