@@ -24,7 +24,9 @@ from protocols.questions.classes.plan import Plan
 from protocols.statistic import Integers, Noise
 
 STARTS = 12
-SHORT, LONG = 30, 100  # steps of expectation and maximisation: from each start, and from the best of them
+# Steps of expectation and maximisation: from each start, from the best of them, and from the best of all. Why the last
+# are so many: where a class has next to nobody in some levels, scoring comes to no end from further off.
+SHORT, LONG, LAST = 30, 100, 1000
 SCORING = 40
 LEAST_SIZE = 1.0
 
@@ -68,7 +70,7 @@ def _best(plan: Plan, counts: Reals, variance: float, k: int, fewer: list[Classe
     tried.sort(key=lambda one: -_penalised(one, counts, variance))
     ended = [_maximised(one, counts, variance, LONG) for one in tried[:3]]
     best = max(ended, key=lambda one: _penalised(one, counts, variance))
-    scored = _scored(best, counts, variance)
+    scored = _scored(_maximised(best, counts, variance, LAST), counts, variance)
     if scored is None:
         return None
     written = Classes.read(scored.write(), plan)

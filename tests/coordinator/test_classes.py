@@ -11,6 +11,7 @@ from sklearn.metrics import adjusted_rand_score
 
 from coordinator import fits
 from coordinator.classes import bic, fit
+from protocols.figures import TOO_NOISY
 from protocols.questions import classes, steps_of
 from protocols.questions.classes.model import Classes
 from protocols.statistic import Integers, Noise
@@ -100,3 +101,20 @@ def test_all_people_of_one_pattern_are_one_class_at_most() -> None:
     found = Classes.read(fit(question({"least": 2, "most": 3}), noised, QUIET), question(3))
     assert len(found.sizes) == 1
     assert float(found.expected[0, 5]) > 9_000
+
+
+def test_four_classes_of_which_each_has_next_to_nobody_in_some_levels_are_four() -> None:
+    """Scoring alone came to no end there, and two classes were told as one of twice their size."""
+    levels = {"recency_days": 8, "baskets": 6, "spend_cents": 5, "discounted_baskets": 4}
+    draw = np.random.default_rng(0)
+    chances = tuple(draw.dirichlet(np.full(n, 0.25), 4) for n in levels.values())
+    assert min(found.min() for found in chances) < 1e-5
+    people = draw.poisson(Classes(np.full(4, 20_000.0), chances).expected.sum(axis=0))
+    noise = Noise(3, 5_333_333)
+    noised = np.append(people, 0) + np.rint(draw.normal(0, 4, len(people) + 1)).astype(np.int64)
+    plan = question(4, levels)
+    state = fit(plan, noised, noise)
+    assert len(state["sizes"]) == 4
+    assert all(19_000 < size / 1024 < 21_000 for size in state["sizes"])
+    told = classes.answer(plan, noised, noise, Classes.read(state, plan))["classes"]
+    assert all(one["size"]["value"] != TOO_NOISY for one in told.values())

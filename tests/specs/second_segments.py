@@ -226,7 +226,7 @@ def index(plan: dict[str, Any], j: int, part: Row, whole: Row, variance: float, 
     v, w, r = variance / weight**2, variance / unit() ** 2, own[0] / everybody[0]
     g, h = steep(feature, own[0]) / everybody[0], r * steep(feature, everybody[0]) / everybody[0]
     spread = (g / b) ** 2 * (v + m * m * w) + k * (h / c) ** 2 * (v + n * n * w) - 2 * g * h / (b * c) * (v + m * n * w)
-    half = 1.959963984540054 * math.sqrt(max(0.0, spread)) + (g + h) / weight
+    half = 1.959963984540054 * math.sqrt(max(0.0, spread)) + (g + abs(h)) / weight
     return figure(100 * r, 100 * (r - half), 100 * (r + half), 0)
 
 

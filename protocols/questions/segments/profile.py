@@ -94,7 +94,7 @@ class _Sums:
             + other._noise(all_slope / all_b, all_m, all_slope / all_b, all_m)
             - 2 * self._noise(slope / b, m, all_slope / all_b, all_m)
         )
-        half = Z95 * math.sqrt(max(0.0, noise)) + (slope + all_slope) / self.weight  # truncation, as of `typical`
+        half = Z95 * math.sqrt(max(0.0, noise)) + (slope + abs(all_slope)) / self.weight  # truncation, as of `typical`
         return figure(100 * index, Interval(100 * (index - half), 100 * (index + half)), 0)
 
     def _mean(self, j: int) -> tuple[float, float]:
