@@ -120,7 +120,7 @@ class Owner:
     @cached_property
     def auc(self) -> tuple[float, Interval] | None:
         """How often somebody of the seed is before another of the owner's people, in the order of the six bands; a tie
-        counts a half, so that it is no more than that of the scores themselves.
+        counts a half. Where scores order people within bands too, theirs is higher.
         """
         if not self.steady:
             return None
