@@ -61,6 +61,17 @@ discount = {{ type = "money", low = -10000, high = 10000 }}
 _LEAST_CELLS, _MOST_CELLS = 8, 15  # powers of two
 _APART = 2  # deviations of its noise that a cell's people should be: no grid is cut finer
 _ANY_RHO = "9999"  # above what any plan costs: the room's caps are what is compared with
+_MATCHED = """\
+
+# Who is one person at every party: for what is counted on masked keys, of which nobody learns whose they are.
+[people]
+column = "mail"         # what a person is known by at every party
+key = "email"
+
+[table.columns.mail]
+type = "email"
+"""
+_MATCHING = {"overlap", "lookalike"}  # of these none can be asked without it
 _QUESTIONS = {
     "rfm": """\
 
@@ -124,17 +135,40 @@ items = [
     "overlap": """\
 
 # How many people each two parties share, counted on masked keys: nobody learns who.
-[people]
-column = "mail"         # what a person is known by at every party
-key = "email"
-
-[table.columns.mail]
-type = "email"
-
 [[questions]]
 kind = "overlap"
 rho = { sizes = "0.004", pairs = "0.024" }          # pairs: of all pairs of one party together
 lists = { by = "all" }          # or by = "segments", found by a question before; or by = "column" and its name
+""",
+    "lookalike": """\
+
+# People like a seed of one party's customers, which every other party looks for among its own: docs/lookalike.md.
+[[questions]]
+kind = "lookalike"
+rho = { edges = "0.006", background = "0.004", seed = "0.05", scores = "0.006", overlap = "0.022" }
+seed = { party = FIRST, where = [{ feature = "baskets", low = 12 }] }       # or list = "NAME", which it registered
+ranks = OTHERS
+floor = 500             # the fewest people of the seed of which anything is said
+reach = 20              # the largest cut that may be used: 5, 10, 20, 30 or 50 percent
+target = "1.5"          # the lift that the suggested cut must surely reach
+
+[[questions.features]]      # what people are alike in; bounds as for segments
+name = "recency_days"
+transform = "log1p"
+low = 0
+high = 365
+
+[[questions.features]]
+name = "baskets"
+transform = "log1p"
+low = 1
+high = 300
+
+[[questions.features]]
+name = "spend_cents"
+transform = "log1p"
+low = 100
+high = 1000000
 """,
 }
 
@@ -227,7 +261,8 @@ def _text(room: Room, name: str, questions: Sequence[str], purpose: str, rho: st
             for name, block in sorted(room.blocks.items())
         ),
     )
-    return head + "".join(_QUESTIONS[question] for question in questions)
+    asked = (_MATCHED if _MATCHING & set(questions) else "") + "".join(_QUESTIONS[question] for question in questions)
+    return head + asked.replace("FIRST", json.dumps(parties[0])).replace("OTHERS", json.dumps(parties[1:]))
 
 
 def _check_caps(plan: Plan, room: Room) -> None:

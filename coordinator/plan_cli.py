@@ -46,7 +46,7 @@ def new(
     config: ConfigOption,
     out: Annotated[Path, typer.Option(metavar="PLAN.TOML", help="The file to write; it must not be there.")],
     question: Annotated[
-        list[str], typer.Option(help="A question to ask: rfm, segments, classes or overlap. May be given again.")
+        list[str], typer.Option(help="One of rfm, segments, classes, overlap, lookalike. May be given again.")
     ],
     name: Annotated[str, typer.Option(help="A short name for it.")] = "new-plan",
     purpose: Annotated[

@@ -213,7 +213,7 @@ def _extended(drawn: Reals, moments: Reals) -> Reals:
     """The drawn covariance with another block of moments, all other coordinates by their regression on these."""
     k = len(moments)
     own = drawn[:k, :k]
-    ridge = 1e-6 * np.trace(own) / k * np.eye(k)
+    ridge = (1e-6 * np.trace(own) / k + 1e-12) * np.eye(k)  # people who are all alike do not vary at all
     slope = np.linalg.solve(own + ridge, drawn[:k, k:]).T
     change = moments - own
     found = drawn.copy()

@@ -5,7 +5,9 @@ Each follows from that person's own rows, the plan, and what was released, and f
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -14,6 +16,7 @@ from typing import Any
 import duckdb
 import numpy as np
 
+from protocols import release as releases
 from protocols.errors import IntegrityError, Refused
 from protocols.plan import Plan
 from protocols.questions import lookalike
@@ -39,10 +42,30 @@ def check_seed(plan: Plan, party: str, snapshot: Path) -> None:
     Which lists there are is in the party's settings, and says nothing of its data.
     """
     question = question_of(plan)
-    if question is None or question.seed.party != party or (name := question.seed.list) is None:
+    if question is None or question.seed.party != party:
         return
-    if name not in seeds.names_of(snapshot):
+    name, clean = question.seed.list, question.seed.clean
+    if name is not None and name not in seeds.names_of(snapshot):
         raise Refused(f"no list {name} is registered, which the plan's seed is", "[seeds] in node.toml, and register")
+    if clean is not None:
+        cleaner(clean.round, snapshot.parent, plan)
+
+
+def cleaner(round_id: str, state: Path, plan: Plan) -> lookalike.Scorer:
+    """The score of an earlier round, as this party got it. Raises Refused where it has not, or lacks its features."""
+    found = {}
+    with closing(sqlite3.connect(f"file:{state / 'node.db'}?mode=ro", uri=True)) as db:
+        for step in (lookalike.EDGES, lookalike.SEED):
+            row = db.execute("SELECT document FROM release WHERE round=? AND step=?", (round_id, step)).fetchone()
+            if row is None:
+                raise Refused(f"round {round_id[:8]} has released no score to this party that a seed can be cleaned by")
+            found[step] = releases.read(bytes(row[0])).body_
+        approved = db.execute("SELECT body FROM plan WHERE digest=?", (found[lookalike.SEED].plan,)).fetchone()
+    question = None if approved is None else question_of(Plan.from_bytes(bytes(approved[0])))
+    there = plan.features.computable(plan.table)
+    if question is None or any(feature.name not in there for feature in question.features):
+        raise Refused(f"the score of round {round_id[:8]} is of features that the people of this plan have not")
+    return lookalike.scorer_of(question, {step: body.released for step, body in found.items()})
 
 
 def lists_of(
@@ -84,6 +107,15 @@ class Audience:
         asked = self.question.seed
         if asked.party != self.party:
             return np.zeros(len(self.found.customers), dtype=np.int64)
+        if asked.clean is None:
+            return self._named
+        cells = cleaner(asked.clean.round, self.state, self.plan).cells(self.found.columns)
+        return self._named * (cells < asked.clean.cells)
+
+    @property
+    def _named(self) -> Integers:
+        """(n,) 1 for whoever the list or the rule names."""
+        asked = self.question.seed
         if asked.list is not None:
             found = np.zeros(len(self.found.customers), dtype=np.int64)
             found[where(self.found.customers, seeds.customers(self.snapshot, asked.list))[1]] = 1

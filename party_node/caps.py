@@ -16,10 +16,26 @@ import numpy as np
 from protocols.errors import IntegrityError, Refused
 from protocols.overlap.layout import between_of
 from protocols.plan import Plan
+from protocols.release import Body
 
 from .store import Store
 
 OTHERS = 5  # standard deviations of all others' noise together
+
+
+def check_own(plan: Plan, party: str, body: Body, store: Store) -> None:
+    """Raise IntegrityError where a number that is this party's alone was released as another than it sent.
+
+    Nobody else's people or noise are in it: whoever sends more than a zero there changes whom an audience is like, or
+    how far an owner's cut reaches, and would not be found out by any interval. What was drawn is there while the round
+    is open; of its last step it may be gone.
+    """
+    step = plan.step(body.step)[0]
+    if step.statistic.owners and store.drawn(body.round, body.step) is not None:
+        own = step.statistic.own(party)
+        sent = np.frombuffer(store.noised(body.round, body.step), dtype="<i8").tolist()
+        if body.noised[own] != sent[own]:
+            raise IntegrityError(f"step {body.step}: numbers of {party} alone were released as others than it sent")
 
 
 def check_sizes(plan: Plan, overlap: str, party: str, earlier: Mapping[str, Any], store: Store, round_id: str) -> None:

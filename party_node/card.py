@@ -155,6 +155,8 @@ def _audience(question: lookalike.Plan) -> str:
         for one in seed.where or ()
     ]
     who = f"on its list {seed.list}" if seed.list is not None else "with " + ", ".join(bounds)
+    if seed.clean is not None:
+        who += f", those in the likest {seed.clean.cells} of 64 cells of round {seed.clean.round[:8]}"
     audited = ", ".join(f"{one.column} (beside {one.reference})" for one in question.attributes or ())
     return (
         f"people like the customers of {seed.party} {who}, {question.floor:,} or more; "

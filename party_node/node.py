@@ -30,6 +30,7 @@ from protocols.room import Room
 
 from . import egress, refunds, supply, witness
 from .audience import check_seed
+from .caps import check_own
 from .config import Config
 from .filter import Filter
 from .overlap import Meeting
@@ -298,7 +299,7 @@ class Node:
         """
         1. the checkpoint is this copy's, and cosigned by enough
         2. the commit it leads to names exactly this release, which says in every field what commit and reserve say
-        3. the coordinator signed it, and its figures follow from its noised sum
+        3. the coordinator signed it, its figures follow from its noised sum, and what is this party's alone it sent so
         """
         document = canonical(request.release)
         release = releases.read(document)
@@ -325,6 +326,7 @@ class Node:
                 raise Refused(f"the release of step {before.step} has not been delivered to this party")
             earlier[before.step] = releases.read(stored).body_.body()
         releases.recompute(body.body(), self.steps.plan(body.plan), earlier)
+        check_own(self.steps.plan(body.plan), self.party, body, self.store)
         if checkpoint.size in self.book.checkpoint_sizes(above=checkpoint.size - 1):
             # For an auditor, or a coordinator that lost them: who else has cosigned.
             self.book.add_cosignatures(checkpoint.size, notes.cosignatures(request.checkpoint))

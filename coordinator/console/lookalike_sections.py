@@ -149,7 +149,7 @@ def _draw(cuts: Mapping[int, Mapping[str, Reading | None]], preview: Sequence[in
             ax.plot([x, x], [low, high], color=WHISKER, linewidth=1.8, solid_capstyle="butt")
             ax.plot([x], [100 * float(recall.value)], color=BAR, marker="o", markeredgecolor=WHISKER, linewidth=0)
     ax.set_xlim(0, 55)
-    ax.set_ylim(0, 100)
+    ax.set_ylim(-3, 108)
     ax.set_xticks([0, *REACHES])
     ax.set_yticks([0, 25, 50, 75, 100])
     ax.set_xlabel("reach, % of customers", color=INK)

@@ -83,6 +83,7 @@ def page(plan: Plan, bodies: Sequence[Body], findings: Findings, *, made_at: str
         cost=budget_tables.cost(plan, _label),
         reach=budget_tables.reach(plan),
         between=any(step.made == "overlap" for step, _ in plan.steps()),
+        alone=any(step.statistic.owners for step, _ in plan.steps()),
     )
 
 

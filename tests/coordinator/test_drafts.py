@@ -18,12 +18,21 @@ from protocols.plan import Plan
 from protocols.room import Room
 
 NAMES = ("alpha", "beta", "gamma", "delta", "epsilon")
-COMBINATIONS = (["rfm"], ["segments"], ["rfm", "segments"], ["classes", "rfm"], ["rfm", "segments", "overlap"])
+COMBINATIONS = (
+    ["rfm"],
+    ["segments"],
+    ["rfm", "segments"],
+    ["classes", "rfm"],
+    ["rfm", "segments", "overlap"],
+    ["lookalike"],
+    ["overlap", "lookalike"],
+)
 STEPS = {
     "rfm": "rfm",
     "segments": "seg",
     "classes": "classes",
     "overlap": "overlap",
+    "lookalike": "look",
 }  # how the names of a question's steps begin
 TODAY = dt.datetime.now(dt.UTC).date()
 YEARS = {"year-2017": ("2017-01-01", "2017-12-31")}
@@ -49,8 +58,8 @@ def test_a_draft_is_a_sound_plan_that_plan_check_and_every_party_of_the_room_tak
     capsys: pytest.CaptureFixture[str], tmp_path: Path, parties: int, questions: list[str]
 ) -> None:
     place = room(parties)
-    if parties == 1 and "overlap" in questions:
-        with pytest.raises(UsageError, match="two parties or more"):
+    if parties == 1 and {"overlap", "lookalike"} & set(questions):
+        with pytest.raises(UsageError, match="two parties or more|ranks"):
             drafts.draft(place, "first-try", questions)
         return
     text = drafts.draft(place, "first-try", questions)
@@ -97,7 +106,7 @@ def test_a_draft_is_valid_for_a_year_from_today() -> None:
 def test_a_question_that_there_is_not_is_named_with_those_that_there_are(questions: list[str]) -> None:
     with pytest.raises(UsageError, match="there is no question") as caught:
         drafts.draft(room(3), "p", questions)
-    assert caught.value.hint == "the questions are: rfm, segments, classes, overlap"
+    assert caught.value.hint == "the questions are: rfm, segments, classes, overlap, lookalike"
     assert len(caught.value.message) < 100
 
 

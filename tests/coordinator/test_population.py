@@ -99,6 +99,16 @@ def test_nobody_at_all_still_makes_a_space() -> None:
     assert np.all(np.isfinite(everybody.covariance))
 
 
+def test_people_who_are_all_alike_have_a_covariance_too() -> None:
+    alike = {name: np.full(2_000, column[0]) for name, column in people(10).items()}
+    margins = population.margins(FEATURES, exact_edges(alike), noise_of(0.0))
+    made = population.space(FEATURES, margins)
+    total = tally(background.statistic(FEATURES), alike, lambda part: background.rows(made, part)).total
+    everybody, _ = population.everybody(made, margins, total, Noise(1, VARIANCE_MICRO))
+    assert np.all(np.isfinite(everybody.covariance))
+    assert np.trace(everybody.covariance) < 0.05
+
+
 # -- mean and covariance -----------------------------------------------------------------------------------------------
 
 

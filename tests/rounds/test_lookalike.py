@@ -174,9 +174,7 @@ def test_a_party_that_does_not_rank_is_told_so(room: lab.Room, tmp_path: Path, c
     assert "this party ranks nobody in that plan" in capsys.readouterr().err
 
 
-def test_a_peer_that_adds_to_or_takes_from_the_seeds_size_ends_the_round(
-    room: lab.Room, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_peer_that_takes_from_the_seeds_size_ends_the_round(room: lab.Room, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody else's noise is in it: what is missing somebody took, by however little."""
     from party_node import share
 
@@ -189,8 +187,32 @@ def test_a_peer_that_adds_to_or_takes_from_the_seeds_size_ends_the_round(
         return noised
 
     monkeypatch.setattr(share, "draw", draw)
+    monkeypatch.setattr("party_node.node.check_own", lambda *_: None)  # which would have seen it before
     with pytest.raises(RoundEnded, match="beta refused: the released sizes of the lists of beta are smaller"):
         room.run()
+
+
+@pytest.mark.parametrize(("slots", "step"), [(199, "look-seed"), (132, "look-scores")])
+def test_a_peer_that_adds_to_numbers_of_another_alone_ends_the_round(
+    room: lab.Room, monkeypatch: pytest.MonkeyPatch, slots: int, step: str
+) -> None:
+    """It would change whom the audience is like, or where a cut is, and no interval would tell."""
+    from party_node import share
+
+    real = share.draw
+
+    def draw(total: Any, mechanism: Any, own: slice) -> Any:
+        noised = real(total, mechanism, own)
+        theirs = own.start == 0 and len(total[own]) > 0  # the seed's party's own, whose slots come first
+        noised[0] += mechanism.slots == slots and not theirs
+        return noised
+
+    monkeypatch.setattr(share, "draw", draw)
+    with pytest.raises(RoundEnded, match="forfeited"):
+        room.run()
+    told = [messages.read_reply(one.reply) for one in room.wire if one.party == "beta"]
+    reasons = [one.reason for one in told if isinstance(one, messages.Refusal)]
+    assert f"step {step}: numbers of beta alone were released as others than it sent" in reasons
 
 
 def test_what_the_coordinator_sees_of_the_seed_is_as_long_whoever_is_in_it(tmp_path: Path) -> None:

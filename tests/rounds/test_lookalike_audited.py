@@ -70,6 +70,7 @@ def test_the_report_shows_every_figure_and_tells_counted_from_expected(finished:
         for one in by_step["look-scores"]["owners"][owner]["cells"].values():
             assert f">{shown(one)}<" in html
         own = by_step["look-overlap"]["owners"][owner]
+        assert own["default"]["value"] in ("5", "10", "20", "too noisy"), "no larger one than the plan allows"
         for cut in own["cuts"].values():
             for name, factor, places in (("reach", 100, 1), ("recall", 100, 1), ("lift", 1, 2)):
                 if (reading := Reading.of(cut[name])) is not None:

@@ -48,6 +48,7 @@ MODELS: dict[str, dict[str, Any]] = {
         "lookalike.rho": lookalike.Shares,
         "lookalike.seed": lookalike.Seed,
         "lookalike.bound": lookalike.Bound,
+        "lookalike.clean": lookalike.Cleaned,
         "lookalike.attribute": lookalike.Audited,
     },
     "overlap-question": {

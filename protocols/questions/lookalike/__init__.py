@@ -194,7 +194,7 @@ def _report(question: Plan, noised: Integers, noise: Noise, before: Sizes, evide
     for k, (a, b) in enumerate(pairs(question)):
         owner = b if a == question.seed.party else a
         shared = [int(x) for x in noised[k * BANDS : (k + 1) * BANDS]]
-        figures = Owner(before.cells[owner], cells_variance, shared, noise.variance).figures(target)
+        figures = Owner(before.cells[owner], cells_variance, shared, noise.variance).figures(target, question.reach)
         if not evident:
             figures |= _without_signal(figures)
         found["owners"][owner] = figures if before.enough(question) else _hidden(figures)

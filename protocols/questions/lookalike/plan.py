@@ -9,17 +9,18 @@ from pydantic import Field, model_validator
 from protocols.accuracy import shift
 from protocols.budget import variance_for
 from protocols.feature import Feature
-from protocols.schema import Decimal, Frozen, Name, Positive
+from protocols.schema import Decimal, Frozen, Hex16, Name, Positive
 from protocols.statistic import Facts
 
 from .audit import Attribute
-from .scorer import REACHES
+from .scorer import CELLS, REACHES
 
 FLOOR = 500  # people of a seed, noised: with fewer the lists would say more of the noise than of the seed
 BANDS = len(REACHES) + 1
 _FITTED = (
     "seed.clean: whoever decides by a fit on the seed who stays in it lets one person's absence move others in or out, "
-    "and no bound holds (one person moved eleven); name a rule (where), or a list that is fixed before the round"
+    "and no bound holds (one person moved eleven); name a rule (where), a list that is fixed before the round, or the "
+    "round of an earlier release (clean = { round = …, cells = … })"
 )
 Whole = Annotated[int, Field(strict=True, ge=-(2**40), le=2**40)]
 
@@ -54,21 +55,33 @@ class Bound(Frozen):
 Bounds = Annotated[list[Bound], Field(min_length=1, max_length=16)]
 
 
+class Cleaned(Frozen):
+    """Of a seed, only those stay whom the score of an earlier round, released before this plan, finds within so many of
+    its 64 cells, the likest first: a rule over a person's own features and released numbers.
+    """
+
+    round: Hex16
+    cells: Annotated[int, Field(strict=True, ge=1, le=CELLS - 1)]
+
+
 class Seed(Frozen):
     """Which people of one party the audience is to be like: by a rule, or by a list that the party holds.
 
     where   all bounds hold: a rule over a person's own features and public constants
     list    the name of a list of customers that the party registered with its data, and that is fixed with them
+    clean   who of them stays; None: all
     """
 
     party: Name
     where: Bounds | None = None
     list: Name | None = None
+    clean: Cleaned | None = None
 
     @model_validator(mode="before")
     @classmethod
     def _cleaned_by_nothing_fitted(cls, given: Any) -> Any:
-        if isinstance(given, dict) and "clean" in given:
+        clean = given.get("clean") if isinstance(given, dict) else None
+        if clean is not None and not (isinstance(clean, dict | Cleaned) and "round" in dict(clean)):
             raise ValueError(_FITTED)
         return given
 

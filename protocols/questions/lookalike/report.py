@@ -61,8 +61,11 @@ class Owner:
     def _matched_steady(self) -> bool:
         return self.matched >= GATE * math.sqrt(len(self.shared) * self.shared_variance)
 
-    def figures(self, target: float | None = None) -> dict[str, Any]:
-        """people, cuts by their reach in percent, seed, AUC, signal; with a target lift, the cut that it leads to."""
+    def figures(self, target: float | None = None, most: int = REACHES[-1]) -> dict[str, Any]:
+        """people, cuts by their reach in percent, seed, AUC, signal; with a target lift, the cut that it leads to.
+
+        most: the largest reach that may be suggested
+        """
         cells = count(self.people, discrete_gaussian_accuracy(CELLS * self.cells_variance), 1)
         seed = count(self.matched, discrete_gaussian_accuracy(len(self.shared) * self.shared_variance), 1)
         found: dict[str, Any] = {
@@ -72,7 +75,7 @@ class Owner:
             "auc": _shown(self.auc, 3, WIDEST),
             "signal": self._signal(),
         }
-        return found if target is None else {**found, "default": self._default(target)}
+        return found if target is None else {**found, "default": self._default(target, most)}
 
     def _cut(self, i: int) -> dict[str, Figure]:
         return {
@@ -117,7 +120,7 @@ class Owner:
     @cached_property
     def auc(self) -> tuple[float, Interval] | None:
         """How often somebody of the seed is before another of the owner's people, in the order of the six bands; a tie
-        counts a half, so that it is no more than that of the scores themselves.
+        counts a half. Where scores order people within bands too, theirs is higher.
         """
         if not self.steady:
             return None
@@ -148,9 +151,9 @@ class Owner:
         value, interval = self.auc
         return {**figure(value, interval, 3), "value": SIGNAL if interval.low > CHANCE else NO_SIGNAL}
 
-    def _default(self, target: float) -> Figure:
-        """The largest reach whose lift is surely the target or more, with that lift's interval."""
-        for i in reversed(range(len(REACHES))):
+    def _default(self, target: float, most: int) -> Figure:
+        """The largest reach, up to the most, whose lift is surely the target or more, with that lift's interval."""
+        for i in reversed(range(REACHES.index(most) + 1)):
             lift = self.lift(i)
             if lift is not None and lift[1].half_width <= WIDEST_LIFT and lift[1].low >= target:
                 return {**figure(*lift, 2), "value": str(REACHES[i])}
