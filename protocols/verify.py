@@ -7,13 +7,8 @@ policy.txt (C2SP tlog-policy) names the keys that you trust: have them from the 
 bundle. Exit status: 0 clean, 1 a violation, 2 cannot decide. What it does not check it says."""
 
 # fmt: off
-import argparse
-import base64
-import hashlib
-import json
-import re
-import sys
-import tarfile
+# ruff: noqa: E401, I001
+import argparse, base64, hashlib, json, re, sys, tarfile
 from bisect import bisect_left
 from collections.abc import Callable, Collection, Iterable, Sequence
 from datetime import UTC, date, datetime
@@ -21,10 +16,8 @@ from itertools import pairwise
 from math import floor, log1p, prod
 from pathlib import Path
 from typing import Any, NamedTuple
-
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-
 Entry = dict[str, Any]
 MOST = 2**53 - 1
 Violation = ValueError  # a rule is broken, by `need` or where Python itself finds no value: no UTF-8, no such day
@@ -87,8 +80,7 @@ def unpack(data: bytes) -> dict[str, bytes]:  # name → content; a violation wh
     need(len(head) == 512, "the archive's end is missing", Undecided)
     need(data[at:] == bytes(-(-(at + 1024) // 10_240) * 10_240 - at), "another end than two empty blocks, and padding")
     return members
-def grow(edge: list[tuple[int, bytes]], entry: bytes) -> bytes:
-    """The root with this entry. edge: height and root of each complete subtree along the right edge, brought on."""
+def grow(edge: list[tuple[int, bytes]], entry: bytes) -> bytes:  # the root; edge: height, root of complete subtrees
     height, node = 0, sha256(b"\0" + entry)
     while edge and edge[-1][0] == height:
         node, height = sha256(b"\1" + edge.pop()[1] + node), height + 1
@@ -116,8 +108,7 @@ def listed(item: str, least: int, most: int, form: Callable[[Any], Any] = list) 
 def mapped(item: str, least: int = 0, most: int = MOST, name: str = "Name") -> Shape:
     return lambda value: (isinstance(value, dict) and least <= len(value) <= most
                           and all(TYPES[name](at) and TYPES[item](one) for at, one in value.items()))
-def record(table: str) -> Shape:
-    """A map of exactly these fields, each `name:Type` or `name:word|word`; one with a `?` may be left out."""
+def record(table: str) -> Shape:  # a map of exactly these, `name:Type` or `name:word|word`; a `?`: may be left out
     fields = {name.rstrip("?"): kind for name, _, kind in (field.partition(":") for field in table.split())}
     must = {name for name in fields if f" {name}?:" not in f" {table}"}
     return lambda value: (isinstance(value, dict) and must <= set(value) <= set(fields)
@@ -175,8 +166,7 @@ Member = dict[str, str]  # `key` and, where it has one, `ml_dsa_44`, in Base64; 
 def vkey_text(name: str, kind: int, public: bytes) -> str:  # checkpoint 5 and 6
     number, key = sha256(name.encode() + b"\n" + bytes([kind]) + public)[:4], bytes([kind]) + public
     return f"{name}+{number.hex()}+{base64.b64encode(key).decode()}"
-class Members(NamedTuple):
-    """Who is in the room from one size of the ledger on."""
+class Members(NamedTuple):  # who is in the room from one size of the ledger on
     origin: str
     coordinator: Member
     parties: dict[str, Member]
@@ -187,8 +177,7 @@ class Members(NamedTuple):
         all_ = [(self.origin, 1, self.coordinator), *((party, 4, member) for party, member in self.parties.items())]
         keys = [(who, one if at == "key" else 6, unbase64(raw)) for who, one, keys in all_ for at, raw in keys.items()]
         return {vkey_text(*key): key for key in keys}
-class Note:
-    """A checkpoint: its three lines, and who signed it. All is checked here but for the root, which needs entries."""
+class Note:  # a checkpoint: its three lines, and who signed it; all is checked here but the root, which needs entries
     def __init__(self, data: bytes, members_at: Callable[[int], Members]) -> None:
         found = re.fullmatch(r"((.+)\n(0|[1-9][0-9]{0,15})\n(.+)\n)\n((?:— \S+ \S+\n)+)", data.decode())
         words, origin, size, root, tail = found.groups() if found else ("", "", 0, "", "")
@@ -214,8 +203,7 @@ class Note:
             need(None not in stamps and len({*stamps} - {0}) <= 1, f"{who} signed with one key of two, or at two times")
         need(origin in names, "the log's own signature is missing")
         self.signers = names - {origin}
-class Policy:
-    """C2SP tlog-policy: which keys the auditor trusts, whose cosignatures suffice. Undecided where it is none."""
+class Policy:  # C2SP tlog-policy: which keys the auditor trusts, whose cosignatures suffice; Undecided where it is none
     def __init__(self, data: bytes) -> None:
         self.keys, self.quorum, names, members = list[str](), "", ["none"], list[str]()
         self.groups: dict[str, tuple[int, list[str]]] = {"none": (0, [])}  # a witness is a group of its key's name
@@ -261,8 +249,7 @@ def check_noise(noise: Entry, charged: int) -> None:
     need(millionths(noise) >= 9 * 10**6, "noise of a variance below 9")
     need((c == 0 if n == 1 else 1 <= c < n) and threshold(n, c) <= noise["quorum"] <= n, "no such collusion, or quorum")
     need(charged == cost(noise, max(1, noise["quorum"] - c)), f"a step is charged {charged}, which is not its cost")
-class Ledger:
-    """What the entries so far have made: they are taken in one by one, each checked against all before it."""
+class Ledger:  # what the entries so far have made: they are taken in one by one, each checked against all before it
     def __init__(self) -> None:
         self.room, self.entries, self.blocks, self.came = "", list[Entry](), dict[str, Entry](), set[tuple[str, ...]]()
         self.edge, self.roots = list[tuple[int, bytes]](), [sha256(b"")]  # of the tree; of each size
@@ -456,8 +443,7 @@ def cells_of(asked: Entry) -> int:  # stretches of whole numbers between a featu
         return min(floor((min(1.0, max(-1.0, scaled)) + 1) / 2 * 256), 255)
     return len({min(bisect_left(range(low, high + 1), n, key=cell), high - low) for n in range(256)})
 ALONE = {"overlap", "look-seed", "look-scores", "look-overlap", "look-audit"}  # nobody counts on another's noise
-def planned(asked: Entry, plan: Entry) -> list[tuple[str, int, int, str]]:
-    """Step, Δ², slots and name of its ρ of each step of a question (the pages plan and of questions)."""
+def planned(asked: Entry, plan: Entry) -> list[tuple[str, int, int, str]]:  # step, Δ², slots, name of its ρ, of each
     k = sum(max(of.values()) if isinstance(of := one.get("clusters", 0), dict) else of for one in plan["questions"])
     if asked["kind"] == "overlap":
         by, value = asked["lists"], asked.get("value", {"party": "", "bins": 1})
@@ -472,8 +458,7 @@ def planned(asked: Entry, plan: Entry) -> list[tuple[str, int, int, str]]:
         return [("classes-patterns", 1, prod(len(one["cuts"]) + 1 for one in asked["items"]) + 1, "patterns")]
     d, own, big = len(asked["features"]), len(asked["features"]) + 1, 2**32
     if asked["kind"] == "lookalike":
-        cells, ranks = [cells_of(one) for one in asked["features"]], len(asked["ranks"])
-        audited = asked.get("attributes")
+        cells, ranks, audited = [*map(cells_of, asked["features"])], len(asked["ranks"]), asked.get("attributes")
         bins = sum(min(10, n) for n in cells) + 160
         groups = sum(2 * len(plan["table"]["columns"][one["column"]]["values"]) for one in audited or ())
         return [("look-edges", d, sum(cells) + 1, "edges"),
@@ -487,8 +472,7 @@ def planned(asked: Entry, plan: Entry) -> list[tuple[str, int, int, str]]:
             ("seg-coarse", 1, asked["coarse_cells"] + 1, "coarse"), ("seg-fine", 1, asked["fine_cells"] + 2, "fine"),
             ("seg-over", big, 4 * k * own + 1, "over"), *lloyd, ("seg-profile", big, k * own + 1, "profile"),
             ("seg-stability", big, 2 * k + 1, "stability")][: None if "stability" in asked["rho"] else -1]
-def check_plan(data: bytes, digest: str, ledger: Ledger) -> None:
-    """The plan of this digest, and that every reserve of it is one: the rest of its own rules are not asked here."""
+def check_plan(data: bytes, digest: str, ledger: Ledger) -> None:  # not its own rules: that every reserve of it is one
     need(sha256(data).hex() == digest and (plan := parse(data))["type"] == "plan@v1", "not the plan of its name")
     need((plan["room"], plan["parties"]) == (ledger.room, ledger.last["plan", digest]["parties"]), "others approved it")
     agreed = {at: plan[at] for at in ("people", "table")} if "people" in plan else plan["table"]
@@ -516,8 +500,7 @@ def check_proof(data: bytes, commit: Entry, line: bytes, ledger: Ledger) -> None
 NOT_CHECKED = ("whether figures and states follow from the noised sums, and the other rules of a plan",
                "whether a node's data were real, and whether its noise was drawn as stated",
                "what parties told each other outside, and whether the policy's keys are truly theirs")
-class Audit:
-    """Runs all checks. checks: (name, what was seen, problems)."""
+class Audit:  # runs all checks. checks: (name, what was seen, problems)
     def __init__(self, data: bytes, policy: bytes) -> None:
         self.policy, self.ledger, self.checks = Policy(policy), Ledger(), list[tuple[str, str, list[str]]]()
         self.data, self.members, self.lines, self.notes = data, dict[str, bytes](), list[bytes](), list[Note]()
@@ -532,8 +515,7 @@ class Audit:
             try:
                 check(*of)
             except (ValueError, LookupError, TypeError, AttributeError) as exc:
-                known = isinstance(exc, Violation)
-                self.problems.append(f"{name}{exc if known else 'a field is missing, or of another kind'}")
+                self.problems.append(f"{name}{exc if isinstance(exc, Violation) else 'a field is of another kind'}")
     def archive(self) -> None:
         self.members = unpack(self.data)
         self.seen = f"{len(self.members)} members, spelled as the page says"
