@@ -6,7 +6,7 @@ A fit sees a noised sum, the plan and earlier releases; nothing else is within i
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -41,14 +41,28 @@ def state_after(
 def _of_lookalike(
     plan: Plan, question: lookalike.Plan, step: str, noised: Integers, noise: Noise, earlier: Mapping[str, Any]
 ) -> dict[str, Any] | None:
+    def noise_of(name: str) -> Noise:
+        asked, mechanism = plan.step(name)
+        return asked.noise(len(plan.parties), mechanism.variance_micro)
+
+    return lookalike_state(question, step, noised, noise, earlier, noise_of)
+
+
+def lookalike_state(
+    question: lookalike.Plan,
+    step: str,
+    noised: Integers,
+    noise: Noise,
+    earlier: Mapping[str, Any],
+    noise_of: Callable[[str], Noise],
+) -> dict[str, Any] | None:
+    """noise_of: an earlier step's name → what noise is in its sum."""
     # Here and not above: as for segments, what other rounds need not wait for.
     from .lookalike import Released, public_scorer, shared_space
     from .population import Moments
 
     def before(name: str) -> Released:
-        asked, mechanism = plan.step(name)
-        of_it = asked.noise(len(plan.parties), mechanism.variance_micro)
-        return Released(np.asarray(earlier[name]["noised"], dtype=np.int64), of_it)
+        return Released(np.asarray(earlier[name]["noised"], dtype=np.int64), noise_of(name))
 
     match step:
         case lookalike.EDGES:

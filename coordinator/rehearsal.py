@@ -62,13 +62,7 @@ class Asked:
             (step, Mechanism.within(rho, step.statistic, names, parties, collusion))
             for step, rho in segments.steps(question)
         ]
-        for step, mechanism in steps:
-            if mechanism.variance_micro < LEAST_VARIANCE_MICRO:
-                sigma = math.sqrt(mechanism.variance_micro / MICRO)
-                raise UsageError(
-                    f"step {step.name}: one share would have σ {sigma:.2f}; the least is 3",
-                    "ask for a lower ε, for fewer parties, or for more collusion",
-                )
+        check_noise(steps)
         return cls(question, names, collusion, steps)
 
     @classmethod
@@ -104,6 +98,17 @@ class Asked:
             if step.name == name:
                 return math.sqrt(step.noise(len(self.parties), mechanism.variance_micro).variance)
         raise UsageError(f"the question has no step {name!r}")
+
+
+def check_noise(steps: Sequence[tuple[Step, Mechanism]]) -> None:
+    """Raise UsageError where a share's noise is less than a plan may have."""
+    for step, mechanism in steps:
+        if mechanism.variance_micro < LEAST_VARIANCE_MICRO:
+            sigma = math.sqrt(mechanism.variance_micro / MICRO)
+            raise UsageError(
+                f"step {step.name}: one share would have σ {sigma:.2f}; the least is 3",
+                "ask for a lower ε, for fewer parties, or for more collusion",
+            )
 
 
 @dataclass(frozen=True)
@@ -209,6 +214,11 @@ def run(asked: Asked, table: Table, said: Said = lambda _: None) -> Run:
 
 def _noised(step: Step, mechanism: Mechanism, people: People, earlier: Mapping[str, Any]) -> Integers:
     exact = tally(step.statistic, people, lambda batch: step.contribute(batch, earlier)).total
+    return drawn(exact, mechanism)
+
+
+def drawn(exact: Integers, mechanism: Mechanism) -> Integers:
+    """An exact sum, (slots,) or a part of it, with one party's full share of a step's noise."""
     return add_noise(exact, bound_sq=mechanism.sensitivity_sq, variance_micro=mechanism.variance_micro)
 
 

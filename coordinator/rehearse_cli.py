@@ -5,21 +5,17 @@ from __future__ import annotations
 import json
 import math
 import statistics
-import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table as Lines
 
 from protocols import terminal
 from protocols.accuracy import epsilon as epsilon_of
-from protocols.accuracy import rho_within
 from protocols.budget import decimal, honest_shares
 from protocols.errors import UsageError
 from protocols.figures import TOO_NOISY
@@ -27,11 +23,13 @@ from protocols.plan import LARGEST_DELTA
 
 from . import drafts, rows
 from .plan_cli import JsonOption, read
+from .rehearse_lookalike import of_lookalike
+from .rehearse_settings import MOST_PARTIES, progress, rho_of
 
 if TYPE_CHECKING:
     from .rehearsal import Asked, Reference, Run, Table
 
-MOST_FEATURES, MOST_PARTIES, MOST_EPSILON = 16, 50, 100
+MOST_FEATURES = 16
 STARTS, FEW_STARTS, MANY_ROWS = 20, 10, 200_000
 LARGEST_BOUND, NEAREST = 1e100, 1e-9  # squares of distances are numbers; bounds differ in more than their last digits
 NO_PLAN = (
@@ -40,6 +38,7 @@ NO_PLAN = (
 )
 
 app = typer.Typer(add_completion=False, help="A question tried on a table at hand, in one process: nothing is sent.")
+app.command("lookalike")(of_lookalike)
 
 
 @app.callback()
@@ -135,7 +134,7 @@ def of_segments(
     least = max(2 * asked.question.clusters, len(asked.parties))
     if taken.people < least:
         raise UsageError(f"{table} has {taken.people} rows; so many segments and parties take at least {least}")
-    with _progress(repeat, 1 + repeat * len(asked.steps)) as said:
+    with progress(repeat, 1 + repeat * len(asked.steps)) as said:
         runs = [run(asked, taken, said) for _ in range(repeat)]
         said("reference")
         many = starts or (FEW_STARTS if taken.people > MANY_ROWS else STARTS)
@@ -173,24 +172,10 @@ def _settings(
     furthest = max(abs(low), abs(high))
     if furthest > LARGEST_BOUND or abs(high - low) < max(furthest, 1 / LARGEST_BOUND) * NEAREST:
         raise UsageError(f"--bounds are {low:g} and {high:g}: too far out, or too near each other, to reckon with")
-    if not 0 < delta < 1:
-        raise UsageError(f"--delta is {delta:g}; it lies between 0 and 1", "a plan's is at most 0.000001")
-    if not 0 < epsilon <= MOST_EPSILON:
-        raise UsageError(f"--epsilon is {epsilon:g}; it must be above 0, and at most {MOST_EPSILON}")
     if not 0 < profile < 1:
         raise UsageError(f"--profile-share is {profile:g}; it lies between 0 and 1")
-    rho = rho_within(epsilon, delta)
-    if rho < 1000:
-        raise UsageError(f"--epsilon is {epsilon:g}; at δ = {delta:g} that is next to no ρ", "ask for a higher one")
+    rho = rho_of(epsilon, delta)
     return low, high, clusters, rho
-
-
-@contextmanager
-def _progress(repeat: int, stages: int) -> Iterator[Any]:
-    columns = (TextColumn("{task.description:<24}"), BarColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=terminal.console(error=True), disable=not sys.stderr.isatty()) as bar:
-        task = bar.add_task(f"{repeat} ×", total=stages)
-        yield lambda text: bar.update(task, advance=1, description=text)
 
 
 def _remarks(rehearsal: Rehearsal) -> Iterator[str]:

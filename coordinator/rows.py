@@ -19,12 +19,15 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 import numpy as np
 from numpy.typing import NDArray
 
 from protocols.errors import UsageError
+
+if TYPE_CHECKING:
+    import duckdb
 
 Reals = NDArray[np.float64]
 
@@ -43,16 +46,8 @@ class Rows:
 
 def read(file: Path, columns: Sequence[str] | None = None) -> Rows:
     """The rows of a file, of these columns or of all. Raises UsageError."""
-    if not file.is_file():
-        raise UsageError(f"there is no file {file}", _KINDS)
-    kind = file.name.lower().removesuffix(".gz").rpartition(".")[2]
-    reader = {"csv": _csv, "parquet": _parquet, "npy": _npy}.get(kind)
-    if reader is None or (kind != "csv" and file.name.lower().endswith(".gz")):
-        raise UsageError(f"{file} is of no kind that can be read", _KINDS)
-    try:
-        names, values = reader(file, columns)
-    except OSError as exc:
-        raise UsageError(f"file {file} cannot be read: {(exc.strerror or 'it is no gzip file').lower()}") from None
+    with _readable(file) as kind:
+        names, values = {"csv": _csv, "parquet": _parquet, "npy": _npy}[kind](file, columns)
     if not values.size:
         raise UsageError(f"file {file} has no row, or no column", _KINDS)
     wrong = np.argwhere(~np.isfinite(values))
@@ -60,6 +55,34 @@ def read(file: Path, columns: Sequence[str] | None = None) -> Rows:
         row, column = (int(at) for at in wrong[0])
         raise UsageError(f"{file}: column {names[column]!r}, row {row + 1}: not a finite number", _CHOOSE)
     return Rows(names, values)
+
+
+def columns_of(file: Path) -> tuple[str, ...]:
+    """What a file's columns are called. Raises UsageError."""
+    with _readable(file) as kind:
+        own = {"csv": _csv_columns, "parquet": _parquet_columns, "npy": _npy_columns}[kind](file)
+    _chosen(file, own, None)
+    return tuple(own)
+
+
+def texts(file: Path, column: str) -> list[str]:
+    """What stands in one column, of each row; numbers of an array as they are written. Raises UsageError."""
+    with _readable(file) as kind:
+        return {"csv": _csv_texts, "parquet": _parquet_texts, "npy": _npy_texts}[kind](file, column)
+
+
+@contextmanager
+def _readable(file: Path) -> Iterator[str]:
+    """Of which kind a file is, while it is read."""
+    if not file.is_file():
+        raise UsageError(f"there is no file {file}", _KINDS)
+    kind = file.name.lower().removesuffix(".gz").rpartition(".")[2]
+    if kind not in ("csv", "parquet", "npy") or (kind != "csv" and file.name.lower().endswith(".gz")):
+        raise UsageError(f"{file} is of no kind that can be read", _KINDS)
+    try:
+        yield kind
+    except OSError as exc:
+        raise UsageError(f"file {file} cannot be read: {(exc.strerror or 'it is no gzip file').lower()}") from None
 
 
 def _chosen(file: Path, own: Sequence[str], columns: Sequence[str] | None) -> list[int]:
@@ -86,29 +109,55 @@ def _numbered(width: int) -> list[str]:
 
 def _csv(file: Path, columns: Sequence[str] | None) -> tuple[tuple[str, ...], Reals]:
     found, number = array("d"), 0
+    with _records(file) as (own, records):
+        chosen = _chosen(file, own, columns)
+        for number, (line, row) in enumerate(records, start=1):
+            for at in chosen:
+                value = _number(row[at])
+                if value is None:
+                    why = "not a number" if row[at].strip() else "empty"
+                    raise _wrong(file, f"column {own[at]!r}, row {number}", line, why)
+                found.append(value)
+    values = np.frombuffer(found, dtype=np.float64).reshape(number, len(chosen)) if found else np.empty((0, 0))
+    return tuple(own[at] for at in chosen), values
+
+
+def _csv_columns(file: Path) -> list[str]:
+    with _records(file) as (own, _):
+        return own
+
+
+def _csv_texts(file: Path, column: str) -> list[str]:
+    with _records(file) as (own, records):
+        (at,) = _chosen(file, own, [column])
+        return [row[at].strip() for _, row in records]
+
+
+@contextmanager
+def _records(file: Path) -> Iterator[tuple[list[str], Iterator[tuple[int, list[str]]]]]:
+    """(names of the columns, each row of data with the number of its line)."""
     with _text(file) as (lines, delimiter):
         reader = csv.reader(lines, delimiter=delimiter, strict=True)
+        number = 0
+
+        def each() -> Iterator[tuple[int, list[str]]]:
+            nonlocal number
+            for row in filter(None, _and_then(first, reader) if bare else reader):
+                number += 1
+                if len(row) != len(own):
+                    raise _wrong(file, f"row {number}", reader.line_num, f"{len(row)} fields, not {len(own)}")
+                yield reader.line_num, row
+
         try:
             first = next(reader, [])
             bare = bool(first) and all(_number(text) is not None for text in first)
             own = _numbered(len(first)) if bare else [text.strip() for text in first]
-            chosen = _chosen(file, own, columns)
-            for number, row in enumerate(filter(None, _and_then(first, reader) if bare else reader), start=1):
-                if len(row) != len(own):
-                    raise _wrong(file, f"row {number}", reader.line_num, f"{len(row)} fields, not {len(own)}")
-                for at in chosen:
-                    value = _number(row[at])
-                    if value is None:
-                        why = "not a number" if row[at].strip() else "empty"
-                        raise _wrong(file, f"column {own[at]!r}, row {number}", reader.line_num, why)
-                    found.append(value)
+            yield own, each()
         except (csv.Error, UnicodeDecodeError):
             why = "it cannot be read as CSV in UTF-8 from about here"
             raise _wrong(file, f"row {number + 1}", reader.line_num, why) from None
         except (EOFError, zlib.error):
             raise UsageError(f"file {file} cannot be read: it is no gzip file, or not a whole one") from None
-    values = np.frombuffer(found, dtype=np.float64).reshape(number, len(chosen)) if found else np.empty((0, 0))
-    return tuple(own[at] for at in chosen), values
 
 
 def _wrong(file: Path, where: str, line: int, why: str) -> UsageError:
@@ -145,24 +194,41 @@ def _text(file: Path) -> Iterator[tuple[TextIO, str]]:
 
 
 def _parquet(file: Path, columns: Sequence[str] | None) -> tuple[tuple[str, ...], Reals]:
+    with _relation(file) as table:
+        chosen = _chosen(file, table.columns, columns)
+        names = [table.columns[at] for at in chosen]
+        for at, name in zip(chosen, names, strict=True):
+            kind = str(table.types[at])
+            if not _NUMBERS.fullmatch(kind):
+                raise UsageError(f"{file}: column {name!r}, row 1: {kind.lower()}, not a number", _CHOOSE)
+        picked = ", ".join(f"CAST({_quoted(name)} AS DOUBLE)" for name in names)
+        found = table.project(picked).fetchnumpy()
+    parts = [np.ma.filled(np.ma.asarray(part, dtype=np.float64), math.nan) for part in found.values()]
+    return tuple(names), np.stack(parts, axis=1)
+
+
+def _parquet_columns(file: Path) -> list[str]:
+    with _relation(file) as table:
+        return list(table.columns)
+
+
+def _parquet_texts(file: Path, column: str) -> list[str]:
+    with _relation(file) as table:
+        _chosen(file, table.columns, [column])
+        rows = table.project(f"CAST({_quoted(column)} AS VARCHAR)").fetchall()
+    return ["" if text is None else text for (text,) in rows]
+
+
+@contextmanager
+def _relation(file: Path) -> Iterator[duckdb.DuckDBPyRelation]:
     import duckdb  # here and not above: other commands need not wait for it
 
     exactly = re.sub(r"([*?\[])", r"[\1]", str(file))  # DuckDB takes these for a pattern
     with duckdb.connect(config={"autoload_known_extensions": "false"}) as con:
         try:
-            table = con.read_parquet(exactly, hive_partitioning=False)
-            chosen = _chosen(file, table.columns, columns)
-            names = [table.columns[at] for at in chosen]
-            for at, name in zip(chosen, names, strict=True):
-                kind = str(table.types[at])
-                if not _NUMBERS.fullmatch(kind):
-                    raise UsageError(f"{file}: column {name!r}, row 1: {kind.lower()}, not a number", _CHOOSE)
-            picked = ", ".join(f"CAST({_quoted(name)} AS DOUBLE)" for name in names)
-            found = table.project(picked).fetchnumpy()
+            yield con.read_parquet(exactly, hive_partitioning=False)
         except duckdb.Error:  # its text could hold a value
             raise UsageError(f"file {file} cannot be read as Parquet", "write the file again, whole") from None
-    parts = [np.ma.filled(np.ma.asarray(part, dtype=np.float64), math.nan) for part in found.values()]
-    return tuple(names), np.stack(parts, axis=1)
 
 
 def _quoted(name: str) -> str:
@@ -180,3 +246,11 @@ def _npy(file: Path, columns: Sequence[str] | None) -> tuple[tuple[str, ...], Re
     names = _numbered(values.shape[1])
     chosen = _chosen(file, names, columns)
     return tuple(names[at] for at in chosen), np.asarray(values[:, chosen], dtype=np.float64)
+
+
+def _npy_columns(file: Path) -> list[str]:
+    return list(_npy(file, None)[0])
+
+
+def _npy_texts(file: Path, column: str) -> list[str]:
+    return [f"{value:g}" for value in _npy(file, [column])[1][:, 0].tolist()]
