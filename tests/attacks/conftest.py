@@ -57,6 +57,8 @@ party_node; R reducer.py of protocols/ledger; M masking.py of protocols):
       figures, charge, recipients, slots, state, box           protocols/release.py recompute, compose; states.py _reals
       nonce, shares of noise, differing, not committed         N _receive (2)
       and what comes next                                      P earlier
+    test_lookalike_seeds, test_lookalike_coordinators (no sockets: `guessing.py`)
+      seed of one, repeated; hostile states; sums; halves      party_node/share.py draw; overlap.py Meeting._draw
     test_evil_parties
       holds, approvals, clock, size                            R _check_holds; coordinator/rounds.py, ledger.py _known
       cosignatures                                             protocols/ledger/notes.py verify_cosignature
