@@ -239,12 +239,49 @@ def audience(
         print("no released lift applies to this ranking, and it must not label anything that leaves this party")
 
 
+@app.command()
+def embeddings(
+    config: ConfigOption,
+    out: Annotated[Path, typer.Option(metavar="FOLDER", help="Where embeddings.parquet goes.")],
+    plan: Annotated[
+        str, typer.Option(metavar="DIGEST", help="In the space of this plan's last round, or how its digest starts.")
+    ] = "",
+) -> None:
+    """Write the shared embedding of this party's own customers, in the space of the last lookalike. Sent nowhere.
+
+    With it each one's cosine to that lookalike's released prototype. The node must not be running.
+    """
+    from .embeddings import embed
+
+    done = _written(config, out, "look-edges", "shared spaces", embed, digest=plan)
+    print(f"{done.customers:,} customers, {done.length} coordinates each, in {done.parquet}")
+    if done.compared:
+        print("cosine: to the released prototype, a noised sum over the seed; coordinates and cosines are not noised")
+    print("nothing of this may leave this party: a row is a person's features in another spelling")
+
+
 def _write_own(
     config: Path, out: Path, step: str, what: str, write: Callable[..., Assigned], plan: Path | None = None
 ) -> Assigned:
-    """The files of this party's own customers in what the last round with that step released.
+    """The files of this party's own customers in what the last round with that step released."""
+    done: Assigned = _written(config, out, step, what, write, plan)
+    print(f"{done.customers:,} customers in {done.parquet} and {done.csv}")
+    return done
 
-    plan: a plan that need not have been asked, of which nothing has been released
+
+def _written(
+    config: Path,
+    out: Path,
+    step: str,
+    what: str,
+    write: Callable[..., Any],
+    plan: Path | None = None,
+    digest: str = "",
+) -> Any:
+    """What `write` makes of the last round with that step, and of this party's data.
+
+    plan     a plan that need not have been asked, of which nothing has been released
+    digest   how the digest of the round's plan begins, where it is not just the last
     """
     from .node import Node
 
@@ -252,18 +289,16 @@ def _write_own(
     node = Node(settings, time.time)
     try:
         if plan is None:
-            of, released, dataset = node.last_released(step, what)
+            of, released, dataset = node.last_released(step, what, digest)
         else:
             of, released = _plan(settings, plan), {}
             dataset = node.dataset_for(of)
-        done = write(of, released, dataset, node.store.state, out)
+        return write(of, released, dataset, node.store.state, out)
     except OSError as exc:
         reason = exc.strerror or type(exc).__name__
         raise UsageError(f"cannot write to {out}: {reason}", "name a folder with --out") from None
     finally:
         node.close()
-    print(f"{done.customers:,} customers in {done.parquet} and {done.csv}")
-    return done
 
 
 def _show_own(described: list[dict[str, float]], customers: int) -> None:
