@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: install demo demo-overlap compose-demo test check proto lock bench-round bench-recovery bench-segments bench-rfm bench-lookalike bench-overlap bench-ledger torture-round torture-ledger mutants guards long-ledger long-overlap fuzz fuzz-atheris mutation-ledger bench-checkpoints other-readers clean
+.PHONY: install demo demo-overlap compose-demo test check proto lock bench-round bench-recovery bench-segments bench-rfm bench-lookalike bench-ranking bench-overlap bench-ledger torture-round torture-ledger mutants guards long-ledger long-overlap fuzz fuzz-atheris mutation-ledger bench-checkpoints other-readers clean
 
 install: .venv/installed
 
@@ -67,6 +67,10 @@ bench-rfm: install
 # sets; without it they are skipped. QUICK=1: few splits, two parties, ε = 1.
 bench-lookalike: install
 	DATA=$(DATA) OMP_NUM_THREADS=1 $(BIN)/python tests/benchmarks/bench_lookalike.py
+
+# An owner's people ranked by a released score, features given: CPU and memory. QUICK=1: a hundred thousand.
+bench-ranking: install
+	$(BIN)/python tests/benchmarks/bench_ranking.py
 
 # People whom two lists share: our CPU and bytes beside openmined-psi and spu, which pip puts below build/. QUICK=1: 2^14.
 bench-overlap: install

@@ -5,7 +5,7 @@ By the released score, which labels everything that left this party too, so that
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -17,9 +17,10 @@ from protocols.errors import Refused, UsageError
 from protocols.plan import Plan
 from protocols.questions import lookalike
 from protocols.questions.lookalike.scorer import REACHES, UNIT
+from protocols.statistic import Integers
 
 from .assignment import Assigned
-from .features import people, window_of
+from .features import People, people, window_of
 from .files import literal, quoted
 from .own_likeness import own_scores
 from .records import check_snapshot
@@ -51,17 +52,31 @@ def rank(
         raise Refused(f"the seed has {sizes.seed:,} people, noise included; the plan's floor is {question.floor:,}")
     check_snapshot(state / dataset.snapshot, dataset.sha256)
     found = people(state / dataset.snapshot, window_of(plan))
-    usable = found.columns["usable"] == 1
-    scores = scorer.scores(found.columns)
-    cells = scorer.cells_of(scores)
+    own = None
     if private:
         step, mechanism = plan.step(lookalike.SEED)
         noised = np.asarray(released[lookalike.SEED]["noised"], dtype=np.int64)
-        scores = own_scores(scorer.space, noised, step.noise(1, mechanism.variance_micro), found.columns)
+        own = own_scores(scorer.space, noised, step.noise(1, mechanism.variance_micro), found.columns)
+    return ranked(question, sizes.cuts(party), scorer, found, out, own)
+
+
+def ranked(
+    question: lookalike.Plan,
+    cuts: Sequence[int],
+    scorer: lookalike.Scorer,
+    found: People,
+    out: Path,
+    own: Integers | None = None,
+) -> Assigned:
+    """The same from features. cuts: this owner's; own: (n,) scores of the private ranking."""
+    usable = found.columns["usable"] == 1
+    public = scorer.scores(found.columns)
+    cells = scorer.cells_of(public)
+    scores = public if own is None else own
     order = np.argsort(np.where(usable, -scores, np.iinfo(np.int64).max), kind="stable")
     ranks = np.empty(len(order), dtype=np.int64)
     ranks[order] = np.arange(1, len(order) + 1)
-    bands = np.searchsorted(np.asarray(sizes.cuts(party)), cells, side="right")
+    bands = np.searchsorted(np.asarray(cuts), cells, side="right")
     reach = np.array([*REACHES, 0], dtype=np.int64)[bands]
     columns = {
         "customer": found.customers,
@@ -70,7 +85,7 @@ def rank(
         "cell": np.where(usable, cells + 1, 0),
         "within": np.where(usable & (reach <= question.reach), reach, 0),
     }
-    if private:
+    if own is not None:
         return _write({name: columns[name] for name in ("customer", "score", "rank")}, out, f"private-{NAME}")
     return _write(columns, out, NAME)
 
