@@ -33,7 +33,7 @@ from .store import Dataset
 NAME = "embeddings"
 COSINE = "cosine"
 _AT_ONCE = 1 << 14
-_THREADS = 2
+_THREADS, _MEMORY = 2, "512MB"
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ def write(out: Path, space: Space, customers: Sequence[str] | NDArray[Any], colu
     with TemporaryDirectory(dir=out, prefix=f".{NAME}-") as beside:
         part = Path(beside) / path.name
         config: dict[str, Any] = {"autoload_known_extensions": "false", "temp_directory": f"{beside}/spill"}
-        config |= {"threads": _THREADS, "preserve_insertion_order": True}
+        config |= {"threads": _THREADS, "preserve_insertion_order": True, "memory_limit": _MEMORY}
         with duckdb.connect(f"{beside}/rows.duckdb", config=config) as con:
             con.execute(f"CREATE TABLE embedded ({', '.join([*head, *(f'{quoted(one)} FLOAT' for one in slots)])})")
             for batch in _batches(space, customers, columns, prototype):

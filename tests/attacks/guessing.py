@@ -161,7 +161,7 @@ def played(of: Plan, party: str, people: People, earlier: Mapping[str, Any], the
         draws = drawn((with_ if there else less)[slots], step, mechanism, party) - less[slots]
         shares = 1
         if not step.statistic.owners:  # else in a slot there is its owner's noise alone
-            for _ in range(also):
+            for _ in range(min(also, 1) if step.made == "overlap" else also):
                 draws, shares = draws + drawn(np.zeros_like(slots), step, mechanism, party), shares + 1
         seen.append(Seen(draws, moved[slots], shares * mechanism.variance_micro / 1e6))
     return seen
