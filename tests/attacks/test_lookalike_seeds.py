@@ -7,11 +7,14 @@ The advertiser names whom it looks for, knows all other customers of the owner, 
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
+from coordinator import listening, rounds
+from coordinator.config import Config
 from protocols.budget import NANO
 from protocols.errors import Refused
 from protocols.noise import add_noise
@@ -87,6 +90,36 @@ def test_with_half_the_noise_the_attack_goes_beyond_what_was_promised(monkeypatc
     inside, outside = (played(plan, OWNER, people, guessing.usual(plan), there) for there in (True, False))
     with pytest.raises(AssertionError, match="half the noise"):
         check(advantage(inside, outside), round(spent(inside) * NANO), "half the noise")
+
+
+def test_the_same_plan_asked_again_is_answered_with_the_same_bytes_at_no_charge(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Asked for by an advertiser, through `plan launch`, as often as it likes: there is nothing to average."""
+    base, plan = audience.make(tmp_path / "room")
+    with lab.Room(base, plan) as room:
+
+        def run(*_: Any, **__: Any) -> None:
+            rounds.run(plan, room.ledger, room.ask)
+
+        coordinator = listening.Listening(Config.load(base / "coordinator" / "coordinator.toml"))
+        coordinator._hub = SimpleNamespace(admit=lambda *_: None)  # type: ignore[assignment]
+        coordinator._journal = type("Journal", (), {"forget": lambda *_: None})()  # type: ignore[assignment]
+        monkeypatch.setattr(listening, "run_server_app", run)
+        monkeypatch.setattr(listening.flower, "held_ledger", lambda _: room.ledger)
+        monkeypatch.setattr(coordinator, "_with_grid", lambda _, do: do(None))
+        monkeypatch.setattr(coordinator, "online", lambda: tuple(plan.parties))
+        monkeypatch.setattr(listening.flower, "reuse", lambda *_: None)
+        launched, released = [], []
+        for _ in range(3):
+            launched.append(coordinator.launch(plan, again=False, wait_s=1.0, progress=lambda _: None))
+            store = room.nodes["gamma"].store
+            released.append([store.release(launched[-1].round, step.name) for step, _ in plan.steps()])
+            assert room.spent(OWNER) == plan.charge
+        assert [one.fresh for one in launched] == [True, False, False]
+        assert len({one.round for one in launched}) == 1
+        assert None not in released[0]
+        assert released[0] == released[1] == released[2]
 
 
 def test_a_coordinator_that_leads_the_same_plan_again_is_charged_again_until_nobody_answers(tmp_path: Path) -> None:
