@@ -123,7 +123,7 @@ def _seed(plan: Plan, question: lookalike.Plan, released: Released) -> Table:
         "exceeded it could veto before anything was ranked: this plan’s features, purpose and largest cut are what "
         f"none of them vetoed, for a plan that one does is not run. {CANNOT_TELL}"
     )
-    return Table("The seed", [Column("What"), Column("Value"), Column("95 % interval", "number")], rows, note)
+    return Table("The seed", [Column("What"), Column("Value", "words"), Column("95 % interval", "number")], rows, note)
 
 
 def _drivers(plan: Plan, question: lookalike.Plan, released: Released) -> list[Table]:
@@ -249,8 +249,8 @@ def _cuts(question: lookalike.Plan, owner: str, found: Mapping[str, Any], previe
         rows,
         "Reach: the part of this company’s customers who are within the cut; its interval holds noise only. Recall: "
         "the part of the seed’s customers at this company who are within it. Lift: recall over reach; where many of "
-        "this company’s customers are of the seed, it cannot be large. “Not to be used”: beyond what the companies "
-        "agreed to. The last column rests on the model, not on a count, and has no interval.",
+        "this company’s customers are of the seed, neither it nor the AUC can be large. “Not to be used”: beyond what "
+        "the companies agreed to. The last column rests on the model, not on a count, and has no interval.",
     )
 
 
