@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: install demo demo-overlap compose-demo test check proto lock bench-round bench-recovery bench-segments bench-rfm bench-lookalike bench-ranking bench-overlap bench-ledger torture-round torture-ledger mutants guards long-ledger long-overlap fuzz fuzz-atheris mutation-ledger bench-checkpoints other-readers clean
+.PHONY: install demo demo-overlap demo-lookalike compose-demo test check proto lock bench-round bench-recovery bench-segments bench-rfm bench-lookalike bench-ranking bench-overlap bench-ledger torture-round torture-ledger mutants guards long-ledger long-overlap fuzz fuzz-atheris mutation-ledger bench-checkpoints other-readers clean
 
 install: .venv/installed
 
@@ -21,7 +21,11 @@ demo: install
 demo-overlap: install
 	$(BIN)/python examples/email_overlap/run.py $(LISTS)
 
-# The same as demo in containers, with a Docker engine or podman: docs/containers.md. KEEP=1: the volumes stay until the next run.
+# Who in one file of customers buys like those in another. FILES="ADVERTISER.csv PUBLISHER.csv": of these; else made up.
+demo-lookalike: install
+	$(BIN)/python examples/lookalike/run.py $(FILES)
+
+# The first plan of demo in containers, with a Docker engine or podman: docs/containers.md. KEEP=1: the volumes stay until the next run.
 compose-demo: install
 	$(BIN)/python examples/complete_journey/compose.py $(if $(KEEP),--keep)
 
@@ -132,4 +136,4 @@ guards: install
 	$(BIN)/python tests/mutants/run.py --in tests/guards
 
 clean:
-	rm -rf .venv .atheris .room .two-lists .compose demo-output overlap-output build .grpc-tools
+	rm -rf .venv .atheris .room .two-lists .lookalike .compose demo-output overlap-output lookalike-output build .grpc-tools

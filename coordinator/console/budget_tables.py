@@ -39,8 +39,8 @@ def _budget_row(plan: Plan, line: BudgetLine) -> list[str]:
         decimal(line.spent),
         decimal(line.cap),
         f"{100 * line.spent / line.cap:.1f} %",
-        _epsilon(line.spent, plan.delta),
-        _epsilon(line.cap, plan.delta),
+        epsilon(line.spent, plan.delta),
+        epsilon(line.cap, plan.delta),
     ]
 
 
@@ -51,8 +51,8 @@ def cost(plan: Plan, label: Callable[[str], str]) -> Table:
         record, person = parts.setdefault(label(step.name), [0, 0])
         parts[label(step.name)] = [record + mechanism.charge, person + mechanism.charge_person]
     rows = [[name, decimal(record), "", decimal(person), ""] for name, (record, person) in parts.items()]
-    whole = [decimal(plan.charge), _epsilon(plan.charge, plan.delta), decimal(plan.charge_person)]
-    rows.append(["This plan, once", *whole, _epsilon(plan.charge_person, plan.delta)])
+    whole = [decimal(plan.charge), epsilon(plan.charge, plan.delta), decimal(plan.charge_person)]
+    rows.append(["This plan, once", *whole, epsilon(plan.charge_person, plan.delta)])
     numbers = ("ρ per record", "ε per record", "ρ per person", "ε per person")
     return Table("What this plan costs", [Column("For"), *(Column(title, "number") for title in numbers)], rows)
 
@@ -61,11 +61,11 @@ def reach(plan: Plan) -> dict[str, str]:
     """How much one person can change: ε, and e^ε in words, per record and per person; δ as odds."""
     found = {"odds": f"{math.floor(1 / float(plan.delta) + 1e-6):,}"}
     for name, charge in (("record", plan.charge), ("person", plan.charge_person)):
-        found[name] = _epsilon(charge, plan.delta)
+        found[name] = epsilon(charge, plan.delta)
         found[f"{name}_times"] = f"{math.ceil(10 * math.exp(accuracy.epsilon(charge, float(plan.delta)))) / 10:,.1f}"
     return found
 
 
-def _epsilon(spent: int, delta: str) -> str:
+def epsilon(spent: int, delta: str) -> str:
     """Rounded up, as everything that is counted against us."""
     return f"{math.ceil(1000 * accuracy.epsilon(spent, float(delta))) / 1000:,.3f}"

@@ -45,7 +45,7 @@ _STEPS: Mapping[str, tuple[str, Make]] = {
 }
 _SEARCHES = {
     "seg-": "Finding the segments",
-    "look-": "Finding the likeness",
+    "look-": "Lookalike: finding the score",
 }  # steps for a later one's sake, by how their names begin
 
 
@@ -84,6 +84,7 @@ def page(plan: Plan, bodies: Sequence[Body], findings: Findings, *, made_at: str
         reach=budget_tables.reach(plan),
         between=any(step.made == "overlap" for step, _ in plan.steps()),
         alone=any(step.statistic.owners for step, _ in plan.steps()),
+        likeness=any(question.kind == "lookalike" for question in plan.questions),
     )
 
 

@@ -2,8 +2,8 @@
 
     python examples/complete_journey/demo.py [--room .room] [--out demo-output]
 
-1. cut the data into three companies            5. the coordinator runs one round of the plan
-2. make the room's keys and certificates        6. each company assigns its own customers
+1. cut the data into three companies            5. the coordinator runs one round of each plan
+2. make the room's keys and certificates        6. each company assigns, and ranks, its own customers
 3. each company registers its data              7. the auditor checks the bundle, offline
 4. each company starts its node
 """
@@ -25,6 +25,8 @@ from protocols.errors import UsageError
 
 HERE = Path(__file__).resolve().parent
 PLAN = HERE / "plan.toml"
+LOOKALIKE = HERE / "lookalike.toml"
+RANKS = ("convenience", "drugstore")
 
 
 def main() -> int:
@@ -63,6 +65,12 @@ def _run(place: Path, out: Path, began: float) -> None:
         _say("the coordinator runs the plan")
         config = place / "coordinator" / "coordinator.toml"
         _tool("coordinator", "plan", "launch", PLAN, "--config", config, "--out", _shown(out))
+        first = (out / "report.html").read_bytes()
+        _say("the coordinator runs the second plan: who is like the grocer's loyal customers?")
+        _tool("coordinator", "plan", "launch", LOOKALIKE, "--config", config, "--out", _shown(out))
+        # A launch writes the page of its own round: each keeps a name of its own.
+        (out / "report.html").replace(out / "lookalike.html")
+        (out / "report.html").write_bytes(first)
     finally:
         _stop(nodes)
     for company in room.COMPANIES:
@@ -70,9 +78,19 @@ def _run(place: Path, out: Path, began: float) -> None:
         _tool(
             "party_node", "segments", "--config", place / company / "node.toml", "--out", place / company / "segments"
         )
-    _say("the auditor checks the bundle")
+    for company in RANKS:
+        _say(f"{company} ranks its own customers by their likeness to the grocer's loyal ones, on its own disk")
+        settings, own = place / company / "node.toml", place / company / "audience"
+        _tool("party_node", "audience", "--config", settings, "--out", own)
+        print(
+            f"  then, as its own campaign needs it: sumroom-party activate {_shown(own / 'audience.csv')}"
+            f" --config {_shown(settings)} --profile plain-csv --top 30% --no-opt-outs --purpose TEXT --out FILE",
+            flush=True,
+        )
+    _say("the auditor checks the bundle, which has both rounds")
     _tool("protocols", "verify", out / "room.tar", "--policy", out / "policy.txt")
-    _say(f"done in {time.monotonic() - began:.0f} s: open {_shown(out / 'report.html')}")
+    pages = " and ".join(_shown(out / name) for name in ("report.html", "lookalike.html"))
+    _say(f"done in {time.monotonic() - began:.0f} s: open {pages}")
 
 
 def _tool(package: str, *words: object) -> None:

@@ -58,10 +58,10 @@ def test_contributing_gives_a_reason_for_every_direct_dependency() -> None:
 
 
 @pytest.mark.parametrize("company", COMPANIES)
-def test_each_company_consents_to_exactly_the_plan_of_the_demo(company: str) -> None:
-    plan = Plan.from_toml((EXAMPLE / "plan.toml").read_bytes())
-    (rule,) = tomllib.loads((EXAMPLE / company / "consent.toml").read_text())["allow"]
-    assert rule["plan"] == plan.digest
+def test_each_company_consents_to_exactly_the_plans_of_the_demo(company: str) -> None:
+    plans = [Plan.from_toml((EXAMPLE / name).read_bytes()) for name in ("plan.toml", "lookalike.toml")]
+    rules = tomllib.loads((EXAMPLE / company / "consent.toml").read_text())["allow"]
+    assert [rule["plan"] for rule in rules] == [plan.digest for plan in plans]
 
 
 # One file by its purpose: what an auditor reads and carries about.

@@ -66,7 +66,7 @@ def test_the_report_shows_every_figure_and_tells_counted_from_expected(finished:
     by_step = {body.step: body.answer for body in bodies}
     assert shown(by_step["look-scores"]["seed"]["size"]) in html
     for owner in audience.OWNERS:
-        assert f"Lookalike: {owner}" in html
+        assert f"Lookalike audience of {owner}" in html
         for one in by_step["look-scores"]["owners"][owner]["cells"].values():
             assert f">{shown(one)}<" in html
         own = by_step["look-overlap"]["owners"][owner]
@@ -77,8 +77,8 @@ def test_the_report_shows_every_figure_and_tells_counted_from_expected(finished:
                     assert reading.times(Decimal(factor)).estimate(places) in html
         for groups in by_step["look-audit"]["owners"][owner].values():
             assert {one["verdict"]["value"] for one in groups.values() if "verdict" in one} <= {"too noisy", "fail"}
-    assert "preview of recall" in html
-    assert "Finding the likeness" in html
+    assert "Preview by the model: recall; lift" in html
+    assert "Lookalike: finding the score" in html
     assert html.count("not to be used") == 2 * len(audience.OWNERS)  # of 30 and 50 %, where the plan has 20
 
 
