@@ -202,8 +202,8 @@ def _released(members: Mapping[str, bytes]) -> list[str]:
         return [*lines, f"too noisy to say whether the score finds them among those of the {OWNER}"]
     value, low, high = (100 * float(auc[part]) for part in ("value", "low", "high"))
     lines.append(
-        f"signal: {signal}; of 100 pairs of one of them and any customer of the {OWNER}, the first is likelier in "
-        f"{value:.0f} (95 % interval: {low:.1f} to {high:.1f})"
+        f"signal: {signal}; in {value:.0f} of 100 pairs (95 % interval: {low:.1f} to {high:.1f}) one of them comes "
+        f"before any customer of the {OWNER}"
     )
     cut = found["default"]["value"]
     if cut == TOO_NOISY:

@@ -54,7 +54,7 @@ def test_without_files_it_ranks_people_like_the_seed_first_and_the_docs_show_wha
     size = answer_of(tmp_path, "look-scores")["seed"]["size"]
     assert abs(int(size["value"]) - 1500) <= 5 * 7.1  # σ
     assert seed.startswith(f"the seed has {int(size['value']):,} customers of the advertiser")
-    assert signal.startswith("signal: usable; of 100 pairs")
+    assert signal.startswith("signal: usable; in ")
     cut = answer_of(tmp_path, "look-overlap")["owners"]["publisher"]["default"]["value"]
     assert suggested.startswith(f"suggested: the likest {cut} %, which hold ")
     assert last.startswith("— done: open ")
