@@ -17,6 +17,7 @@ Reals = NDArray[np.float64]
 Labels = NDArray[np.int64]
 
 SWAPS = 16  # of each centre
+EVEN = (math.sqrt(5) - 1) / 2  # its multiples, without their whole part, lie evenly: the same places for the same sums
 SETTLE = 3  # Lloyd's steps after a swap
 SURE = 1.0  # standard deviations of the noise that a gain has to be above
 
@@ -55,14 +56,15 @@ def total(label: Labels, values: Reals, c: int) -> Reals:
 
 def _swapped(points: Reals, weight: Reals, centres: Reals, variance: Reals) -> Reals:
     """Centres with a sum of squares that is lower beyond what noise in the weights explains, if a swap finds any."""
-    draw, k = np.random.default_rng(0), len(centres)
+    k = len(centres)
     _, cost = _nearest(points, centres)
     for swap in range(SWAPS * k):
         far = weight * cost
         if far.sum() <= 0:
             break
         tried = centres.copy()
-        tried[swap % k] = points[draw.choice(len(points), p=far / far.sum())]
+        spread = np.cumsum(far)
+        tried[swap % k] = points[np.searchsorted(spread, EVEN * (swap + 1) % 1 * spread[-1])]
         for _ in range(SETTLE):
             tried, _ = means(points, weight, _nearest(points, tried)[0], tried)
         _, reached = _nearest(points, tried)

@@ -210,14 +210,16 @@ class Judged:
 
 
 def judged(scores: Any, truth: Integers) -> Judged:
-    """scores, truth: (n,). Who has one score is in an order that says nothing."""
+    """scores, truth: (n,). Of people with one score as many count as there is room for, whoever they are."""
     from sklearn.metrics import roc_auc_score
 
     if not 0 < truth.sum() < len(truth):
         return Judged(None, None)
-    order = np.lexsort((np.random.default_rng(0).random(len(scores)), -np.asarray(scores)))
-    top = max(len(scores) * TOP // 100, 1)
-    return Judged(float(roc_auc_score(truth, scores)), float(truth[order[:top]].sum() / truth.sum()))
+    scores, top = np.asarray(scores), max(len(scores) * TOP // 100, 1)
+    last = np.partition(scores, -top)[-top]
+    above, level = scores > last, scores == last
+    found = truth[above].sum() + truth[level].sum() * (top - above.sum()) / level.sum()
+    return Judged(float(roc_auc_score(truth, scores)), float(found / truth.sum()))
 
 
 @dataclass(frozen=True)
@@ -307,6 +309,7 @@ def references(table: Table, seeds: str) -> list[Reference]:
     """Logistic regression and gradient boosting. Each half of the people is scored by a model of the other half."""
     from sklearn.ensemble import HistGradientBoostingClassifier
     from sklearn.linear_model import LogisticRegression
+    from sklearn.model_selection import KFold
 
     makes: dict[str, Callable[[], Any]] = {
         "logistic regression": lambda: LogisticRegression(max_iter=500),
@@ -316,7 +319,9 @@ def references(table: Table, seeds: str) -> list[Reference]:
     }
     seed = np.flatnonzero((table.owner == table.parties.index(seeds)) & (table.seed == 1))
     ranked, found = table.ranked(seeds), []
-    half = np.random.default_rng(0).integers(0, 2, len(ranked))
+    half = np.zeros(len(ranked), dtype=np.int64)
+    if len(ranked) > 1:
+        half[next(KFold(2, shuffle=True, random_state=0).split(ranked))[1]] = 1
     for name, make in makes.items():
         busy, scores = time.process_time(), np.zeros(len(ranked))
         for side in (0, 1):
