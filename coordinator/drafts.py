@@ -58,7 +58,7 @@ bought_on = {{ type = "date" }}
 paid = {{ type = "money", low = -10000, high = 10000 }}         # whole units of the currency, per row
 discount = {{ type = "money", low = -10000, high = 10000 }}
 """
-_LEAST_CELLS, _MOST_CELLS = 8, 15  # powers of two
+_LEAST_CELLS, _MOST_CELLS = 8, 13  # powers of two; more gained nothing, and each draws noise
 _APART = 2  # deviations of its noise that a cell's people should be: no grid is cut finer
 _ANY_RHO = "9999"  # above what any plan costs: the room's caps are what is compared with
 _MATCHED = """\

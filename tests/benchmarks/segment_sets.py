@@ -47,7 +47,7 @@ BG_NBD = {"r": 0.8, "alpha": 20.0, "a": 0.8, "b": 2.5}
 GAMMA_GAMMA = {"p": 6.0, "q": 4.0, "v": 15.0}
 OBSERVED_DAYS = (90, 366)
 SHOPPERS = 150_000
-CLUSTER_WIDTH, CLUSTER_REACH = 0.12, 0.75
+CLUSTER_WIDTH, CLUSTER_REACH, OVERLAPPING = 0.12, 0.75, 0.4
 
 Reals = NDArray[np.float64]
 
@@ -68,12 +68,12 @@ class Set:
 # -- generated ---------------------------------------------------------------------------------------------------------
 
 
-def planted(n: int, d: int, k: int, seed: int) -> Reals:
-    """Round clusters, the i-th i times as large as the first."""
+def planted(n: int, d: int, k: int, seed: int, width: float = CLUSTER_WIDTH) -> Reals:
+    """Round clusters, the i-th i times as large as the first; wider ones overlap."""
     draw = np.random.default_rng(seed)
     centres = draw.uniform(-CLUSTER_REACH, CLUSTER_REACH, (k, d))
     at = draw.choice(k, n, p=np.arange(1, k + 1) / (k * (k + 1) / 2))
-    return np.clip(centres[at] + draw.normal(0, CLUSTER_WIDTH, (n, d)), -1, 1)
+    return np.clip(centres[at] + draw.normal(0, width, (n, d)), -1, 1)
 
 
 def shoppers(seed: int = 11) -> Reals:
