@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 
@@ -46,4 +48,7 @@ def test_intervals_hold_the_mean_of_the_people_there_are(rho: int, gated: float)
     share = {family: sum(found) / len(found) for family, found in held.items()}
     assert share["noisy"] == pytest.approx(gated, abs=0.3 if gated else 0.01)
     assert BAND[0] <= share["each"] <= BAND[1]
-    assert BAND[0] <= share["all"] <= BAND[1]
+    few = 4 * math.sqrt(
+        0.05 * 0.95 / ROUNDS
+    )  # one figure a round: by chance off by so much, and held a little more often
+    assert 0.95 - few <= share["all"] <= BAND[1] + few  # for its ends are rounded outward to three decimals
