@@ -38,7 +38,7 @@ from coordinator import lookalike
 from coordinator.lookalike import Released
 from party_node.own_likeness import own_scores
 from protocols.accuracy import rho_within
-from protocols.budget import NANO, variance_for
+from protocols.budget import MICRO, NANO, variance_for
 from protocols.noise import add_noise
 from protocols.questions.lookalike import background, scorer, space
 from protocols.questions.lookalike.scorer import Scorer
@@ -48,7 +48,8 @@ from protocols.statistic import Contribute, Integers, Noise, People, Statistic, 
 QUICK = os.environ.get("QUICK") == "1"
 DELTA, EDGES, SEED, CELLS = 1e-6, 8, 77, 2_000_000  # percent of ρ; nano-ρ of an owner's cells
 BACKGROUND = 5_000_000
-LARGE = 20_000  # people, from which on reach and CPU are held to their limits: below, noise and the fit itself decide
+LARGE = 20_000  # people of a set, from which on CPU is held to its limit: below, the fit itself decides
+STEADY = 250  # people an owner has for each of σ of its cells, from which on its reach is held to its limit
 EPSILONS = (0.5, 1.0, 2.0)
 PUBLIC, PRIVATE = "ours, public", "ours, private"
 # At ε = 1, by set and seeds: the most AUC below the reference, the least share of its recall at a reach of 20 %.
@@ -146,14 +147,15 @@ class Round:
         return lookalike.public_scorer(self.shared, self.edges, self.background, self.seed)
 
 
-def reach_error(judge: Scorer, people: People) -> float:
-    """The worst of the five cuts of an owner's noised cells."""
-    statistic = scorer.scores_statistic()
+def reach_error(judge: Scorer, people: People) -> tuple[float, float]:
+    """(people for each of σ, the worst of the five cuts) of one owner's noised cells."""
+    statistic, micro = scorer.scores_statistic(), variance_for(CELLS, 1, 1)
     cells = tally(statistic, people, lambda some: scorer.scores_rows(judge, some)).total
-    noised = add_noise(cells, bound_sq=1, variance_micro=variance_for(CELLS, 1, 1))
+    noised = add_noise(cells, bound_sq=1, variance_micro=micro)
     exact = np.cumsum(cells[:-1]) / cells[:-1].sum()
-    cuts = scorer.cuts(noised[:-1].tolist())
-    return max(abs(float(exact[cut - 1]) - reach / 100) for reach, cut in zip(scorer.REACHES, cuts, strict=True))
+    cuts = zip(scorer.REACHES, scorer.cuts(noised[:-1].tolist()), strict=True)
+    worst = max(abs(float(exact[cut - 1]) - reach / 100) for reach, cut in cuts)
+    return int(cells[:-1].sum()) / math.sqrt(micro / MICRO), worst
 
 
 # -- measured ----------------------------------------------------------------------------------------------------------
@@ -168,7 +170,7 @@ def judged(scores: Integers, kind: Integers) -> tuple[float, float]:
 
 
 def measured(
-    data: Set, seeds: int, parties: int, given: argparse.Namespace, reaches: list[float], cpu: list[float]
+    data: Set, seeds: int, parties: int, given: argparse.Namespace, reaches: list[tuple[float, float]], cpu: list[float]
 ) -> Found:
     """AUC and recall of each split, by (ε, method); ε 0 for what has no noise."""
     found: Found = defaultdict(list)
@@ -189,7 +191,8 @@ def measured(
             found[epsilon, PUBLIC].append(judged(scores, kind))
             own = own_scores(done.shared, done.seed.noised, done.seed.noise, people)
             found[epsilon, PRIVATE].append(judged(own, kind))
-            reaches.append(reach_error(judge, people))
+            for i in range(1, parties):
+                reaches.append(reach_error(judge, part(data, np.flatnonzero(dealt.owner == i))))
             rho = rho_within(epsilon, DELTA) * SEED / 100 / NANO
             for name, noised in {} if given.no_others else NOISED.items():
                 found[epsilon, name].append(judged(noised(rows, dealt.seed, ranked, rho, draw), kind))
@@ -268,7 +271,7 @@ def arguments() -> argparse.Namespace:
 
 def main() -> int:
     given = arguments()
-    every, held, reaches, cpu, few = list[Line](), True, list[float](), list[float](), list[float]()
+    every, held, reaches, cpu = list[Line](), True, list[tuple[float, float]](), list[float]()
     print(f"medians over {given.splits} splits, δ = {DELTA:g}, background ρ {given.background:g}")
     print(f"{'set':<17}{'seeds':>7}{'parties':>8}{'ε':>5}  {'':<19}{'AUC':>7}{'gap':>8}{'recall':>8}{'ratio':>7}")
     for name in given.sets:
@@ -279,8 +282,7 @@ def main() -> int:
             continue
         for seeds in given.seeds or SETS[name][1][-1:] if QUICK else given.seeds or SETS[name][1]:
             for parties in given.parties:
-                large_set = data.people >= LARGE
-                found = measured(data, seeds, parties, given, reaches if large_set else few, cpu if large_set else [])
+                found = measured(data, seeds, parties, given, reaches, cpu if data.people >= LARGE else [])
                 lines = list(lines_of(data, seeds, parties, found))
                 best = reference(lines)
                 for line in sorted(lines, key=lambda line: line.epsilon):
@@ -294,9 +296,16 @@ def main() -> int:
                     held &= holds
                 every += lines
     large = million(given.million) if given.million else None
+    few, steady = ([worst for size, worst in reaches if (size >= STEADY) == many] for many in (False, True))
     if few:
-        print(f"reach error where owners are small: {statistics.median(few):.4f}, worst {max(few):.4f}")
-    for what, values, most in (("reach error", reaches, REACH), ("CPU seconds per 50,000 people", cpu, 1.0)):
+        print(f"reach error of owners below {STEADY} σ: {statistics.median(few):.4f}, worst {max(few):.4f}")
+    if reaches:
+        times = statistics.median(size * worst for size, worst in reaches if size < STEADY * 2)
+        print(f"reach error of owners below {2 * STEADY} σ, times their people, over σ: {times:.2f}")
+    for what, values, most in (
+        (f"reach error from {STEADY} σ on", steady, REACH),
+        ("CPU s per 50,000 people", cpu, 1.0),
+    ):
         if values:
             found_, holds = statistics.median(values), statistics.median(values) <= most
             worst = f"worst {max(values):.4f}"
