@@ -12,14 +12,15 @@ from __future__ import annotations
 
 import argparse
 import os
-import socket
-import subprocess
 import sys
 import time
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
 import cut
 import room
+from processes import free_port, nodes, say, tool
 
 from protocols.errors import UsageError
 
@@ -53,83 +54,44 @@ def main() -> int:
 
 
 def _run(place: Path, out: Path, began: float) -> None:
-    room.make(place, _free_port())
-    _say("cutting the households' baskets into three companies")
+    room.make(place, free_port())
+    say("cutting the households' baskets into three companies")
     cut.cut(place / "cut")
     for company in room.COMPANIES:
         (place / "cut" / company).rename(place / company / "data")
-        _say(f"{company} registers its data")
-        _tool("party_node", "register", "--config", place / company / "node.toml", "--plan", PLAN)
-    nodes = [_start(place / company) for company in room.COMPANIES]
-    try:
-        _say("the coordinator runs the plan")
+        say(f"{company} registers its data")
+        tool("party_node", "register", "--config", place / company / "node.toml", "--plan", PLAN)
+    with nodes(place / company for company in room.COMPANIES):
+        say("the coordinator runs the plan")
         config = place / "coordinator" / "coordinator.toml"
-        _tool("coordinator", "plan", "launch", PLAN, "--config", config, "--out", _shown(out))
+        tool("coordinator", "plan", "launch", PLAN, "--config", config, "--out", _shown(out))
         first = (out / "report.html").read_bytes()
-        _say("the coordinator runs the second plan: who is like the grocer's loyal customers?")
-        _tool("coordinator", "plan", "launch", LOOKALIKE, "--config", config, "--out", _shown(out))
+        say("the coordinator runs the second plan: who is like the grocer's loyal customers?")
+        tool("coordinator", "plan", "launch", LOOKALIKE, "--config", config, "--out", _shown(out))
         # A launch writes the page of its own round: each keeps a name of its own.
         (out / "report.html").replace(out / "lookalike.html")
         (out / "report.html").write_bytes(first)
-    finally:
-        _stop(nodes)
     for company in room.COMPANIES:
-        _say(f"{company} puts its own customers into the segments, on its own disk")
-        _tool(
-            "party_node", "segments", "--config", place / company / "node.toml", "--out", place / company / "segments"
-        )
+        say(f"{company} puts its own customers into the segments, on its own disk")
+        tool("party_node", "segments", "--config", place / company / "node.toml", "--out", place / company / "segments")
     for company in RANKS:
-        _say(f"{company} ranks its own customers by their likeness to the grocer's loyal ones, on its own disk")
+        say(f"{company} ranks its own customers by their likeness to the grocer's loyal ones, on its own disk")
         settings, own = place / company / "node.toml", place / company / "audience"
-        _tool("party_node", "audience", "--config", settings, "--out", own)
+        tool("party_node", "audience", "--config", settings, "--out", own)
         print(
             f"  then, as its own campaign needs it: sumroom-party activate {_shown(own / 'audience.csv')}"
             f" --config {_shown(settings)} --profile plain-csv --top 30% --no-opt-outs --purpose TEXT --out FILE",
             flush=True,
         )
-    _say("the auditor checks the bundle, which has both rounds")
-    _tool("protocols", "verify", out / "room.tar", "--policy", out / "policy.txt")
+    say("the auditor checks the bundle, which has both rounds")
+    tool("protocols", "verify", out / "room.tar", "--policy", out / "policy.txt")
     pages = " and ".join(_shown(out / name) for name in ("report.html", "lookalike.html"))
-    _say(f"done in {time.monotonic() - began:.0f} s: open {pages}")
-
-
-def _tool(package: str, *words: object) -> None:
-    """Run one of our tools as a process; end the demo with its exit status when it fails."""
-    status = subprocess.run([sys.executable, "-m", package, *map(str, words)], check=False).returncode
-    if status:
-        raise SystemExit(status)
-
-
-def _start(home: Path) -> subprocess.Popen[bytes]:
-    with (home / "node.log").open("wb") as log:
-        command = [sys.executable, "-m", "party_node", "start", "--config", str(home / "node.toml"), "--verbose"]
-        return subprocess.Popen(command, stdout=log, stderr=log)
-
-
-def _stop(nodes: list[subprocess.Popen[bytes]]) -> None:
-    for node in nodes:
-        node.terminate()
-    for node in nodes:
-        try:
-            node.wait(15)
-        except subprocess.TimeoutExpired:
-            node.kill()
-            node.wait()
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    say(f"done in {time.monotonic() - began:.0f} s: open {pages}")
 
 
 def _shown(path: Path) -> str:
     """A path as a person standing here would write it."""
     return os.path.relpath(path)
-
-
-def _say(text: str) -> None:
-    print(f"— {text}", flush=True)
 
 
 if __name__ == "__main__":

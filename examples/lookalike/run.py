@@ -16,84 +16,30 @@ from __future__ import annotations
 
 import argparse
 import datetime as dt
-import json
-import os
 import random
-import shutil
-import socket
-import subprocess
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from processes import nodes, say, tool
+from two_files import Two, ended, existing
+
 from party_node import registration
-from party_node.config import Config
 from party_node.files import quoted
-from protocols import bundle, keys, release
-from protocols.carrier import pki
-from protocols.errors import SumroomError, UsageError
+from protocols import bundle, release
 from protocols.figures import TOO_NOISY
 from protocols.plan import Plan
-from protocols.room import member_lines
 
 HERE = Path(__file__).resolve().parent
-ROOM, SEED, OWNER, MARKER = "two-customer-files", "advertiser", "publisher", ".two-customer-files-room"
+SEED, OWNER = "advertiser", "publisher"
 PARTIES = (SEED, OWNER)
 DAYS = 730
+ROUNDS = 2  # of the plan, that a file's budget is for
 MADE_UP_UNTIL = dt.date(2025, 12, 31)
-ROOM_TOML = """\
-room = "{room}"
-origin = "two-customer-files.example/ledger"
-cosign_quorum = 2
-[coordinator]
-{coordinator}
-{parties}
-[blocks.two-years]
-first = "{first}"
-last = "{last}"
-[caps]
-record = "0.12"
-person = "0.24"
-lifetime_record = "0.12"
-lifetime_person = "0.24"
-"""
-FILES = """\
-[files]
-room = "../room.toml"
-signing_key = "signing.pem"
-tls_key = "tls.pem"
-tls_certificate = "tls-certificate.pem"
-authority = "../authority.pem"
-state = "state"
-"""
-NODE_TOML = (
-    'party = "{party}"\ncoordinator = "localhost:{port}"\n'
-    + FILES
-    + """\
-consent = "consent.toml"
-accounts = "accounts.db"
-[budget]
-record = "0.12"             # the most ρ this file may ever lose: two rounds of the plan
-[table]
-files = [{file}]
-[table.columns]
-email = {email}
-customer = {email}
-basket = {basket}
-bought_on = {date}
-paid = {amount}
-discount = "0"
-"""
-)
-CONSENT_TOML = """\
-default = "ask"
-[[allow]]
-plan = "{digest}"
-per_round = "0.06"
-per_period = "0.06"
-"""
 
 
 @dataclass(frozen=True)
@@ -105,10 +51,16 @@ class Columns:
     amount: str
 
     def settings(self) -> dict[str, str]:
-        """As `node.toml` has them, expressions over a file's columns. Purchases of a person and a day are a basket."""
+        """The table's, as expressions over a file's columns. Purchases of a person and a day are a basket."""
         email, date, amount = (quoted(name) for name in (self.email, self.date, self.amount))
-        found = {"email": email, "date": date, "amount": amount, "basket": f"concat({email}, ' ', {date})"}
-        return {name: json.dumps(text) for name, text in found.items()}
+        return {
+            "email": email,
+            "customer": email,
+            "basket": f"concat({email}, ' ', {date})",
+            "bought_on": date,
+            "paid": amount,
+            "discount": "0",
+        }
 
 
 def main() -> int:
@@ -124,65 +76,42 @@ def main() -> int:
         parser.error("name two CSV files, or none")
     until = arguments.until or (dt.datetime.now(dt.UTC).date() if arguments.files else MADE_UP_UNTIL)
     columns = Columns(arguments.email, arguments.date, arguments.amount)
-    try:
-        _run(arguments.room.resolve(), arguments.out, arguments.files, columns, until)
-    except SumroomError as exc:
-        print(exc.diagnostics(), file=sys.stderr)
-        return exc.exit_code
-    except KeyboardInterrupt:
-        print("error: interrupted\nhint: run it again; it starts afresh", file=sys.stderr)
-        return 130
-    return 0
+    two = Two("two-customer-files", PARTIES, arguments.room.resolve(), "two-years", ROUNDS)
+    return ended(lambda: _run(two, arguments.out, arguments.files, columns, until))
 
 
-def _run(room: Path, out: Path, given: list[Path], columns: Columns, until: dt.date) -> None:
-    files = [path.resolve() for path in given]
-    for path in files:
-        if not path.is_file():
-            raise UsageError(f"there is no file {path}")
-    plan = _make(room, files, columns, until)
-    for party, name in zip(PARTIES, map(str, files) if files else ("made up", "made up"), strict=True):
-        print(f"— the {party} registers its customers: {name}", flush=True)
-        _register(room / party / "node.toml", party, plan, columns, until)
-    nodes = [_start(room / party) for party in PARTIES]
-    try:
-        print("— the coordinator runs the plan", flush=True)
-        config = room / "coordinator" / "coordinator.toml"
-        _tool("coordinator", "plan", "launch", room / "plan.toml", "--config", config, "--out", out)
-    finally:
-        for node in nodes:
-            node.terminate()
-        for node in nodes:
-            node.wait()
-    members = bundle.unpack((out / "room.tar").read_bytes())
-    ranked = int(_answer(members, "look-scores")["seed"]["size"]["value"]) >= plan.body()["questions"][0]["floor"]
-    if ranked:
-        print(f"— the {OWNER} ranks its own customers, on its own disk", flush=True)
-        _tool("party_node", "audience", "--config", room / OWNER / "node.toml", "--out", room / OWNER / "audience")
-    print("— the auditor checks the bundle", flush=True)
-    _tool("protocols", "verify", out / "room.tar", "--policy", out / "policy.txt")
-    print("\n".join(_released(members)))
-    print(f"— done: open {out / 'report.html'}" + (f"; the list is {room / OWNER / 'audience'}" if ranked else ""))
-
-
-def _register(config: Path, party: str, plan: Plan, columns: Columns, until: dt.date) -> None:
-    """As `sumroom-party register` does. Raises UsageError, in the words of who has no more than a file."""
+def _run(two: Two, out: Path, given: list[Path], columns: Columns, until: dt.date) -> None:
+    files = existing(given)
+    two.clear()
+    first = until - dt.timedelta(days=DAYS - 1)
+    text = (HERE / "plan.toml").read_text("utf-8").replace('"FIRST"', f'"{first}"').replace('"LAST"', f'"{until}"')
+    path = two.home / "plan.toml"
+    path.write_text(text, "utf-8")
+    plan = Plan.from_toml(text.encode())
+    two.enrol(plan, files or _made_up(two.home, columns), columns.settings())
     names = ", ".join(repr(name) for name in (columns.email, columns.date, columns.amount))
     hint = (
         f"line 1 names the columns, {names} among them (--email, --date, --amount: others); each line below it is a "
-        f"purchase, its date like 2025-03-31 and from {until - dt.timedelta(days=DAYS - 1)} to {until} (--until: "
-        f"another day); there are {registration.LEAST_PEOPLE} to {plan.people_cap:,} customers; the file is .csv or "
-        ".csv.gz, in UTF-8, or .parquet"
+        f"purchase, its date like 2025-03-31 and from {first} to {until} (--until: another day); there are "
+        f"{registration.LEAST_PEOPLE} to {plan.people_cap:,} customers; the file is .csv or .csv.gz, in UTF-8, or "
+        ".parquet"
     )
-    try:
-        done = registration.register(Config.load(config), plan)
-    except SumroomError as exc:
-        raise UsageError(f"the file of the {party}: {exc.message}", hint) from None
-    print("\n".join(done.lines()))
-    found = done.snapshot.resolved
-    if found is None or found.with_key < registration.LEAST_PEOPLE:
-        have = 0 if found is None else found.with_key
-        raise UsageError(f"the file of the {party}: {have} customers have an address that can be read", hint)
+    for party, name in zip(PARTIES, map(str, files) if files else ("made up", "made up"), strict=True):
+        say(f"the {party} registers its customers: {name}")
+        two.register(party, plan, f"the file of the {party}", "customers", hint)
+    with nodes(two.home / party for party in PARTIES):
+        say("the coordinator runs the plan")
+        two.launch(path, out)
+    members = bundle.unpack((out / "room.tar").read_bytes())
+    ranked = int(_answer(members, "look-scores")["seed"]["size"]["value"]) >= plan.body()["questions"][0]["floor"]
+    own = two.home / OWNER / "audience"
+    if ranked:
+        say(f"the {OWNER} ranks its own customers, on its own disk")
+        tool("party_node", "audience", "--config", two.settings(OWNER), "--out", own)
+    say("the auditor checks the bundle")
+    tool("protocols", "verify", out / "room.tar", "--policy", out / "policy.txt")
+    print("\n".join(_released(members)))
+    say(f"done: open {out / 'report.html'}" + (f"; the list is {own}" if ranked else ""))
 
 
 # -- what was released -------------------------------------------------------------------------------------------------
@@ -221,49 +150,6 @@ def _seed_words(size: Mapping[str, str]) -> str:
     return f"the seed has {value:,} customers of the {SEED} (95 % interval: {low:,} to {high:,})"
 
 
-# -- the room ----------------------------------------------------------------------------------------------------------
-
-
-def _make(room: Path, files: list[Path], columns: Columns, until: dt.date) -> Plan:
-    if room.exists() and (not room.is_dir() or (any(room.iterdir()) and not (room / MARKER).exists())):
-        raise UsageError(f"{room} is there and is no room of this example", "name an empty or a new folder with --room")
-    shutil.rmtree(room, ignore_errors=True)
-    for who in (*PARTIES, "coordinator"):
-        (room / who).mkdir(parents=True, mode=0o700)
-    (room / MARKER).touch()
-    days = {"first": (until - dt.timedelta(days=DAYS - 1)).isoformat(), "last": until.isoformat()}
-    text = (HERE / "plan.toml").read_text("utf-8").replace('"FIRST"', f'"{days["first"]}"')
-    text = text.replace('"LAST"', f'"{days["last"]}"')
-    (room / "plan.toml").write_text(text, "utf-8")
-    plan = Plan.from_toml(text.encode())
-    data = files or _made_up(room, columns)
-    port, authority = _free_port(), pki.RoomCA.create(ROOM)
-    (room / "authority.pem").write_bytes(authority.cert_pem)
-    public = {}
-    for party, file in zip(PARTIES, data, strict=True):
-        identity, tls = keys.Identity.generate(), pki.new_tls_key()
-        certificate = authority.party(pki.request(ROOM, party, tls, identity.ed25519), party)
-        public[party] = _write_keys(room / party, identity, tls, certificate)
-        settings = NODE_TOML.format(party=party, port=port, file=json.dumps(str(file)), **columns.settings())
-        (room / party / "node.toml").write_text(settings, "utf-8")
-        (room / party / "consent.toml").write_text(CONSENT_TOML.format(digest=plan.digest), "utf-8")
-    identity = keys.Identity.generate()
-    coordinator = _write_keys(room / "coordinator", identity, *authority.server(["localhost", "127.0.0.1"]))
-    parties = "".join(f"[parties.{party}]\n{lines}\n" for party, lines in public.items())
-    text = ROOM_TOML.format(room=ROOM, coordinator=coordinator, parties=parties, **days)
-    (room / "room.toml").write_text(text, "utf-8")
-    (room / "coordinator" / "coordinator.toml").write_text(f'host = "127.0.0.1"\nport = {port}\n{FILES}', "utf-8")
-    return plan
-
-
-def _write_keys(home: Path, identity: keys.Identity, tls: bytes, certificate: bytes) -> str:
-    """Keys into a folder of their owner; what the room file says of them."""
-    for name, data in (("signing.pem", identity.pem()), ("tls.pem", tls), ("tls-certificate.pem", certificate)):
-        with os.fdopen(os.open(home / name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-            file.write(data)
-    return member_lines(identity.public())
-
-
 def _made_up(room: Path, columns: Columns) -> list[Path]:
     """Purchases of people who do not exist: 1,500 of the advertiser, who come often; 4,000 of the publisher, of whom
     800 are the advertiser's too, 400 more come as often, and the others seldom.
@@ -281,28 +167,6 @@ def _made_up(room: Path, columns: Columns) -> list[Path]:
                     file.write(f"person{i}@example.com,{day},{draw.lognormvariate(3.4 if often else 3, 0.6):.2f}\n")
         made.append(path)
     return made
-
-
-# -- processes ---------------------------------------------------------------------------------------------------------
-
-
-def _tool(package: str, *words: object) -> None:
-    """Run one of our tools as a process; end with its exit status when it fails."""
-    status = subprocess.run([sys.executable, "-m", package, *map(str, words)], check=False).returncode
-    if status:
-        raise SystemExit(status)
-
-
-def _start(home: Path) -> subprocess.Popen[bytes]:
-    with (home / "node.log").open("wb") as log:
-        command = [sys.executable, "-m", "party_node", "start", "--config", str(home / "node.toml"), "--verbose"]
-        return subprocess.Popen(command, stdout=log, stderr=log)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 if __name__ == "__main__":
