@@ -436,7 +436,7 @@ def pointers(tree: Any, at: str = "") -> list[str]:  # of every figure; what is 
     figure = set(tree) - {"consistent"} == {"value", "low", "high"} or tree == {"value": "too noisy"}
     need(figure and all(isinstance(one, str) for one in tree.values()), f"{at} is no figure with its interval")
     return [at]
-def cells_of(asked: Entry) -> int:  # stretches of whole numbers between a feature's bounds (lookalike question 2)
+def cells_of(asked: Entry) -> int:  # stretches of whole numbers between a feature's bounds (lookalike question 5)
     low, high, moved = asked["low"], asked["high"], log1p if asked["transform"] == "log1p" else float
     def cell(x: int) -> int:
         scaled = 2.0 * (moved(x) - moved(low)) / (moved(high) - moved(low)) - 1.0

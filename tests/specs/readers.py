@@ -31,6 +31,7 @@ VECTORS = Path(__file__).resolve().parents[1] / "vectors"
 ASKED = {
     "overlap": "good-overlap-of-three",
     "classes": "good-classes",
+    "lookalike": "good-lookalike",
     "rfm": "good-rfm",
     "five": "good-rfm-of-five",
     "segments": "good-segments-of-three",
@@ -136,7 +137,7 @@ def read_release(vector: str, data: bytes) -> None:
     made = release.read(data)
     assert made.to_bytes() == data
     release.check_signature(made, coordinator())
-    kinds = {"seg": "segments", "overlap": "overlap", "classes": "classes"}
+    kinds = {"seg": "segments", "overlap": "overlap", "classes": "classes", "look": "lookalike"}
     name = kinds.get(made.body_.step.split("-")[0], "five" if "-five" in vector else "rfm")
     members = bundle.unpack(golden(f"bundle/{'good-room' if name == 'rfm' else f'good-{name}'}.tar"))
     agreed = plan.Plan.from_bytes(golden(f"plan/{ASKED[name]}.json"))
@@ -297,18 +298,19 @@ def read_lookalike(_: str, data: bytes) -> None:
     earlier: dict[str, Any] = {}
     for (step, mechanism), made in zip(asked.steps(), document["steps"], strict=True):
         noise = step.noise(len(asked.parties), mechanism.variance_micro)
-        if step.made == "sum":
+        if step.between is None:
             _compare(step, noise, document["people"], made, earlier)
-        elif made["answer"] != step.answer(_noised(made), noise, earlier):
-            raise IntegrityError(f"{step.name}: answer")
+        else:
+            noised = np.sum([made["matched"], *made["noise"].values()], axis=0, dtype=np.int64)
+            caps = {party: list(most) for party, most in step.between.caps(earlier).items()}
+            again = {"slots": list(step.statistic.slots), "caps": caps, "noised": noised.tolist()}
+            for part, found in {**again, "answer": step.answer(noised, noise, earlier)}.items():
+                if made[part] != found:
+                    raise IntegrityError(f"{step.name}: {part}")
         if step.check_state is not None:
             step.check_state(made["state"], earlier)
         more = {field: made[field] for field in ("state", "noised")} if step.check_state is not None else {}
         earlier[step.name] = {**made["answer"], **more}
-
-
-def _noised(made: dict[str, Any]) -> Any:
-    return np.sum([made["matched"], *made["noise"].values()], axis=0, dtype=np.int64)
 
 
 def read_overlap(name: str, data: bytes) -> None:

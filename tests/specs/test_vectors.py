@@ -50,6 +50,7 @@ def test_there_are_good_and_bad_vectors_of_every_format() -> None:
         ("good-segments", (13, 7, 0)),
         ("good-overlap", (8, 2, 0)),
         ("good-classes", (7, 1, 0)),
+        ("good-lookalike", (12, 6, 0)),
         ("good-five", (10, 2, 0)),
     ],
 )

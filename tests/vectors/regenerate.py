@@ -44,6 +44,7 @@ def vectors() -> Files:
     segments = asked(questions.plan_of("segments"), asked_questions["good-segments.json"])
     shared = asked(overlaps.plan_of("three"), overlaps.overlap_vectors()["good-three.json"])
     kinds = asked(classes.plan_of(), classes.classes_vectors()["good-classes.json"])
+    alike = lookalikes.whole()
     bodies, five = bundle.split_entries(members[bundle.ENTRIES]), of_five()
     formats = {
         "ledger-entry": {
@@ -59,11 +60,13 @@ def vectors() -> Files:
             "good-both.tar": bundle.pack(both),
             "good-overlap.tar": bundle.pack(shared),
             "good-classes.tar": bundle.pack(kinds),
+            **lookalikes.bundle_vectors_of_lookalikes(alike),
         },
         "release": {
             **releases.release_vectors(members, segments, shared),
             **releases.release_vectors_of_five(five),
             **releases.release_vectors_of_classes(kinds),
+            **lookalikes.release_vectors_of_lookalikes(alike),
         },
         "plan": plans.plan_vectors(),
         "people": plans.people_vectors(),

@@ -25,31 +25,31 @@ def release_vectors(members: Files, segments: Files, shared: Files) -> Files:
         "bad-signature": {**document, "signature": keys.sign(b.key("alpha"), "release", body)},
         "bad-signature-of-another-purpose": {**document, "signature": keys.sign(ROOM.coordinator, "share", body)},
         "bad-body-changed": changed(document, "body", "noised", 0, to=4001),
-        "bad-figure": _signed(document, edge),
-        "bad-sum-under-figures": _signed(document, changed(body, "noised", 0, to=9000)),
-        "bad-slots": _signed(document, {**body, "noised": body["noised"][1:]}),
-        "bad-charge": _signed(document, {**body, "charge_person": 1}),
-        "bad-survivors": _signed(document, {**body, "survivors": ["alpha", "beta"]}),
-        "bad-state-where-none-is": _signed(document, {**body, "state": {}}),
-        "bad-step": _signed(document, {**body, "step": "rfm-more"}),
-        "bad-salt-short": _signed(document, {**body, "salt": "00"}),
+        "bad-figure": signed(document, edge),
+        "bad-sum-under-figures": signed(document, changed(body, "noised", 0, to=9000)),
+        "bad-slots": signed(document, {**body, "noised": body["noised"][1:]}),
+        "bad-charge": signed(document, {**body, "charge_person": 1}),
+        "bad-survivors": signed(document, {**body, "survivors": ["alpha", "beta"]}),
+        "bad-state-where-none-is": signed(document, {**body, "state": {}}),
+        "bad-step": signed(document, {**body, "step": "rfm-more"}),
+        "bad-salt-short": signed(document, {**body, "salt": "00"}),
         "bad-proof": changed(document, "proof", "path", 0, to=keys.base64_text(bytes(32))),
         "bad-entry": {**document, "entry": document["entry"] - 1},
         "bad-unknown-field": {**document, "note": "x"},
         "bad-type-left-out": {**document, "body": without(body, "type")},
         "bad-null": {**document, "body": {**body, "state": None}},
-        "bad-unknown-field-in-body": _signed(document, {**body, "note": "x"}),
+        "bad-unknown-field-in-body": signed(document, {**body, "note": "x"}),
         "bad-no-proof": without(document, "proof"),
         "bad-float": raw.replace(b'"noised":[4000', b'"noised":[4000.0'),
         "bad-white-space": raw + b"\n",
-        "bad-body-not-the-committed-one": _signed(document, {**body, "nonce": "0" * 32}),
-        "bad-figure-without-interval": _signed(
+        "bad-body-not-the-committed-one": signed(document, {**body, "nonce": "0" * 32}),
+        "bad-figure-without-interval": signed(
             document, changed(body, "answer", "recency", "p20", "edge", to={"value": "20"})
         ),
-        "bad-figure-as-number": _signed(document, changed(body, "answer", "recency", "p20", "edge", "value", to=20)),
-        "bad-answer-with-an-empty-map": _signed(document, changed(body, "answer", "recency", "p20", to={})),
+        "bad-figure-as-number": signed(document, changed(body, "answer", "recency", "p20", "edge", "value", to=20)),
+        "bad-answer-with-an-empty-map": signed(document, changed(body, "answer", "recency", "p20", to={})),
         "bad-integer-too-large": raw.replace(b'"noised":[4000', b'"noised":[9007199254740992'),
-        "bad-type": _signed(document, {**body, "type": "release@v2"}),
+        "bad-type": signed(document, {**body, "type": "release@v2"}),
     }
     return as_json({**good, **bad, **_bad_states(parse(good["good-seg-over"]), parse(good["good-seg-coarse"])),
                     **_bad_overlaps(parse(good["good-overlap"]))})  # fmt: skip
@@ -61,7 +61,7 @@ def release_vectors_of_five(members: Files) -> Files:
     document = parse(raw)
     body = document["body"]
     low = {**body, "charge_person": 5 * body["charge_record"]}
-    return as_json({"good-five-rfm-cuts": raw, "bad-five-person-as-five-records": _signed(document, low)})
+    return as_json({"good-five-rfm-cuts": raw, "bad-five-person-as-five-records": signed(document, low)})
 
 
 def release_vectors_of_classes(members: Files) -> Files:
@@ -74,11 +74,11 @@ def release_vectors_of_classes(members: Files) -> Files:
     beside = changed(state, "levels", 0, 0, to=[first[0][0] - 2**20, first[0][1] + 2**20])
     turned = {"sizes": state["sizes"][::-1], "levels": [second, first]}
     bad = {
-        "bad-classes-not-adding-up": _signed(document, {**body, "state": over}),
-        "bad-classes-beside-the-fit": _signed(document, {**body, "state": beside}),
-        "bad-classes-smallest-first": _signed(document, {**body, "state": turned}),
-        "bad-classes-of-another-shape": _signed(document, changed(body, "state", "levels", to=[first])),
-        "bad-classes-without-sizes": _signed(document, changed(body, "state", to={"levels": [first, second]})),
+        "bad-classes-not-adding-up": signed(document, {**body, "state": over}),
+        "bad-classes-beside-the-fit": signed(document, {**body, "state": beside}),
+        "bad-classes-smallest-first": signed(document, {**body, "state": turned}),
+        "bad-classes-of-another-shape": signed(document, changed(body, "state", "levels", to=[first])),
+        "bad-classes-without-sizes": signed(document, changed(body, "state", to={"levels": [first, second]})),
     }
     return as_json({"good-classes-patterns": raw, **bad})
 
@@ -88,14 +88,14 @@ def _bad_states(over: dict[str, Any], coarse: dict[str, Any]) -> dict[str, Any]:
     body, split = over["body"], coarse["body"]
     outside = body["state"]["centres"][0][0] + 2**25
     return {
-        "bad-state-left-out": _signed(over, without(body, "state")),
-        "bad-state-outside-the-box": _signed(over, changed(body, "state", "centres", 0, 0, to=outside)),
-        "bad-state-of-another-shape": _signed(over, changed(body, "state", "centres", 0, to=[0, 0])),
-        "bad-state-of-a-centre-too-many": _signed(over, {**body, "state": _one_more(body["state"])}),
-        "bad-state-with-another-field": _signed(over, changed(body, "state", "note", to=1)),
-        "bad-state-without-radius": _signed(over, changed(body, "state", "radius", to=0)),
-        "bad-state-splits-what-is-not-there": _signed(coarse, changed(split, "state", "split", 2, 0, to=8)),
-        "bad-state-with-too-many-parts": _signed(coarse, changed(split, "state", "split", 2, 2, to=9)),
+        "bad-state-left-out": signed(over, without(body, "state")),
+        "bad-state-outside-the-box": signed(over, changed(body, "state", "centres", 0, 0, to=outside)),
+        "bad-state-of-another-shape": signed(over, changed(body, "state", "centres", 0, to=[0, 0])),
+        "bad-state-of-a-centre-too-many": signed(over, {**body, "state": _one_more(body["state"])}),
+        "bad-state-with-another-field": signed(over, changed(body, "state", "note", to=1)),
+        "bad-state-without-radius": signed(over, changed(body, "state", "radius", to=0)),
+        "bad-state-splits-what-is-not-there": signed(coarse, changed(split, "state", "split", 2, 0, to=8)),
+        "bad-state-with-too-many-parts": signed(coarse, changed(split, "state", "split", 2, 2, to=9)),
     }
 
 
@@ -104,8 +104,8 @@ def _bad_overlaps(shared: dict[str, Any]) -> dict[str, Any]:
     body = shared["body"]
     reach = changed(body, "answer", "all", "reach", "at_least", "value", to="1")
     return {
-        "bad-overlap-of-other-sizes": _signed(shared, reach),
-        "bad-overlap-counting-on-others": _signed(shared, changed(body, "mechanism", "quorum", to=2)),
+        "bad-overlap-of-other-sizes": signed(shared, reach),
+        "bad-overlap-counting-on-others": signed(shared, changed(body, "mechanism", "quorum", to=2)),
     }
 
 
@@ -114,6 +114,6 @@ def _one_more(state: dict[str, Any]) -> dict[str, Any]:
     return {name: value + value[-1:] if isinstance(value, list) else value for name, value in state.items()}
 
 
-def _signed(document: dict[str, Any], body: dict[str, Any]) -> dict[str, Any]:
+def signed(document: dict[str, Any], body: dict[str, Any]) -> dict[str, Any]:
     """The same release over another body, signed by the coordinator all the same."""
     return {**document, "body": body, "signature": keys.sign(ROOM.coordinator, "release", body)}

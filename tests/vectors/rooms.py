@@ -23,7 +23,7 @@ SURVIVORS = tuple(party for party in builder.FIVE if party != LOST)
 
 
 def whole(room: builder.Room = ROOM) -> Files:
-    """The members of the room's bundle: ten entries, two releases, one round forfeited."""
+    """The members of the room's bundle; unless said otherwise ten entries, two releases, one round forfeited."""
     with tempfile.TemporaryDirectory() as folder:
         return room.whole(Path(folder) / "ledger.db")
 
@@ -70,8 +70,7 @@ class Asked(builder.Room):
 
 
 def asked(plan: Plan, question: bytes) -> Files:
-    with tempfile.TemporaryDirectory() as folder:
-        return Asked(plan, question).whole(Path(folder) / "ledger.db")
+    return whole(Asked(plan, question))
 
 
 class OfFive(builder.Room):

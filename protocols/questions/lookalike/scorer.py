@@ -11,7 +11,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from fractions import Fraction
+from itertools import accumulate, pairwise
 from typing import Any, Self
 
 import numpy as np
@@ -167,27 +168,27 @@ def cuts(noised: Sequence[int]) -> tuple[int, ...]:
     """An owner's 64 noised cells → for each reach how many cells, from the likest on, are within the cut: ascending.
 
     The edge nearest to the wanted reach: what is within is then a sum of cells, and no model stands between. A cut has
-    one cell at least, and more than the cut before it.
+    one cell at least, and more than the cut before it. In fractions: between equals no rounding decides.
     """
-    within, whole_ = _running(noised), float(sum(noised))
+    within, whole_ = _running(noised), sum(map(int, noised))
     found: list[int] = []
     for i, reach in enumerate(REACHES):
         least, most = (found[-1] if found else 0) + 1, CELLS - (len(REACHES) - i)
-        wanted = whole_ * reach / 100
+        wanted = Fraction(whole_ * reach, 100)
         found.append(min(range(least, most + 1), key=lambda c: abs(within[c - 1] - wanted)))
     return tuple(found)
 
 
-def _running(noised: Sequence[int]) -> list[float]:
+def _running(noised: Sequence[int]) -> list[Fraction]:
     """People within the first 1, 2, … cells, never falling: least squares (pool adjacent violators, Barlow 1972)."""
-    blocks: list[tuple[float, int]] = []
-    for value in np.cumsum(np.asarray(noised[:CELLS], dtype=np.int64)).tolist():
-        mean, size = float(value), 1
-        while blocks and blocks[-1][0] > mean:
+    blocks: list[tuple[int, int]] = []  # sum and size
+    for total in accumulate(map(int, noised[:CELLS])):
+        size = 1
+        while blocks and blocks[-1][0] * size > total * blocks[-1][1]:
             before, many = blocks.pop()
-            mean, size = (before * many + mean * size) / (many + size), many + size
-        blocks.append((mean, size))
-    return [mean for mean, size in blocks for _ in range(size)]
+            total, size = before + total, many + size
+        blocks.append((total, size))
+    return [Fraction(total, size) for total, size in blocks for _ in range(size)]
 
 
 def bands(of: Sequence[int], at: Integers) -> Integers:
