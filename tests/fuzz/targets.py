@@ -21,7 +21,7 @@ from tests.protocols import test_room
 from tests.specs.readers import VECTORS, coordinator, golden
 from tests.vectors import rooms
 
-from . import overlaps
+from . import lookalikes, overlaps
 
 ROOT = Path(__file__).resolve().parents[2]
 Seeds = Callable[[], list[bytes]]
@@ -167,7 +167,12 @@ def _messages(*kinds: str) -> list[bytes]:
 
 @cache
 def plans_in_toml() -> list[bytes]:
-    found = (ROOT / "examples" / "complete_journey" / "plan.toml", ROOT / "tests" / "plans" / "overlap.toml")
+    examples = ROOT / "examples"
+    found = (
+        examples / "complete_journey" / "plan.toml",
+        examples / "complete_journey" / "lookalike.toml",
+        ROOT / "tests" / "plans" / "overlap.toml",
+    )
     return [path.read_bytes() for path in found]
 
 
@@ -224,6 +229,8 @@ TARGETS: dict[str, Target] = {
     "reply of an overlap": Target(overlaps.replies, reply),
     "offers of an overlap": Target(overlaps.rosters, overlaps.roster_read),
     "counts of an overlap": Target(overlaps.counts, overlaps.counted),
+    "states of a lookalike": Target(lookalikes.states, lookalikes.state_read, 2),
+    "sums of a lookalike": Target(lookalikes.sums, lookalikes.figures_of, 2),
     "room.toml": Target(room_files, room_toml),
     "header": Target(headers, header),
     "sealed": Target(vectors("wire-header/good-i*.bin"), sealed),

@@ -39,7 +39,7 @@ QUESTION: dict[str, Any] = {
         "background": 1_000_000,
         "seed": 20_000_000,
         "scores": 8_000_000,
-        "overlap": 20_000_000,
+        "overlap": 24_000_000,
         "audit": 8_000_000,
     },
     "features": FEATURES,
@@ -232,7 +232,7 @@ def _misread() -> dict[str, Any]:
 
 def whole() -> Files:
     """The members of the bundle of one round of it."""
-    return rooms.asked(plan_of(), canonical(document()))
+    return rooms.whole(_Asked())
 
 
 def release_vectors_of_lookalikes(members: Files) -> Files:
@@ -286,13 +286,24 @@ def _other(members: Files, step: str, *at: Any) -> Files:
     return {**members, name: canonical(signed(document, body))}
 
 
-class _Lying(rooms.Asked):
+class _Asked(rooms.Asked):
+    """A room whose caps one round of it fits into, even one that costs a person at all parties twice as much."""
+
+    def __init__(self) -> None:
+        super().__init__(plan_of(), canonical(document()))
+        self.caps = {
+            "record": {party: dict.fromkeys(b.BLOCKS, 70_000_000) for party in self.parties},
+            "person": dict.fromkeys(b.BLOCKS, 400_000_000),
+            "lifetime_person": 800_000_000,
+        }
+
+
+class _Lying(_Asked):
     """Of one step, one fewer is said to collude: each adds half of the noise that the plan wants, for the same ρ."""
 
     def __init__(self, step: str) -> None:
-        super().__init__(plan_of(), canonical(document()))
+        super().__init__()
         self.step = step
-        self.caps = {"person": dict.fromkeys(b.BLOCKS, 400_000_000), "lifetime_person": 800_000_000}
 
     def steps(self, round_label: str) -> list[dict[str, Any]]:
         return [
