@@ -286,6 +286,12 @@ def band(found: Numbers, k: int) -> int:
     return sum(cut <= k for cut in found)
 
 
+def dummies(plan: Plan) -> int:
+    """(4) of people that do not exist, how many the seed's list would hold."""
+    eight = 64 * round(variance(plan, "look-overlap") * MILLION)
+    return 12 * (1 + math.isqrt((eight - 1) // MILLION))
+
+
 def caps(plan: Plan, noised: Numbers) -> dict[str, Numbers]:
     """Party → to how many points each of its lists is filled up."""
     question, s2 = plan["questions"][0], variance(plan, "look-scores")

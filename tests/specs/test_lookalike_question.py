@@ -114,6 +114,12 @@ def test_the_variance_of_a_step_with_owners_is_of_one_share_that_counts_on_nobod
     assert (mechanism["quorum"], mechanism["collusion"]) == (3, 2)
 
 
+def test_the_page_tells_a_plan_of_more_dummies_than_people_from_the_good_one() -> None:
+    few = parse(golden("plan/bad-lookalike-of-more-dummies-than-people.json"))
+    assert page.dummies(few) > few["people_cap"]
+    assert page.dummies(plan()) <= plan()["people_cap"]
+
+
 # -- states ------------------------------------------------------------------------------------------------------------
 
 OF_STATES = [name for name, of in ((name, parse(golden(name))) for name in SAID if name.startswith("release/"))
