@@ -23,7 +23,7 @@ from . import activation
 from .activation import profile as profiles_
 from .activation import receipt as receipts
 from .activation.choosing import FATES, Choice, Draw, Top, hundredths
-from .activation.spelling import IDS, Field, one_line
+from .activation.spelling import IDS, Field, first, one_line
 from .activation.tables import FIELDS, Known, called_so, has_column
 from .config import Config
 from .faults import place
@@ -89,9 +89,13 @@ def activate(
     if (opt_out is None) == (not no_opt_outs):
         raise UsageError("say who opted out", "--opt-out FILE, or --no-opt-outs where nobody has")
     if not purpose.strip() or len(purpose) > PURPOSE or not one_line(purpose):
-        raise UsageError(f"--purpose: 1 to {PURPOSE} characters on one line")
+        raise UsageError(f"--purpose: 1 to {PURPOSE} characters on one line", 'as --purpose "winter campaign"')
+    if by is not None and top is None:
+        raise UsageError("--by goes with --top, which is not there", f"as --top 20% --by {by}")
+    if segment_column is not None and not segment:
+        raise UsageError("--segment-column goes with --segment, which is not there", "as --segment s1")
     if holdout is not None and holdout_percent is not None:
-        raise UsageError("--holdout and --holdout-percent: one holdout arm, not two")
+        raise UsageError("--holdout and --holdout-percent: one holdout arm, not two", "leave one of them out")
     node = Config.load(config)
     known = _known(node, people or [], _pairs(column or [], "--column"), country)
     choice = Choice(
@@ -184,7 +188,9 @@ def _known(node: Config, people: Sequence[Path], columns: dict[str, str], countr
     if "customer" not in base:
         what = "your own table has no column customer, so nobody of the list is in it"
         raise UsageError(what, "--column customer=COLUMN, or activation.columns.customer in node.toml")
-    return Known(files, base, country or (setting.country if setting is not None else None))
+    country = country or (setting.country if setting is not None else None)
+    first("phone", country)  # a country that is none is refused, though no number may need it
+    return Known(files, base, country)
 
 
 def _field(name: str, option: str) -> Field:

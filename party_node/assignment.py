@@ -22,6 +22,7 @@ from protocols.questions.classes.model import Classes
 from protocols.questions.segments.states import Clusters
 from protocols.statistic import Integers
 
+from . import identity
 from .features import people, window_of
 from .records import check_snapshot
 from .store import Dataset
@@ -46,12 +47,14 @@ class Assigned:
     """What was written: two files with customer, segment (`s1` …, or `unusable`), distance to its centre, and `keeps`:
     how probable it is that the customer were in the same segment, had noise and customers been drawn again.
 
-    Or class (`c1` …, or `unusable`) and how probable it is that the customer is in it.
+    Or class (`c1` …, or `unusable`) and how probable it is that the customer is in it. Where the plan says which
+    customers are one person, `also_customers`: the others of the person, whom `activate` takes along.
     """
 
     parquet: Path
     csv: Path
     customers: int
+    warnings: tuple[str, ...] = ()
 
 
 def assign(plan: Plan, released: Mapping[str, Any], dataset: Dataset, state: Path, out: Path) -> Assigned:
@@ -68,7 +71,7 @@ def assign(plan: Plan, released: Mapping[str, Any], dataset: Dataset, state: Pat
     usable = found.columns["usable"] == 1
     number, distance = np.where(usable, at + 1, 0), np.where(usable, np.sqrt(squared), np.nan)
     surely = np.where(usable, segments.keeps(x, clusters), np.nan)
-    return write(out, found.customers, number, distance, keeps=surely)
+    return write(out, found.customers, number, distance, state / dataset.snapshot, keeps=surely)
 
 
 def classify(plan: Plan, released: Mapping[str, Any], dataset: Dataset, state: Path, out: Path) -> Assigned:
@@ -85,7 +88,7 @@ def classify(plan: Plan, released: Mapping[str, Any], dataset: Dataset, state: P
     likely = classes.chances(fitted)[classes.patterns(question, found.columns)]
     usable, at = found.columns["usable"] == 1, likely.argmax(axis=1)
     probable = np.where(usable, likely.max(axis=1), np.nan)
-    return write(out, found.customers, np.where(usable, at + 1, 0), probable, CLASSES)
+    return write(out, found.customers, np.where(usable, at + 1, 0), probable, state / dataset.snapshot, CLASSES)
 
 
 def _engine(beside: str) -> duckdb.DuckDBPyConnection:
@@ -93,7 +96,13 @@ def _engine(beside: str) -> duckdb.DuckDBPyConnection:
 
 
 def write(
-    out: Path, customers: Any, number: Integers, measure: Any, words: Words = SEGMENTS, keeps: Any = None
+    out: Path,
+    customers: Any,
+    number: Integers,
+    measure: Any,
+    snapshot: Path,
+    words: Words = SEGMENTS,
+    keeps: Any = None,
 ) -> Assigned:
     """(n,) customers, numbers of groups (0: unusable), measures, and how surely each keeps its group → both files."""
     out.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -103,12 +112,13 @@ def write(
     more = "" if keeps is None else ", CASE WHEN isnan(keeps) THEN NULL ELSE round(keeps, 4) END AS keeps"
     with TemporaryDirectory(dir=out, prefix=f".{words.name}-") as beside, _engine(beside) as con:
         con.register("assigned", columns)
+        also, joined = identity.also(con, snapshot)
         for kind, path in files.items():
             part = Path(beside) / path.name
             con.execute(
                 f"COPY (SELECT customer, CASE number WHEN 0 THEN 'unusable' ELSE '{words.letter}' || number END"
                 f' AS "{words.group}", CASE WHEN isnan(measure) THEN NULL ELSE round(measure, 6) END AS {words.measure}'
-                f"{more} FROM assigned ORDER BY customer)"
+                f"{more}{also} FROM assigned{joined} ORDER BY customer)"
                 f" TO '{str(part).replace(chr(39), chr(39) * 2)}' (FORMAT {kind})"
             )
             part.chmod(0o600)

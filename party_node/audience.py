@@ -18,8 +18,10 @@ import numpy as np
 
 from protocols import release as releases
 from protocols.errors import IntegrityError, Refused
+from protocols.figures import TOO_NOISY
 from protocols.plan import Plan
 from protocols.questions import lookalike
+from protocols.questions.lookalike.report import NO_SIGNAL
 from protocols.schema import day
 from protocols.statistic import Integers
 
@@ -29,6 +31,17 @@ from .files import exactly, quoted
 from .membership import NOWHERE, Own, where
 from .records import BOUGHT_ON, PERSON, check_snapshot
 from .store import Dataset
+
+# What a ranked list says of itself in each line, where it is not `usable`, and what that means.
+UNCOUNTED, PRIVATE = "not counted", "no released lift applies"
+UNSURE = {
+    NO_SIGNAL: "the report says that the score does not find the seed's people among yours: do not use this list",
+    TOO_NOISY: "the report cannot say whether the score finds the seed's people among yours: nothing that was counted "
+    "says that this list is of use",
+    UNCOUNTED: "the round ended before the seed's people were counted among yours: nothing says that this list is of "
+    "use",
+    PRIVATE: "this list was ranked by exact rows: it must not label anything that leaves this party",
+}
 
 
 def question_of(plan: Plan) -> lookalike.Plan | None:

@@ -235,8 +235,6 @@ def audience(
     from .ranking import rank
 
     _write_own(config, out, "look-scores", "lookalikes", partial(rank, Config.load(config).party, private_ranking))
-    if private_ranking:
-        print("no released lift applies to this ranking, and it must not label anything that leaves this party")
 
 
 @app.command()
@@ -265,6 +263,8 @@ def _write_own(
 ) -> Assigned:
     """The files of this party's own customers in what the last round with that step released."""
     done: Assigned = _written(config, out, step, what, write, plan)
+    for warning in done.warnings:
+        print(terminal.plain(f"warning: {warning}"), file=sys.stderr)
     print(f"{done.customers:,} customers in {done.parquet} and {done.csv}")
     return done
 
@@ -293,12 +293,28 @@ def _written(
         else:
             of, released = _plan(settings, plan), {}
             dataset = node.dataset_for(of)
-        return write(of, released, dataset, node.store.state, out)
+        done = write(of, released, dataset, node.store.state, out)
+        _warn_of_merged(of, node.store.state / dataset.snapshot)
+        return done
     except OSError as exc:
         reason = exc.strerror or type(exc).__name__
         raise UsageError(f"cannot write to {out}: {reason}", "name a folder with --out") from None
     finally:
         node.close()
+
+
+def _warn_of_merged(plan: Plan, snapshot: Path) -> None:
+    """Say where data of an older version do not tell which customers the plan made one person."""
+    import duckdb
+
+    from .identity import keeps_merged
+
+    if plan.people is None:
+        return
+    with duckdb.connect() as con:
+        if not keeps_merged(con, snapshot):
+            what = "the data were registered before it was kept which customers are one person: an opt-out of one of "
+            print(f"warning: {what}them does not reach the others in `activate`; register again", file=sys.stderr)
 
 
 def _show_own(described: list[dict[str, float]], customers: int) -> None:

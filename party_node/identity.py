@@ -28,7 +28,10 @@ from protocols.schema import Schema
 from .faults import UNSPELLED
 from .files import exactly, literal, quoted
 
-KEY = "person key"  # the snapshot's column of keys: a name that no plan can spell
+# The snapshot's columns of keys, and of what a row's customer was called before it became a person: names that no plan
+# can spell. The second is null where that is the person's own name.
+KEY, MERGED = "person key", "merged customer"
+ALSO = "also_customers"  # in lists of a party's own people: the other customers of a person, a JSON array of text
 MANY_CUSTOMERS, MANY_KEYS = 20, 10
 
 
@@ -140,7 +143,7 @@ def resolve(con: duckdb.DuckDBPyConnection, columns: Sequence[str], schema: Sche
     con.unregister("person")
     told = _told(con, known)
     # 4. Rows are a person's, and so is the key
-    con.execute("UPDATE rows SET v0 = person FROM resolved WHERE v0 = customer AND person <> customer")
+    con.execute("UPDATE rows SET merged = v0, v0 = person FROM resolved WHERE v0 = customer AND person <> customer")
     con.execute(
         "UPDATE rows SET key = least FROM (SELECT v0 AS who, min(key) AS least FROM rows GROUP BY 1) WHERE v0 = who"
     )
@@ -174,6 +177,28 @@ def keys(snapshot: Path, rules: PeopleRules, batch: int = 65536) -> Iterator[tup
             raise IntegrityError(f"snapshot {snapshot} has no keys that can be read", "take a new one") from None
 
 
+def also(con: duckdb.DuckDBPyConnection, snapshot: Path) -> tuple[str, str]:
+    """SQL for a list of a snapshot's people as the table that names them `customer`: `, "also_customers"`, and a join.
+
+    Both are empty where the snapshot does not say which customers became one person: the plan had no `people`, or the
+    snapshot is of a time before they were kept.
+    """
+    if not keeps_merged(con, snapshot):
+        return "", ""
+    file = literal(exactly(snapshot))
+    merged = (
+        f"SELECT customer, to_json(list(DISTINCT {quoted(MERGED)} ORDER BY {quoted(MERGED)}))::VARCHAR AS {ALSO} "
+        f"FROM read_parquet({file}, hive_partitioning=false) WHERE {quoted(MERGED)} IS NOT NULL GROUP BY 1"
+    )
+    return f", {ALSO}", f" LEFT JOIN ({merged}) AS merged USING (customer)"
+
+
+def keeps_merged(con: duckdb.DuckDBPyConnection, snapshot: Path) -> bool:
+    """Whether a snapshot says which customers became one person. Raises duckdb.Error where it cannot be read."""
+    query = f"SELECT count(*) > 0 FROM parquet_schema({literal(exactly(snapshot))}) WHERE name = ?"
+    return bool(con.execute(query, [MERGED]).fetchall()[0][0])
+
+
 def as_bytes(rules: PeopleRules) -> Callable[[str], bytes]:
     """A key's bytes, as they are hashed: UTF-8, or of `sha256` the digest itself."""
     return bytes.fromhex if rules.key == "sha256" else str.encode
@@ -201,27 +226,35 @@ def _first_of_each(con: duckdb.DuckDBPyConnection, values: Sequence[str]) -> NDA
 
     Connected components of customers and values, after Pearce, as scipy has them.
     """
-    # Here and not above: reading records without people's keys need not wait for scipy.
-    from scipy.sparse import coo_array
-    from scipy.sparse.csgraph import connected_components
-
-    count = con.execute("SELECT count(*) FROM numbered").fetchall()[0][0]
-    ends = [(np.arange(0), np.arange(0))]
-    nodes = count
+    count, ties = con.execute("SELECT count(*) FROM numbered").fetchall()[0][0], []
     for value in values:
         found = con.execute(
             f"SELECT n, dense_rank() OVER (ORDER BY value) - 1 AS at FROM (SELECT DISTINCT v0, {value} AS value "
             "FROM rows WHERE v0 IS NOT NULL AND value IS NOT NULL) JOIN numbered ON v0 = customer"
         ).fetchnumpy()
-        one, other = (np.asarray(found[name], dtype=np.int64) for name in ("n", "at"))
-        ends.append((one, other + nodes))
-        nodes += int(other.max(initial=-1)) + 1
+        ties.append((np.asarray(found["n"], dtype=np.int64), np.asarray(found["at"], dtype=np.int64)))
+    return joined(count, ties)
+
+
+def joined(count: int, ties: Sequence[tuple[NDArray[np.int64], NDArray[np.int64]]]) -> NDArray[np.int64]:
+    """(count,) for each of so many things the least number of all that are joined to it, by one value or by several.
+
+    ties: for each kind of value (m,) things, and (m,) the values that they have, as numbers from 0
+    """
+    # Here and not above: reading records without people's keys need not wait for scipy.
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    ends, nodes = [(np.arange(0), np.arange(0))], count
+    for things, values in ties:
+        ends.append((things, values + nodes))
+        nodes += int(values.max(initial=-1)) + 1
     one, other = (np.concatenate(side) for side in zip(*ends, strict=True))
     edges = coo_array((np.ones(len(one), dtype=np.int8), (one, other)), shape=(nodes, nodes))
     labels = connected_components(edges, directed=False)[1][:count]
     _, first, at = np.unique(labels, return_index=True, return_inverse=True)
-    joined: NDArray[np.int64] = first[at]
-    return joined
+    least: NDArray[np.int64] = first[at]
+    return least
 
 
 def _told(con: duckdb.DuckDBPyConnection, known: Mapping[str, tuple[str, str]]) -> Resolved:

@@ -62,7 +62,8 @@ def own_segments(
     at, squared = segments.nearest(x, centres[np.argsort(-people_of, kind="stable")])
     described = [_typical(question, x[usable & (at == i)]) for i in range(k)]
     number: Integers = np.where(usable, at + 1, 0)
-    return described, write(out, found.customers, number, np.where(usable, np.sqrt(squared), np.nan))
+    distance = np.where(usable, np.sqrt(squared), np.nan)
+    return described, write(out, found.customers, number, distance, state / dataset.snapshot)
 
 
 def _typical(question: segments.Plan, x: Reals) -> dict[str, float]:

@@ -111,9 +111,8 @@ def take_snapshot(table: Table, schema: Schema, to: Path, rules: PeopleRules | N
     with tempfile.TemporaryDirectory(dir=to.parent, prefix=".snapshot-") as beside, _engine(Path(beside)) as con:
         # 2. Every file row by row: values in the agreed types, and for each a reason if it cannot be used
         columns = (f"v{i} {_SQL[schema.columns[name].type]}, r{i} VARCHAR" for i, name in enumerate(_names(schema)))
-        con.execute(
-            f"CREATE TEMP TABLE rows (file INTEGER, row BIGINT, {', '.join(columns)}, bad BOOLEAN, key VARCHAR)"
-        )
+        more = "bad BOOLEAN, key VARCHAR, merged VARCHAR"
+        con.execute(f"CREATE TEMP TABLE rows (file INTEGER, row BIGINT, {', '.join(columns)}, {more})")
         for index, file in enumerate(table.files):
             _load(con, index, file, table, schema)
         if not con.execute("SELECT count(v0) FROM rows").fetchall()[0][0]:
@@ -125,7 +124,8 @@ def take_snapshot(table: Table, schema: Schema, to: Path, rules: PeopleRules | N
         resolved = None if rules is None else identity.resolve(con, _names(schema), schema, rules)
         listed = seeds.mark(con, table.lists, table.columns[PERSON], resolved=rules is not None)
         # 4. Rows of somebody, sorted, written beside and moved into place
-        more = (f", key AS {quoted(identity.KEY)}" if rules is not None else "") + seeds.chosen(table.lists)
+        more = "" if rules is None else f", key AS {quoted(identity.KEY)}, merged AS {quoted(identity.MERGED)}"
+        more += seeds.chosen(table.lists)
         _write(con, schema, Path(beside) / "part", to, more)
         # 5. What the operator is told
         return replace(_describe(con, schema, table.files, to), repeats=repeats, resolved=resolved, lists=listed)
@@ -197,7 +197,7 @@ def _load(con: duckdb.DuckDBPyConnection, index: int, file: Path, table: Table, 
     bad = f"coalesce({', '.join(f'r{i}' for i in range(len(reads)))}) IS NOT NULL"
     raw = f"SELECT row_number() OVER () AS row, {', '.join(texts)} FROM {source.clause}"
     try:
-        con.execute(f"INSERT INTO rows SELECT {index}, row, {', '.join(reads)}, {bad}, NULL FROM ({raw})")
+        con.execute(f"INSERT INTO rows SELECT {index}, row, {', '.join(reads)}, {bad}, NULL, NULL FROM ({raw})")
         found = con.execute("SELECT count(*) FROM rows WHERE file = ?", [index]).fetchall()[0][0]
     except duckdb.Error as exc:
         raise unreadable(file, exc) from None

@@ -2,10 +2,11 @@
 
 1. `profile.py`   what the platform takes: columns, which of them hashed, spelling, limits; versioned documents
 2. `tables.py`    the list, the party's own table of whom it knows, who opted out
-3. `choosing.py`  of each row of the list what becomes of it: segment, cut, opt-outs, holdout arm
-4. `spelling.py`  what people are known by, in the one way of this project and then in the platform's
-5. `writing.py`   the lines, and the files: the owner's alone, whole or not at all
-6. `receipt.py`   what was made of what, signed, beside the files
+3. `persons.py`   which customers are one person, or may be
+4. `choosing.py`  of each row of the list what becomes of it: segment, cut, opt-outs, holdout arm
+5. `spelling.py`  what people are known by, in the one way of this project and then in the platform's
+6. `writing.py`   the lines, and the files: the owner's alone, whole or not at all
+7. `receipt.py`   what was made of what, signed, beside the files
 
 What a hash hides is little: whoever has the address has its hash. A file made here is personal data.
 """
@@ -25,9 +26,11 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from protocols.errors import Refused, UsageError
 
+from ..audience import UNSURE
 from ..faults import Fault
+from ..identity import MANY_CUSTOMERS
 from . import receipt, writing
-from .choosing import FATES, Choice, Fate, choose, counted, mark_rest
+from .choosing import FATES, Choice, Fate, choose, counted, doubts, dummies, mark_rest
 from .profile import Format
 from .spelling import Field
 from .tables import Known, engine, known_people
@@ -71,6 +74,8 @@ def activate(
     """
     # 1. What can be refused without reading a row
     written = _fields(format_, known, fields)
+    if not out.name:
+        raise UsageError(f"--out {out}: a folder, and no name of a file", "as --out upload/winter.csv")
     _refuse_overwriting(out, receipt_of(out), *_named(out, 2))
     if choice.draw is not None and choice.draw.token != "customer" and not _has(known, choice.draw.token):
         raise UsageError(f"--holdout-by {choice.draw.token}: your own table has no such column", "see --column")
@@ -82,11 +87,12 @@ def activate(
             faults = known_people(con, known)
             choose(con, choice, known)
             if writing.needs_people(written):
-                mark_rest(con, "unknown", "customer NOT IN (SELECT customer FROM known WHERE customer IS NOT NULL)")
+                known_ = "SELECT person FROM members JOIN known USING (customer)"
+                mark_rest(con, "unknown", f"customer NOT IN ({known_})")
             writing.lines(con, written, choice.file)
-            mark_rest(con, "unreachable", "customer NOT IN (SELECT customer FROM lines)")
+            mark_rest(con, "unreachable", "customer NOT IN (SELECT person FROM lines)")
             mark_rest(con, "written", "true")
-            fates = counted(con)
+            fates, (signal, beyond), joined = counted(con), doubts(con), dummies(con)
             if not fates["written"]:
                 told = ", ".join(f"{count:,} {FATES[fate]}" for fate, count in fates.items() if count)
                 raise Refused(f"nobody would be written ({told or 'the list is empty'}); nothing was")
@@ -106,7 +112,7 @@ def activate(
                 "profile_sha256": format_.sha256,
                 "settings": dict(format_.said),
                 "fields": list(written.fields),
-                "choice": _told(choice),
+                "choice": _told(choice) | ({} if signal is None else {"signal": signal}),
                 "inputs": inputs,
                 "outputs": [
                     {"name": target.name, "sha256": part.sha256, "lines": part.rows}
@@ -122,9 +128,12 @@ def activate(
             paths = [part.path for part in parts]
             writing.place([*zip(paths, targets, strict=True), (kept, receipt_of(out))])
     except (OSError, duckdb.IOException) as exc:
-        raise UsageError(f"cannot write {out}: {getattr(exc, 'strerror', None) or 'is there room?'}") from None
+        why = getattr(exc, "strerror", None) or "is there room?"
+        raise UsageError(
+            f"cannot write {out}: {why}", "name a file in a folder that you may write to, with --out"
+        ) from None
     lines = sum(part.rows for part in parts)
-    warnings = tuple(_warnings(format_, written, lines, fates))
+    warnings = (*_doubted(signal, beyond, joined), *_warnings(format_, written, lines, fates))
     return Activated(tuple(targets), receipt_of(out), lines, fates, faults, warnings)
 
 
@@ -157,7 +166,7 @@ def _has(known: Known | None, name: Field) -> bool:
 def _refuse_overwriting(*paths: Path) -> None:
     for path in paths:
         if os.path.lexists(path):
-            raise UsageError(f"{path} is there already", "name another file with --out")
+            raise UsageError(f"{path} is there already, and nothing is overwritten", "name another file with --out")
 
 
 def _named(out: Path, parts: int) -> list[Path]:
@@ -199,6 +208,19 @@ def _sha256(file: Path, role: str) -> str:
         raise UsageError(f"file {file} does not exist", f"it was named as {role}") from None
     except OSError as exc:
         raise UsageError(f"file {file} cannot be read: {exc.strerror}", f"it was named as {role}") from None
+
+
+def _doubted(signal: str | None, beyond: int, joined: int) -> list[str]:
+    """What the list says of itself, of those who were written; and whether many were left out for one address."""
+    found = [] if signal is None else [f"{signal}: {UNSURE[signal]}"]
+    if beyond:
+        found.append(f"{beyond:,} of those written are beyond the largest cut that the companies agreed to use")
+    if joined:
+        what = (
+            f"{joined:,} were left out with over {MANY_CUSTOMERS} customers each, who share addresses: is one nobody's?"
+        )
+        found.append(f"{what} leave such values empty in your own table")
+    return found
 
 
 def _warnings(format_: Format, written: Format, lines: int, fates: dict[Fate, int]) -> list[str]:

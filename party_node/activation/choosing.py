@@ -5,8 +5,9 @@
 3. whom the party's own table does not know, or knows by nothing that the platform takes.
 
 Whoever is left out takes what they are known by along: a customer who shares an e-mail address, a telephone number or
-an advertising id with somebody who opted out, or is held out, is not written either. Why: what the file names is the
-address, not the customer, and the platform would show the advertisement to whoever reads it.
+an advertising id with somebody who opted out, or is held out, is not written either, nor who shares one with these.
+Why: what the file names is the address, not the customer, and the platform would show the advertisement to whoever
+reads it; and who has two customers' addresses may be both.
 """
 
 from __future__ import annotations
@@ -24,7 +25,10 @@ import duckdb
 
 from protocols.errors import UsageError
 
+from ..audience import UNSURE
 from ..files import literal
+from ..identity import ALSO, MANY_CUSTOMERS
+from .persons import listed, tie
 from .spelling import Field
 from .tables import Known, at, function, lacks, left_out, load, own, source
 
@@ -107,17 +111,20 @@ def hundredths(text: str, option: str, most: int) -> int:
     except InvalidOperation:
         value = Decimal("NaN")
     if not value.is_finite() or value != value.to_integral_value() or not 0 < value <= most * 100:
-        raise UsageError(f"{option} {text.strip()}%: above 0 % and up to {most} %, two decimals at most")
+        what = f"{option} {text.strip()}%: above 0 % and up to {most} %, two decimals at most"
+        raise UsageError(what, f"as {option} {'20%' if option == '--top' else '10'}")
     return int(value)
 
 
 def choose(con: duckdb.DuckDBPyConnection, choice: Choice, known: Known | None) -> None:
-    """Make `chosen` (row, customer, fate): no fate means that the row is still to be written.
+    """Make `chosen` (row, customer, fate): no fate means that the row is still to be written; and `members`.
 
     `tables.known_people` comes first. Raises UsageError, naming file, line and column.
     """
     # 1. The list, and what can be told from it alone
     held, by = _load(con, choice)
+    listed(con, choice.file)
+    tie(con)
     _fate(con, "nameless", "customer IS NULL")
     if choice.segments:
         _fate(con, "other_segment", f"segment IS NULL OR segment NOT IN ({', '.join(map(literal, choice.segments))})")
@@ -143,6 +150,22 @@ def mark_rest(con: duckdb.DuckDBPyConnection, fate: Fate, condition: str) -> Non
     _fate(con, fate, condition)
 
 
+def doubts(con: duckdb.DuckDBPyConnection) -> tuple[str | None, int]:
+    """Of those written: what the list says of itself where that is not `usable`, and how many are beyond its cut."""
+    known = ", ".join(map(literal, UNSURE))
+    said = con.execute(f"SELECT min(signal) FROM chosen WHERE fate = 'written' AND signal IN ({known})").fetchall()
+    beyond = con.execute("SELECT count(*) FROM chosen WHERE fate = 'written' AND within = ''").fetchall()
+    return said[0][0], beyond[0][0]
+
+
+def dummies(con: duckdb.DuckDBPyConnection) -> int:
+    """How many were left out because of over MANY_CUSTOMERS customers who share addresses: often one of nobody's."""
+    many = f"SELECT tied FROM persons GROUP BY 1 HAVING count(*) > {MANY_CUSTOMERS}"
+    those = f"SELECT count(*) FROM chosen JOIN persons USING (customer) WHERE tied IN ({many})"
+    found = con.execute(f"{those} AND fate IN ('opted_out', 'holdout')").fetchall()
+    return int(found[0][0])
+
+
 def counted(con: duckdb.DuckDBPyConnection) -> dict[Fate, int]:
     """Fate → rows, all fates, in their order; they add up to the list."""
     found: Mapping[Fate, int] = dict(con.execute("SELECT fate, count(*) FROM chosen GROUP BY 1").fetchall())
@@ -164,12 +187,19 @@ def _load(con: duckdb.DuckDBPyConnection, choice: Choice) -> tuple[str | None, s
             if not there:
                 raise lacks(found, column, True, "name a column of the list")
             mapping[name] = there[column]
+    # What `audience` says of its lists. `within` is empty beyond the largest cut; in another list it is null
+    more = own(found, (ALSO, "signal", "within"))
+    if "signal" not in more:
+        more.pop("within", None)
+    mapping |= {"also" if name == ALSO else name: column for name, column in more.items()}
     load(con, "listed", [(found, mapping)])
-    optional = ", ".join(
-        name if name in mapping else f"NULL::VARCHAR AS {name}" for name in ("segment", "measure", "held")
+    names = ("segment", "measure", "held", "also", "signal")
+    optional = ", ".join(name if name in mapping else f"NULL::VARCHAR AS {name}" for name in names)
+    within = "coalesce(within, '')" if "within" in mapping else "NULL::VARCHAR"
+    con.execute(
+        f"CREATE TEMP TABLE chosen AS SELECT row, customer, {optional}, {within} AS within, NULL::VARCHAR AS fate "
+        "FROM listed"
     )
-    con.execute(f"CREATE TEMP TABLE chosen AS SELECT row, customer, {optional}, NULL::VARCHAR AS fate FROM listed")
-    _refuse_twice(con, choice.file)
     held = _held(con, choice) if isinstance(choice.holdout, str) else None
     return held, mapping.get("measure", "")
 
@@ -190,17 +220,6 @@ def _measure_column(there: Sequence[str], choice: Choice) -> str | None:
     if (name := next((name for name in ("rank", "score") if name in there), None)) is None:
         raise UsageError("--top: the list has neither a column rank nor a column score", "name one with --by")
     return name
-
-
-def _refuse_twice(con: duckdb.DuckDBPyConnection, file: Path) -> None:
-    twice = con.execute(
-        "SELECT min(row), customer FROM chosen WHERE customer IS NOT NULL GROUP BY 2 HAVING count(*) > 1 ORDER BY 1"
-    ).fetchone()
-    if twice is not None:
-        query = "SELECT row FROM chosen WHERE customer = ? AND row > ? ORDER BY 1 LIMIT 1"
-        again = con.execute(query, [twice[1], twice[0]]).fetchall()[0][0]
-        what = f"{at(file, again)}, column customer: the same as {at(file, twice[0])}"
-        raise UsageError(what, "a list has each customer once")
 
 
 def _refuse_unseen(con: duckdb.DuckDBPyConnection, choice: Choice) -> None:
@@ -249,27 +268,26 @@ def _draw(con: duckdb.DuckDBPyConnection, draw: Draw) -> None:
     """Hold out whoever is drawn, on the list or not: one who is not takes what they are known by along as well."""
     function(con, "arm", draw.arm, "INTEGER")
     if draw.token == "customer":
-        everybody = "SELECT customer FROM chosen UNION SELECT customer FROM known"
+        everybody = "SELECT person AS customer FROM members UNION SELECT customer FROM known"
+        those = "WHERE customer IS NOT NULL AND customer NOT IN (SELECT customer FROM members WHERE customer <> person)"
         con.execute("CREATE TEMP TABLE ids (kind VARCHAR, value VARCHAR)")
         con.execute(
-            f"CREATE TEMP TABLE named AS SELECT customer FROM ({everybody}) WHERE customer IS NOT NULL "
-            f"AND arm(customer) < {draw.share}"
+            f"CREATE TEMP TABLE named AS SELECT customer FROM ({everybody}) {those} AND arm(customer) < {draw.share}"
         )
     else:
         marks = f"FROM marks WHERE kind = '{draw.token}'"
-        _fate(con, "no_holdout_token", f"customer NOT IN (SELECT customer {marks})")
+        drawn = f"SELECT person FROM members WHERE customer IN (SELECT customer {marks})"
+        _fate(con, "no_holdout_token", f"customer NOT IN ({drawn})")
         con.execute("CREATE TEMP TABLE named (customer VARCHAR)")
         con.execute(f"CREATE TEMP TABLE ids AS SELECT DISTINCT kind, value {marks} AND arm(value) < {draw.share}")
     _leave_out(con, "holdout")
 
 
 def _leave_out(con: duckdb.DuckDBPyConnection, fate: Fate) -> None:
-    """Give the fate to those in `named`, to whom a mark in `ids` is, and to whoever shares a mark with one of these."""
-    marked = "SELECT customer FROM marks JOIN ids USING (kind, value)"
-    con.execute(f"INSERT INTO named {marked}")
-    con.execute("INSERT INTO ids SELECT kind, value FROM marks WHERE customer IN (SELECT customer FROM named)")
-    con.execute(f"INSERT INTO named {marked}")
-    _fate(con, fate, "customer IN (SELECT customer FROM named)")
+    """Give the fate to those in `named`, to whom a mark in `ids` is, and to whoever may be one person with these."""
+    con.execute("INSERT INTO named SELECT customer FROM marks JOIN ids USING (kind, value)")
+    those = "SELECT tied FROM persons WHERE customer IN (SELECT customer FROM named)"
+    _fate(con, fate, f"customer IN (SELECT customer FROM persons WHERE tied IN ({those}))")
     con.execute("DROP TABLE named")
     con.execute("DROP TABLE ids")
 

@@ -53,7 +53,9 @@ def source(con: duckdb.DuckDBPyConnection, file: Path, option: str) -> Source:
         check_files([file])
         return source_of(con, file)
     except UsageError as exc:
-        raise UsageError(exc.message, f"it was named with {option}") from None
+        # Of this file no setting speaks: what the hint says of node.toml is of another.
+        more = f"{exc.hint}; " if exc.hint and "node.toml" not in exc.hint else ""
+        raise UsageError(exc.message, f"{more}it was named with {option}") from None
 
 
 def own(source: Source, names: Sequence[str]) -> dict[str, str]:

@@ -37,14 +37,16 @@ class Part:
 
 
 def lines(con: duckdb.DuckDBPyConnection, format_: Format, file: Path) -> None:
-    """Make `lines` (customer, a text for each column with a field) of those of `chosen` without a fate.
+    """Make `lines` (person, a text for each column with a field) of those of `chosen` without a fate.
 
-    Of fields that go together all are there or none. A line by which nobody could be found is none.
-    Raises UsageError for a customer of the list whose own id has a line break, where the file holds such ids.
+    A person has the rows of all its customers. Of fields that go together all are there or none. A line by which nobody
+    could be found is none. Raises UsageError for a customer of the list whose own id has a line break, where the file
+    holds such ids.
     """
     if "customer" in format_.fields:
         function(con, "one_line", one_line, "BOOLEAN")
-        bad = con.execute("SELECT min(row) FROM chosen WHERE fate IS NULL AND NOT one_line(customer)").fetchall()[0][0]
+        those = "members JOIN chosen USING (row) WHERE fate IS NULL"
+        bad = con.execute(f"SELECT min(row) FROM {those} AND NOT one_line(members.customer)").fetchall()[0][0]
         if bad is not None:
             raise UsageError(f"{at(file, bad)}, column customer: not one line of text", "mend it in the list")
     for number, column in enumerate(format_.columns):
@@ -52,12 +54,10 @@ def lines(con: duckdb.DuckDBPyConnection, format_: Format, file: Path) -> None:
             function(con, f"cell_{number}", _turn(column))
     cells = {number: _cell(format_, number) for number, column in enumerate(format_.columns) if column.field}
     texts = ", ".join(f"{value} AS c{number}" for number, value in cells.items())
-    whose = "FROM chosen JOIN known USING (customer)" if needs_people(format_) else "FROM chosen"
+    own = "SELECT members.person, members.customer FROM members JOIN chosen USING (row) WHERE fate IS NULL"
+    whose = f"FROM ({own})" + (" JOIN known USING (customer)" if needs_people(format_) else "")
     found = " OR ".join(f"c{number} IS NOT NULL" for number in _finding(format_))
-    con.execute(
-        f"CREATE TEMP TABLE lines AS SELECT DISTINCT * FROM (SELECT customer, {texts} {whose} WHERE fate IS NULL) "
-        f"WHERE {found}"
-    )
+    con.execute(f"CREATE TEMP TABLE lines AS SELECT DISTINCT * FROM (SELECT person, {texts} {whose}) WHERE {found}")
 
 
 def needs_people(format_: Format) -> bool:

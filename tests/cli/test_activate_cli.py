@@ -150,6 +150,9 @@ def test_the_log_of_what_was_sent_knows_nothing_of_it(home: Path, run: Any, acti
         (("--country", "XX", "--people", "people.csv"), "no telephone numbers of 'XX'"),
         (("--purpose", "a\nb"), "--purpose"),
         (("--top", "many"), "--top many"),
+        (("--by", "score"), "--by goes with --top"),
+        (("--segment-column", "segment"), "--segment-column goes with --segment"),
+        (("--country", "Germany", "--people", "outs.csv", "--column", "customer=email"), "numbers of 'Germany'"),
     ],
 )
 def test_words_that_do_not_fit_get_two_lines(home: Path, activate: Any, words: tuple[str, ...], message: str) -> None:
@@ -157,6 +160,13 @@ def test_words_that_do_not_fit_get_two_lines(home: Path, activate: Any, words: t
     assert status == 2
     assert message in err
     assert not (home / "out.csv").exists()
+
+
+@pytest.mark.parametrize("out", ["/", "."])
+def test_a_folder_is_no_name_of_a_file(activate: Any, out: str) -> None:
+    status, _, err = activate("--no-opt-outs", out=out)
+    assert status == 2
+    assert "a folder, and no name of a file" in err
 
 
 def test_column_without_a_table_is_refused(home: Path, activate: Any) -> None:

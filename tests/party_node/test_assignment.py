@@ -21,9 +21,19 @@ from protocols.questions.classes.model import Classes
 from tests.coordinator.test_classes_sections import LEVELS, make_plan
 
 
-def written(out: Path) -> list[dict[str, str]]:
+def snapshot(file: Path, more: str = "") -> Path:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with duckdb.connect() as con:
+        con.execute(
+            f"COPY (SELECT 'änna' AS customer{more}) TO '{str(file).replace(chr(39), chr(39) * 2)}' (FORMAT parquet)"
+        )
+    return file
+
+
+def written(out: Path, more: str = "") -> list[dict[str, str]]:
     customers = np.array(["b'ob", "änna", "=1+1"], dtype=object)
-    done = write(out, customers, np.array([2, 0, 1]), np.array([0.5, np.nan, 0.25]))
+    of = snapshot(out.parent / f"{out.name}-state" / "s.parquet", more)
+    done = write(out, customers, np.array([2, 0, 1]), np.array([0.5, np.nan, 0.25]), of)
     assert done.customers == 3
     with done.csv.open(newline="", encoding="utf-8") as file:
         return list(csv.DictReader(file))
@@ -46,6 +56,14 @@ def test_the_parquet_file_says_the_same_as_the_csv(tmp_path: Path) -> None:
         found = con.execute("SELECT * FROM read_parquet($1)", [str(tmp_path / "segments.parquet")]).fetchall()
     assert [(row["customer"], row["segment"]) for row in rows] == [(c, s) for c, s, _ in found]
     assert [distance for _, _, distance in sorted(found)] == [0.25, 0.5, None]
+
+
+def test_the_customers_who_became_one_person_stand_beside_the_one_that_names_it(tmp_path: Path) -> None:
+    rows = written(tmp_path, """, unnest(['zoë, "z"', 'zack', 'zack', NULL]) AS "merged customer\"""")
+    assert {row["customer"]: row["also_customers"] for row in rows} == {
+        "b'ob": "", "änna": '["zack","zoë, \\"z\\""]', "=1+1": ""
+    }  # fmt: skip
+    assert "also_customers" not in written(tmp_path / "none")[0]
 
 
 def test_a_planted_link_in_the_folder_is_not_followed(tmp_path: Path) -> None:
@@ -77,8 +95,9 @@ def classified(monkeypatch: pytest.MonkeyPatch, out: Path, size: str = "4000") -
     found = People(np.array(list(rows), dtype=object), columns)
     monkeypatch.setattr(assignment, "check_snapshot", lambda *_: None)
     monkeypatch.setattr(assignment, "people", lambda *_: found)
-    dataset = cast(Dataset, SimpleNamespace(snapshot="s", sha256="0" * 64))
-    done = assignment.classify(plan, {classes.NAME: released}, dataset, out, out)
+    dataset, state = cast(Dataset, SimpleNamespace(snapshot="s", sha256="0" * 64)), out.parent / f"{out.name}-state"
+    snapshot(state / "s")
+    done = assignment.classify(plan, {classes.NAME: released}, dataset, state, out)
     with done.csv.open(newline="", encoding="utf-8") as file:
         return {row["customer"]: row for row in csv.DictReader(file)}
 

@@ -303,6 +303,21 @@ def test_a_snapshot_without_keys_or_in_no_order_or_gone_is_refused(tmp_path: Pat
         list(identity.keys(file, BY_ADDRESS))
 
 
+def test_a_snapshot_keeps_which_customers_became_one_person(tmp_path: Path) -> None:
+    """a, c and e are one by two addresses; activation needs to know, since a list names the person by a alone."""
+    lines = [("e", "A@x.de", "", ""), ("c", "c@x.de", "", ""), ("a", "a@x.de", "", ""), ("a", "C@x.de", "", ""),
+             ("c", "", "", ""), ("b", "b@x.de", "", "")]  # fmt: skip
+    with duckdb.connect() as con:
+        for rules, expected in ((BY_ADDRESS, [("a", '["c","e"]'), ("b", None)]), (None, None)):
+            taken = take(tmp_path, lines, rules)
+            more, join = identity.also(con, taken.path)
+            if expected is None:
+                assert (more, join) == ("", "")
+                continue
+            found = f"SELECT customer{more} FROM (SELECT unnest(['a', 'b']) AS customer){join} ORDER BY 1"
+            assert con.execute(found).fetchall() == expected
+
+
 # -- a table of addresses and nothing else -----------------------------------------------------------------------------
 
 NEWCOMER = {

@@ -6,6 +6,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import duckdb
 import numpy as np
 import pytest
 
@@ -35,7 +36,10 @@ def found(monkeypatch: pytest.MonkeyPatch, out: Path, spend: list[int]) -> list[
     monkeypatch.setattr(own_segments, "people", lambda *_: People(customers, columns))
     plan: Any = SimpleNamespace(questions=[QUESTION])
     data: Any = SimpleNamespace(snapshot="s.parquet", sha256="0")
-    described, _ = own_segments.own_segments(plan, data, out, None, out)
+    state = out.parent / f"{out.name}-state"
+    state.mkdir(exist_ok=True)
+    duckdb.sql(f"COPY (SELECT 'c000' AS customer) TO '{state / 's.parquet'}' (FORMAT parquet)")
+    described, _ = own_segments.own_segments(plan, data, state, None, out)
     return described
 
 

@@ -132,6 +132,11 @@ def test_a_party_ranks_its_own_people_on_its_own_disk_by_the_released_score(
     room.nodes["gamma"] = room._node("gamma")
     with (out / "audience.csv").open(newline="") as file:
         ranked = list(csv.DictReader(file))
+    assert list(ranked[0]) == ["customer", "score", "rank", "cell", "within", "signal", "also_customers"]
+    assert {one["also_customers"] for one in ranked} == {""}
+    signal = found["look-overlap"].answer["owners"]["gamma"]["signal"]["value"]
+    assert {one["signal"] for one in ranked} == {signal}
+    assert (f"warning: {signal}: " in capsys.readouterr().err) == (signal != "usable")
     assert [int(one["rank"]) for one in ranked] == list(range(1, audience.PEOPLE + 1))
     scores = [float(one["score"]) for one in ranked]
     assert scores == sorted(scores, reverse=True)
@@ -156,10 +161,11 @@ def test_a_private_ranking_is_marked_and_has_nothing_that_was_released_of_the_pa
     asked = ["audience", "--config", str(room.base / "gamma" / "node.toml"), "--out", str(tmp_path / "out")]
     assert cli.main([*asked, "--private-ranking"]) == 0
     room.nodes["gamma"] = room._node("gamma")
-    assert "no released lift applies" in capsys.readouterr().out
+    assert "warning: no released lift applies: " in capsys.readouterr().err
     with (tmp_path / "out" / "private-audience.csv").open(newline="") as file:
         ranked = list(csv.DictReader(file))
-    assert list(ranked[0]) == ["customer", "score", "rank"]
+    assert list(ranked[0]) == ["customer", "score", "rank", "signal", "also_customers"]
+    assert {one["signal"] for one in ranked} == {"no released lift applies"}
     assert sum(audience.loyal(int(one["customer"].removeprefix("p-"))) for one in ranked[:200]) > 190
     assert not (tmp_path / "out" / "audience.csv").exists()
 

@@ -226,8 +226,9 @@ def test_fates_add_up_and_nobody_left_out_is_written(
     listed: list[str], people: list[tuple[str, str]], outs: list[tuple[str, str]], held: list[str]
 ) -> None:
     def left_out(named: set[str], marks: set[str]) -> set[str]:
-        named = named | {name for name, mark in people if mark in marks}
-        marks = marks | {mark for name, mark in people if mark and name in named}
+        for _ in people:
+            named = named | {name for name, mark in people if mark in marks}
+            marks = marks | {mark for name, mark in people if mark and name in named}
         return named | {name for name, mark in people if mark in marks}
 
     out = left_out({name for name, _ in outs if name}, {mark for _, mark in outs if mark})
