@@ -116,9 +116,10 @@ def _features(file: Path, named: Named, columns: Sequence[str] | None) -> list[s
     own = rows.columns_of(file)
     for name in named.columns:
         if name not in own:
-            raise UsageError(f"file {file} has no column {name!r}", f"there is {', '.join(map(repr, own[:30]))}")
+            raise rows.lacks(file, name, own, named.columns)
     if len(set(named.columns)) < len(named.columns):
-        raise UsageError("--seed-column, --owner-column and --label-column are different columns")
+        what = "--seed-column, --owner-column and --label-column are different columns"
+        raise UsageError(what, "--seed-column seed --owner-column owner")
     found = [name for name in own if name not in named.columns] if columns is None else list(columns)
     for name in found:
         if name in named.columns:
@@ -159,7 +160,9 @@ class _Rows:
 def _marks(file: Path, name: str, values: Reals) -> Integers:
     wrong = np.flatnonzero((values != 0) & (values != 1))
     if len(wrong):
-        raise UsageError(f"{file}: column {name!r}, row {int(wrong[0]) + 1}: neither 0 nor 1")
+        raise UsageError(
+            f"{file}: column {name!r}, row {int(wrong[0]) + 1}: neither 0 nor 1", "1 for those meant, 0 for all others"
+        )
     return values.astype(np.int64)
 
 
@@ -168,7 +171,8 @@ def _marks(file: Path, name: str, values: Reals) -> Integers:
 
 def _dealt(file: Path, named: Named, found: _Rows, parties: int | None) -> _Dealt:
     if not found.seed.any():
-        raise UsageError(f"{file}: column {named.seed!r}: no row is 1, so there is no seed")
+        what = f"{file}: column {named.seed!r}: no row is 1, so there is no seed"
+        raise UsageError(what, "--seed-column NAME, 1 for the seed's people")
     if named.owner is None:
         if named.seed_party is not None:
             raise UsageError("--seed-party goes with --owner-column", "else party-01 has the seed")
@@ -182,7 +186,8 @@ def _dealt(file: Path, named: Named, found: _Rows, parties: int | None) -> _Deal
             raise UsageError(what, "lower-case letters, digits, _ and -, a letter first, up to 40")
     known = sorted(set(names))
     if not 2 <= len(known) <= MOST_PARTIES:
-        raise UsageError(f"{file}: column {named.owner!r} has {len(known)} names; parties are 2 to {MOST_PARTIES}")
+        what = f"{file}: column {named.owner!r}: {len(known)} different names; parties are 2 to {MOST_PARTIES}"
+        raise UsageError(what, "--owner-column NAME says whose customer a row is; without it rows are dealt out")
     owner = np.searchsorted(np.array(known), np.array(names)).astype(np.int64)
     return _Dealt(known, np.arange(len(owner)), owner, _seed_party(named, known, owner, found.seed))
 

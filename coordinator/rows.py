@@ -95,9 +95,20 @@ def _chosen(file: Path, own: Sequence[str], columns: Sequence[str] | None) -> li
         raise UsageError("a column is asked for twice", _CHOOSE)
     for name in columns:
         if name not in own:
-            there = ", ".join(repr(known) for known in own[:30]) + (", …" if len(own) > 30 else "")
-            raise UsageError(f"file {file} has no column {name!r}", f"there is {there}")
+            raise lacks(file, name, own, columns)
     return [own.index(name) for name in columns]
+
+
+def lacks(file: Path, name: str, own: Sequence[str], wanted: Sequence[str]) -> UsageError:
+    """That a file has no column `name`; which it has is told only where it has another of those `wanted`.
+
+    Why: without a header line the "columns" of a CSV file are somebody's values.
+    """
+    what = f"file {file} has no column {name!r}"
+    if file.name.lower().endswith((".csv", ".csv.gz")) and not any(one in own for one in wanted):
+        return UsageError(what, "line 1 of a csv file names its columns: is it there, and is it the right file?")
+    there = ", ".join(repr(known) for known in own[:30]) + (", …" if len(own) > 30 else "")
+    return UsageError(what, f"there is {there}")
 
 
 def _numbered(width: int) -> list[str]:

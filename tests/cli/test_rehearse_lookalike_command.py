@@ -123,6 +123,11 @@ def test_parquet_says_the_same_as_csv(capsys: pytest.CaptureFixture[str], write:
         ({"owner": (2, "Mrs 7711")}, [], "column 'owner', row 3: no name of a party"),
         ({}, ["--seed-party", "nobody7"], "--seed-party 'nobody7' has no row of the seed"),
         ({}, ["--label-column", "none"], "has no column 'none'"),
+        (
+            {},
+            ["--seed-column", "x", "--owner-column", "y", "--label-column", "z"],
+            "line 1 of a csv file names its columns",
+        ),
         ({}, ["--columns", "a,seed"], "column 'seed' is no feature"),
         ({}, ["--columns", "a,b", "--log", "Spend €"], "'Spend €' is none of the features"),
         ({}, ["--column-bounds", "Spend €=5"], "--column-bounds: entry 1 is no NAME=LOW:HIGH"),

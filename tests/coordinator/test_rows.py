@@ -135,3 +135,16 @@ def test_columns_that_are_not_there_or_come_twice_are_refused(tmp_path: Path) ->
         rows.read(tmp_path / "a.csv", ["middle"])
     with pytest.raises(UsageError, match="asked for twice"):
         rows.read(tmp_path / "a.csv", ["left", "left"])
+
+
+@pytest.mark.parametrize("name", ["table.csv", "table.csv.gz"])
+def test_a_file_without_a_header_is_refused_without_showing_its_first_line(tmp_path: Path, name: str) -> None:
+    file = tmp_path / name
+    text = b"canary-value,17\n18,19\n"
+    file.write_bytes(gzip.compress(text) if name.endswith("gz") else text)
+    with pytest.raises(UsageError, match="no column 'a'") as caught:
+        rows.read(file, ["a", "b"])
+    assert "canary" not in caught.value.diagnostics()
+    with pytest.raises(UsageError, match="no column 'a'") as caught:
+        rows.read(file, ["a", "17"])
+    assert "'17'" in caught.value.diagnostics()
