@@ -117,7 +117,7 @@ def _seed(plan: Plan, question: lookalike.Plan, released: Released) -> Table:
         ["Computed by", f"sumroom {version('sumroom')}", ""],
     ]
     note = (
-        "The noised size is an estimate, the other lines are exact. The seed travels as one vector, in which a "
+        "Lines with an interval are estimates, the others are exact. The seed travels as one vector, in which a "
         "customer weighs 1 at most and to which its owner alone added noise of that σ in each number. Every company of "
         "the plan is charged for every step, whether it ranks or not. What a company would not have compared, used or "
         "exceeded it could veto before anything was ranked: this plan’s features, purpose and largest cut are what "
@@ -195,8 +195,8 @@ def _suggested(question: lookalike.Plan, found: Mapping[str, Any]) -> str:
             f"No cut is suggested: of none that the companies agreed to is the lift surely {question.target} or more."
         )
     return (
-        f"Suggested: the likest {reach} %, the largest cut whose lift is surely {question.target} or more, of those up "
-        f"to {question.reach} % that the companies agreed to."
+        f"Suggested: the likest {reach} %, the largest cut whose lift is surely {question.target} or more (its whole "
+        f"95 % interval is), of those up to {question.reach} % that the companies agreed to."
     )
 
 
@@ -219,8 +219,8 @@ def _picture(owner: str, found: Mapping[str, Any], preview: tuple[int, ...]) -> 
         label=f"Lift and recall by reach at {owner}, counted with 95 % intervals, and as the model expects",
         caption=f"For the likest 5, 10, 20, 30 and 50 % of {owner}’s customers. Filled dots were counted: the seed’s "
         "customers who are also this company’s, by how like they are; their intervals hold noise and sampling. Hollow "
-        "diamonds are what the model itself expects of everybody: a preview that no count has checked. Where the two "
-        "differ, believe the dots.",
+        "diamonds are what the model itself expects among the customers of all companies together, not of this one: a "
+        "preview that no count has checked. Where the two differ, believe the dots.",
     )
 
 
