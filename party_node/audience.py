@@ -65,9 +65,11 @@ def check_seed(plan: Plan, party: str, snapshot: Path) -> None:
 
 
 def cleaner(round_id: str, state: Path, plan: Plan) -> lookalike.Scorer:
-    """The score of an earlier round, as this party got it. Raises Refused where it has not, or lacks its features."""
+    """The score of an earlier round, as this party got it. Raises Refused where it has not, or where the score is of
+    features that this plan does not name: whoever consents would not see them, and no rule that denies them would.
+    """
     found = {}
-    with closing(sqlite3.connect(f"file:{state / 'node.db'}?mode=ro", uri=True)) as db:
+    with closing(sqlite3.connect(f"{(state / 'node.db').resolve().as_uri()}?mode=ro", uri=True)) as db:
         for step in (lookalike.EDGES, lookalike.SEED):
             row = db.execute("SELECT document FROM release WHERE round=? AND step=?", (round_id, step)).fetchone()
             if row is None:
@@ -75,9 +77,10 @@ def cleaner(round_id: str, state: Path, plan: Plan) -> lookalike.Scorer:
             found[step] = releases.read(bytes(row[0])).body_
         approved = db.execute("SELECT body FROM plan WHERE digest=?", (found[lookalike.SEED].plan,)).fetchone()
     question = None if approved is None else question_of(Plan.from_bytes(bytes(approved[0])))
-    there = plan.features.computable(plan.table)
-    if question is None or any(feature.name not in there for feature in question.features):
-        raise Refused(f"the score of round {round_id[:8]} is of features that the people of this plan have not")
+    asked = question_of(plan)
+    named = set() if asked is None else {feature.name for feature in asked.features} | set(asked.seed_feature_names())
+    if question is None or any(feature.name not in named for feature in question.features):
+        raise Refused(f"the score of round {round_id[:8]} is of features that this plan does not name")
     return lookalike.scorer_of(question, {step: body.released for step, body in found.items()})
 
 

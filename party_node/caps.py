@@ -13,10 +13,12 @@ from typing import Any
 
 import numpy as np
 
+from protocols.encoding import digest
 from protocols.errors import IntegrityError, Refused
 from protocols.overlap.layout import between_of
 from protocols.plan import Plan
 from protocols.release import Body
+from protocols.statistic import Integers, Statistic
 
 from .store import Store
 
@@ -27,15 +29,27 @@ def check_own(plan: Plan, party: str, body: Body, store: Store) -> None:
     """Raise IntegrityError where a number that is this party's alone was released as another than it sent.
 
     Nobody else's people or noise are in it: whoever sends more than a zero there changes whom an audience is like, or
-    how far an owner's cut reaches, and would not be found out by any interval. What was drawn is there while the round
-    is open; of its last step it may be gone.
+    how far an owner's cut reaches, and would not be found out by any interval. Compared by digest: when a round's last
+    step is released the round is over, and what was drawn is forgotten. A node put back to before it drew has none.
     """
-    step = plan.step(body.step)[0]
-    if step.statistic.owners and store.drawn(body.round, body.step) is not None:
-        own = step.statistic.own(party)
-        sent = np.frombuffer(store.noised(body.round, body.step), dtype="<i8").tolist()
-        if body.noised[own] != sent[own]:
-            raise IntegrityError(f"step {body.step}: numbers of {party} alone were released as others than it sent")
+    kept = store.alone(body.round, body.step)
+    released = np.array(body.noised, dtype=np.int64)
+    if kept is not None and kept != own_digest(plan.step(body.step)[0].statistic, party, released):
+        raise IntegrityError(f"step {body.step}: numbers of {party} alone were released as others than it sent")
+
+
+def own_digest(statistic: Statistic, party: str, noised: Integers) -> str | None:
+    """Digest of those of (slots,) noised numbers that are a party's alone; None where no slot has an owner."""
+    return digest(noised[statistic.own(party)].astype("<i8").tobytes()) if statistic.owners else None
+
+
+def are_counted(plan: Plan, overlap: str, store: Store, round_id: str) -> bool:
+    """Whether this party's people are in the sizes that the caps of its lists follow from.
+
+    Where a fault left zeros there, the caps are nobody's, and hold only some of its people: one person's absence would
+    let another in, and more would move than is charged. Then the lists are nobody's too.
+    """
+    return not store.failed(round_id, between_of(plan, overlap).sizes)
 
 
 def check_sizes(plan: Plan, overlap: str, party: str, earlier: Mapping[str, Any], store: Store, round_id: str) -> None:

@@ -26,10 +26,14 @@ log = logging.getLogger("sumroom.party")
 
 @dataclass(frozen=True)
 class Contribution:
-    """`total`: (slots,) exact integers. `fault`: for this party's operator only, None when all went well."""
+    """`total`: (slots,) exact integers. `fault`: for this party's operator only, None when all went well.
+
+    failed   whether nobody is in the total because of it
+    """
 
     total: Integers
     fault: str | None
+    failed: bool = False
 
 
 def contribute(
@@ -46,7 +50,7 @@ def contribute(
         log.error("step %s: %s; this party's share is noise over zeros", step.name, type(exc).__name__)
         # Our own messages name columns and rows; a library's could quote a customer's value.
         fault = exc.message if isinstance(exc, SumroomError) else type(exc).__name__
-        return Contribution(np.zeros(len(step.statistic.slots), dtype=np.int64), fault)
+        return Contribution(np.zeros(len(step.statistic.slots), dtype=np.int64), fault, failed=True)
 
 
 def _sum(plan: Plan, step: Step, earlier: Mapping[str, Any], dataset: Dataset, state: Path, party: str) -> Contribution:

@@ -24,7 +24,7 @@ def write(settings: Config, out: Path) -> Findings:
     if not (state / "ledger.db").exists():
         raise UsageError("this party has no copy of the ledger yet", "it gets one in its first round")
     out.mkdir(parents=True, exist_ok=True)
-    db = sqlite3.connect(f"file:{state / 'node.db'}?mode=ro", uri=True)
+    db = sqlite3.connect(f"{(state / 'node.db').resolve().as_uri()}?mode=ro", uri=True)
 
     def one(query: str, *values: str) -> bytes | None:
         row = db.execute(query, values).fetchone()

@@ -31,7 +31,7 @@ from protocols.statistic import Integers
 
 from . import progress
 from .audience import lists_of
-from .caps import check_sizes
+from .caps import are_counted, check_sizes
 from .engine import WorkerLost, open_engine
 from .overlap_lists import Between, sha256_of
 from .participation import Answered, Participation
@@ -288,7 +288,8 @@ class Meeting:
             with open_engine() as engine:
                 between = self._between(o, roster, peer, own, layout, engine)
                 try:
-                    between.write_lists(people.keys_by_list(), path)
+                    counted = are_counted(plan, o.step, self.steps.store, o.round)
+                    between.write_lists(people.keys_by_list() if counted else iter(()), path)
                 except WorkerLost:  # that is no fault of the data
                     raise
                 except Exception as exc:  # noqa: BLE001 - whatever it is, it may depend on the data

@@ -36,6 +36,7 @@ from protocols.plan import Plan
 from protocols.room import Room
 
 from . import refunds, share, witness
+from .caps import own_digest
 from .contribution import contribute
 from .filter import Filter
 from .standing import Standing
@@ -237,7 +238,9 @@ class Participation:
         noised = share.draw(contribution.total, mechanism, step.statistic.own(self.party))
         own = Secrets.fresh(occasion, recoverable=_recoverable(round_))
         words = noised.astype("<i8", copy=False).tobytes()
-        self.store.add_drawing(occasion.round, occasion.step, _key(occasion), own.root, words)
+        alone = own_digest(step.statistic, self.party, noised)
+        kept = (occasion.round, occasion.step, _key(occasion), own.root, words, alone)
+        self.store.add_drawing(*kept, failed=contribution.failed)
         return own
 
     def drawn(self, occasion: Occasion, *, recoverable: bool = False) -> Secrets | None:

@@ -30,6 +30,9 @@ CREATE TABLE IF NOT EXISTS agreement(
 CREATE TABLE IF NOT EXISTS drawing(
   round TEXT NOT NULL, step TEXT NOT NULL, occasion TEXT NOT NULL, root BLOB NOT NULL, noised BLOB NOT NULL,
   PRIMARY KEY(round, step)) STRICT;
+CREATE TABLE IF NOT EXISTS alone(
+  round TEXT NOT NULL, step TEXT NOT NULL, sha256 TEXT NOT NULL, PRIMARY KEY(round, step)) STRICT;
+CREATE TABLE IF NOT EXISTS failed(round TEXT NOT NULL, step TEXT NOT NULL, PRIMARY KEY(round, step)) STRICT;
 CREATE TABLE IF NOT EXISTS sent_share(
   round TEXT NOT NULL, step TEXT NOT NULL, request BLOB NOT NULL, reply BLOB NOT NULL,
   PRIMARY KEY(round, step)) STRICT;
@@ -44,7 +47,8 @@ CREATE TABLE IF NOT EXISTS release(
 CREATE TABLE IF NOT EXISTS closed(round TEXT PRIMARY KEY) STRICT;
 """
 MOST_PLANS = 1000
-_APPEND_ONLY = ("plan", "dataset", "agreement", "sent_share", "settled", "egress", "release", "closed")
+_OF_STEPS = ("agreement", "alone", "failed", "sent_share", "settled")
+_APPEND_ONLY = ("plan", "dataset", *_OF_STEPS, "egress", "release", "closed")
 
 
 @dataclass(frozen=True)
@@ -127,14 +131,24 @@ class Store:
 
     # -- the steps of rounds -------------------------------------------------------------------------------------------
 
-    def add_drawing(self, round_id: str, step: str, occasion: str, root: bytes, noised: bytes) -> None:
+    def add_drawing(
+        self, round_id: str, step: str, occasion: str, root: bytes, noised: bytes, alone: str | None = None,
+        failed: bool = False,
+    ) -> None:  # fmt: skip
         """Keep what was drawn for a step, once. `forget_drawings` drops it when its round has ended.
 
         occasion   digest of the Occasion
         root       the secret that this party's masks follow from (`masking.Secrets`)
         noised     (slots,) int64, little-endian: the exact sum with this party's noise
+        alone      digest of those of them that are this party's alone, where slots have owners: kept for good
+        failed     whether nobody is in the sum because of a fault: kept for good
         """
-        self._db.execute("INSERT INTO drawing VALUES(?,?,?,?,?)", (round_id, step, occasion, root, noised))
+        with self._transaction():
+            self._db.execute("INSERT INTO drawing VALUES(?,?,?,?,?)", (round_id, step, occasion, root, noised))
+            if alone is not None:
+                self._db.execute("INSERT INTO alone VALUES(?,?,?)", (round_id, step, alone))
+            if failed:
+                self._db.execute("INSERT INTO failed VALUES(?,?)", (round_id, step))
 
     def drawn(self, round_id: str, step: str) -> tuple[str, bytes] | None:
         """(digest of the occasion, root) of what was drawn for a step."""
@@ -147,6 +161,16 @@ class Store:
         """What was drawn for a step: (slots,) int64, little-endian. It is there where `drawn` is."""
         row = self._db.execute("SELECT noised FROM drawing WHERE round=? AND step=?", (round_id, step)).fetchone()
         return bytes(row[0])
+
+    def alone(self, round_id: str, step: str) -> str | None:
+        """Digest of what this party drew for a step that nobody else adds to, also when its round has ended."""
+        row = self._db.execute("SELECT sha256 FROM alone WHERE round=? AND step=?", (round_id, step)).fetchone()
+        return None if row is None else str(row[0])
+
+    def failed(self, round_id: str, step: str) -> bool:
+        """Whether what was drawn for a step was noise over zeros, because of a fault."""
+        row = self._db.execute("SELECT 1 FROM failed WHERE round=? AND step=?", (round_id, step)).fetchone()
+        return row is not None
 
     def drawn_rounds(self) -> list[str]:
         return [round_id for (round_id,) in self._db.execute("SELECT DISTINCT round FROM drawing")]

@@ -82,6 +82,30 @@ def test_the_overlap_counts_the_seeds_people_in_the_bands_of_each_owner(
         assert there[:4].sum() > there[4:].sum(), "the seed's people are among the likest"
 
 
+def test_a_party_whose_people_were_not_in_its_sizes_has_none_of_them_in_its_lists(
+    room: lab.Room, exact: meeting_lab.Draws
+) -> None:
+    """Their caps would be those of nobody: of so few places one person's absence lets another have one."""
+    node = room.nodes["beta"]
+    snapshot = node.store.state / node.dataset_for(room.plan).snapshot
+    aside = snapshot.with_suffix(".gone")
+
+    def meddle(party: str, request: messages.Request) -> messages.Request:
+        """Its disk is gone while sizes are counted, and back afterwards."""
+        if party == "beta" and isinstance(request, messages.Prepare) and request.occasion.step == "look-scores":
+            snapshot.rename(aside)
+        elif party == "beta" and aside.exists() and isinstance(request, words.Meet):
+            aside.rename(snapshot)
+        return request
+
+    room.meddle = meddle
+    found = by_step(room.run())
+    assert found["look-scores"].answer["seed"]["size"]["value"] == "0"
+    noised = np.asarray(found["look-overlap"].noised).reshape(2, lookalike.BANDS)
+    for row, pair in zip(noised, (("alpha", "beta"), ("beta", "gamma")), strict=True):
+        assert (row - exact.noise(*pair).reshape(-1)).tolist() == [0] * lookalike.BANDS
+
+
 @pytest.mark.usefixtures("exact")
 def test_the_audit_counts_each_owners_people_by_group(room: lab.Room) -> None:
     answer = by_step(room.run())["look-audit"].answer
@@ -219,6 +243,36 @@ def test_a_peer_that_adds_to_numbers_of_another_alone_ends_the_round(
     told = [messages.read_reply(one.reply) for one in room.wire if one.party == "beta"]
     reasons = [one.reason for one in told if isinstance(one, messages.Refusal)]
     assert f"step {step}: numbers of beta alone were released as others than it sent" in reasons
+
+
+def test_an_owner_does_not_take_what_another_party_made_of_its_numbers_in_the_last_step(
+    room: lab.Room, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By then its round has ended, and what it drew is forgotten; what it sent alone it still knows by its digest."""
+    from party_node import share
+
+    real = share.draw
+
+    def draw(total: Any, mechanism: Any, own: slice) -> Any:
+        noised = real(total, mechanism, own)
+        noised[0] += mechanism.slots == 14 and own.start > 0  # gamma's sum of look-audit; alpha's slots come first
+        return noised
+
+    monkeypatch.setattr(share, "draw", draw)
+    (round_id,) = {release.body_.round for release in room.run()}
+    for party in room.parties:
+        taken = room.nodes[party].store.release(round_id, "look-audit") is not None
+        assert taken == (party != "alpha")
+        assert room.nodes[party].store.drawn_rounds() == []
+    reasons = [one.reason for one in map(read_reply, room.wire) if isinstance(one, messages.Refusal)]
+    assert reasons == ["step look-audit: numbers of alpha alone were released as others than it sent"]
+    again = [one for one in room.sent(messages.Deliver) if one.party == "alpha"][-1]
+    room.restart("alpha")
+    assert isinstance(room.say("alpha", messages.read_request(again.request)), messages.Refusal)
+
+
+def read_reply(one: lab.Exchange) -> messages.Reply:
+    return messages.read_reply(one.reply)
 
 
 def test_what_the_coordinator_sees_of_the_seed_is_as_long_whoever_is_in_it(tmp_path: Path) -> None:

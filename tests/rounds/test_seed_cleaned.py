@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from party_node.audience import Audience
+from party_node.audience import Audience, cleaner
+from party_node.policy import Consent
 from protocols.errors import Refused
 from protocols.plan import Plan
 from protocols.questions import lookalike
@@ -90,14 +92,23 @@ def test_a_round_that_has_released_no_score_cleans_nothing_and_its_plan_is_not_a
         room.nodes["beta"].dataset_for(plan_of(room.base, clean={"round": "0" * 32, "cells": 30}))
 
 
-def test_a_score_of_features_that_the_people_have_not_cleans_nothing(room: lab.Room) -> None:
-    (round_id,) = list(room.book.accounts.rounds)[:1]
-    columns = {name: one for name, one in audience.COLUMNS.items() if name != "basket"}
+@pytest.mark.parametrize("has_it", [True, False], ids=["the people have it", "the people have it not"])
+def test_a_score_of_a_feature_that_the_plan_does_not_name_cleans_nothing(room: lab.Room, has_it: bool) -> None:
+    """Its card would not show it, and a rule of the consent policy that denies the feature would let the plan pass."""
+    columns = {name: one for name, one in audience.COLUMNS.items() if has_it or name != "basket"}
     features = [one for one in audience.FEATURES if one["name"] != "baskets"]
-    question = {**audience.QUESTION, "features": features, "seed": {"party": "beta", "list": "loyalists",
-                "clean": {"round": round_id, "cells": 30}}}  # fmt: skip
+    seed = {"party": "beta", "list": "loyalists", **cleaned_by(room, 30)}
+    question = {**audience.QUESTION, "features": features, "seed": seed}
     changes = {**audience.CHANGES, "questions": [question], "table": {"name": "sales", "columns": columns}}
-    from party_node.audience import cleaner
+    deny = Consent.from_toml(b'[[deny]]\nfeatures = ["baskets"]\n', where="consent.toml").deny[0]
+    assert deny.speaks_of(room.plan)
+    assert not deny.speaks_of(lab.plan(**changes))
+    with pytest.raises(Refused, match="features that this plan does not name"):
+        cleaner(seed["clean"]["round"], room.nodes["beta"].store.state, lab.plan(**changes))
 
-    with pytest.raises(Refused, match="features that the people of this plan have not"):
-        cleaner(round_id, room.nodes["beta"].store.state, lab.plan(**changes))
+
+def test_a_score_is_read_whatever_characters_the_path_of_the_state_has(room: lab.Room, tmp_path: Path) -> None:
+    odd = tmp_path / "50% off? #1"
+    shutil.copytree(room.nodes["beta"].store.state, odd)
+    plan = plan_of(room.base, **cleaned_by(room, 30))
+    assert cleaner(cleaned_by(room, 30)["clean"]["round"], odd, plan).space.d == 3
