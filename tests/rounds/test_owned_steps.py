@@ -87,6 +87,27 @@ def test_in_a_slot_there_is_the_noise_of_its_owner_and_of_no_other(
     assert drawn == [(3, 1, 100_000_000), (4, 1, 100_000_000)]
 
 
+def test_nodes_that_start_again_before_every_word_draw_their_own_noise_once(
+    room: rooms.Room, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[int] = []
+
+    def noise(total: Integers, **_: int) -> Integers:
+        drawn.append(len(total))
+        return total + 1000 * len(drawn)
+
+    def meddle(party: str, request: messages.Request) -> messages.Request:
+        room.restart(party)
+        return request
+
+    monkeypatch.setattr("party_node.share.add_noise", noise)
+    room.meddle = meddle
+    (release,) = room.run()
+    first, second = ([x + more for x in [*truth(party), 0]] for party, more in (("alpha", 1000), ("beta", 2000)))
+    assert release.body_.noised == [*first, *second, 2000]
+    assert drawn == [3, 4]
+
+
 def test_whatever_a_fault_leaves_in_anothers_slots_leaves_as_zero(
     room: rooms.Room, lab: ModuleType, monkeypatch: pytest.MonkeyPatch
 ) -> None:
