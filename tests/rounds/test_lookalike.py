@@ -5,8 +5,10 @@ from __future__ import annotations
 import csv
 import io
 import re
+import sqlite3
 import stat
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -267,6 +269,10 @@ def test_an_owner_does_not_take_what_another_party_made_of_its_numbers_in_the_la
         assert room.nodes[party].store.drawn_rounds() == []
     reasons = [one.reason for one in map(read_reply, room.wire) if isinstance(one, messages.Refusal)]
     assert reasons == ["step look-audit: numbers of alpha alone were released as others than it sent"]
+    with closing(sqlite3.connect(room.nodes["alpha"].store.state / "node.db")) as file:
+        for statement in ("UPDATE alone SET sha256 = ''", "DELETE FROM alone"):
+            with pytest.raises(sqlite3.IntegrityError, match="append-only"):
+                file.execute(statement)
     again = [one for one in room.sent(messages.Deliver) if one.party == "alpha"][-1]
     room.restart("alpha")
     assert isinstance(room.say("alpha", messages.read_request(again.request)), messages.Refusal)
