@@ -35,9 +35,9 @@ from protocols.statistic import Between, Facts, Integers, Noise, People, Rows, S
 from . import audit, background, sizes, space
 from .plan import BANDS, Audited, Bound, Plan, Seed, audited, check, pairs, scores_variance_micro
 from .report import NO_SIGNAL, Owner
-from .scorer import Scorer, bands
+from .scorer import Scorer, bands, scores_rows, scores_statistic
 from .sizes import Sizes
-from .space import SCALE, Space, whole
+from .space import Space, whole
 
 __all__ = ["BANDS", "OVERLAP", "Audited", "Bound", "Plan", "Scorer", "Seed", "Sizes", "Space", "bands_of", "pairs",
            "scorer_of", "space_of", "steps"]  # fmt: skip
@@ -125,7 +125,8 @@ def _seed(question: Plan) -> Step:
     def check_state(state: Mapping[str, Any], earlier: Mapping[str, Any]) -> None:
         Scorer.read(state, space_of(question, earlier))
 
-    statistic = Statistic.owned({question.seed.party: tuple(space.names(question.features))}, SCALE, SCALE**2)
+    part = space.seed_statistic(question.features)
+    statistic = Statistic.owned({question.seed.party: part.slots[:-1]}, part.scale, part.bound_sq)
     return Step(SEED, statistic, rows, _nothing, check_state=check_state, takes_part="seed")
 
 
@@ -133,17 +134,16 @@ def _scores(question: Plan) -> Step:
     """Δ = 1. Why: a person is in one cell of its own party's, or counted once in the seed."""
 
     def rows(people: People, earlier: Mapping[str, Any]) -> Sparse:
-        n = len(people["usable"])
-        if people["owner"][0] == 0:  # the seed's party
-            at = np.zeros((n, 1), dtype=np.int64)
-        else:
-            at = scorer_of(question, earlier).cells(people)[:, None]
+        if people["owner"][0] != 0:
+            return scores_rows(scorer_of(question, earlier), people)
+        at = np.zeros((len(people["usable"]), 1), dtype=np.int64)  # the seed's party
         return Sparse(at, np.ones_like(at))
 
     def answer(noised: Integers, noise: Noise, _: Mapping[str, Any]) -> dict[str, Any]:
         return sizes.answer(question, noised, noise)
 
-    statistic = Statistic.owned(sizes.part_names(question), scale=1, bound_sq=1)
+    part = scores_statistic()
+    statistic = Statistic.owned(sizes.part_names(question), part.scale, part.bound_sq)
     return Step(sizes.NAME, statistic, rows, answer, (("a cell, the seed", 1),), takes_part="counted")
 
 

@@ -13,7 +13,7 @@ from protocols.figures import count
 from protocols.statistic import Facts, Integers, Noise
 
 from .plan import Plan, scores_variance_micro
-from .scorer import CELLS, cuts, parts
+from .scorer import CELLS, cuts, parts, scores_statistic
 
 NAME = "look-scores"
 SEED = "seed"
@@ -21,8 +21,7 @@ SEED = "seed"
 
 def part_names(question: Plan) -> dict[str, tuple[str, ...]]:
     """Owner → its slots: the seed's party counts the seed, each that ranks its people by the cell of their score."""
-    cells = tuple(f"cell/{i}" for i in range(CELLS))
-    return {question.seed.party: (SEED,)} | dict.fromkeys(question.ranks, cells)
+    return {question.seed.party: (SEED,)} | dict.fromkeys(question.ranks, scores_statistic().slots[:-1])
 
 
 def answer(question: Plan, noised: Integers, noise: Noise) -> dict[str, Any]:
