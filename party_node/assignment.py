@@ -5,6 +5,7 @@ Which of them a customer is in follows from that customer's own features and the
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -95,6 +96,15 @@ def _engine(beside: str) -> duckdb.DuckDBPyConnection:
     return duckdb.connect(config={"autoload_known_extensions": "false", "temp_directory": f"{beside}/spill"})
 
 
+def place(beside: Path, paths: list[Path]) -> None:
+    """Move files of these names from `beside` to their places. Raises OSError before any where one is a folder."""
+    for path in paths:
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, f"{path.name} is a folder there")
+    for path in paths:
+        (beside / path.name).replace(path)
+
+
 def write(
     out: Path,
     customers: Any,
@@ -122,6 +132,5 @@ def write(
                 f" TO '{str(part).replace(chr(39), chr(39) * 2)}' (FORMAT {kind})"
             )
             part.chmod(0o600)
-        for path in files.values():
-            (Path(beside) / path.name).replace(path)
+        place(Path(beside), list(files.values()))
     return Assigned(files["PARQUET"], files["CSV, HEADER"], len(number))

@@ -283,6 +283,8 @@ def _written(
     plan     a plan that need not have been asked, of which nothing has been released
     digest   how the digest of the round's plan begins, where it is not just the last
     """
+    import duckdb
+
     from .node import Node
 
     settings = Config.load(config)
@@ -299,6 +301,9 @@ def _written(
     except OSError as exc:
         reason = exc.strerror or type(exc).__name__
         raise UsageError(f"cannot write to {out}: {reason}", "name a folder with --out") from None
+    except (duckdb.IOException, duckdb.TransactionException, duckdb.OutOfMemoryException):
+        # Why not the text of the error: it may quote a row.
+        raise UsageError(f"cannot write to {out}: is there room?", "name a folder on another disk with --out") from None
     finally:
         node.close()
 

@@ -346,7 +346,7 @@ class Node:
                     return self.steps.plan(round_.reserve.plan), self.steps.earlier(round_), dataset
                 except Refused:  # its releases have not come yet: an older round's are better than none
                     continue
-        raise Refused(f"no {what} have been released to this party yet")
+        raise Refused(f"no {what} have been released to this party yet{f', of a plan {plan}…' if plan else ''}")
 
     # -- what the node knows -------------------------------------------------------------------------------------------
 

@@ -20,7 +20,7 @@ from protocols.questions.lookalike.scorer import REACHES, UNIT
 from protocols.statistic import Integers
 
 from . import identity
-from .assignment import Assigned
+from .assignment import Assigned, place
 from .audience import PRIVATE, UNCOUNTED, UNSURE
 from .features import People, people, window_of
 from .files import literal, quoted
@@ -124,7 +124,6 @@ def _write(columns: Mapping[str, Any], signal: str, out: Path, name: str, snapsh
                 part = Path(beside) / path.name
                 con.execute(f"COPY ({query}) TO {literal(str(part))} (FORMAT {kind})")
                 part.chmod(0o600)
-        for path in files.values():
-            (Path(beside) / path.name).replace(path)
+        place(Path(beside), list(files.values()))
     said = (f"{signal}: {UNSURE[signal]}",) if signal in UNSURE else ()
     return Assigned(files["PARQUET"], files["CSV, HEADER"], len(columns["customer"]), said)

@@ -232,6 +232,21 @@ def test_own_segments_are_those_of_this_partys_rows_and_need_no_round(
     assert len({row["segment"] for row in csv.DictReader((out / "segments.csv").read_text().splitlines())}) == 5
 
 
+@pytest.mark.parametrize("fault", ["IOException", "TransactionException", "OutOfMemoryException"])
+def test_a_list_that_finds_no_room_is_refused_in_words(
+    capsys: pytest.CaptureFixture[str], lab: ModuleType, home: Path, monkeypatch: pytest.MonkeyPatch, fault: str
+) -> None:
+    import duckdb
+
+    def full(*_: object) -> None:
+        raise getattr(duckdb, fault)("row alpha-0: no space left on device")
+
+    monkeypatch.setattr("party_node.own_segments.write", full)
+    words = ("--local", "--plan", segments_plan(lab, home), "--out", home / "own")
+    status, out, err = run(capsys, "segments", "--config", home / "node.toml", *words)
+    assert (status, "is there room?" in err, "alpha-0" in out + err) == (2, True, False)
+
+
 def test_own_segments_refuse_what_cannot_be_meant(
     capsys: pytest.CaptureFixture[str], lab: ModuleType, home: Path
 ) -> None:

@@ -77,6 +77,14 @@ def test_a_planted_link_in_the_folder_is_not_followed(tmp_path: Path) -> None:
     assert not (out / "segments.csv").is_symlink()
 
 
+def test_where_one_of_the_files_has_no_place_neither_is_written(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    (out / "segments.csv").mkdir(parents=True)
+    with pytest.raises(OSError, match="segments.csv is a folder there"):
+        written(out)
+    assert [path.name for path in out.iterdir()] == ["segments.csv"]
+
+
 # -- latent classes ----------------------------------------------------------------------------------------------------
 
 
