@@ -33,6 +33,7 @@ from protocols.errors import UsageError
 from protocols.feature import Feature, Reals
 from protocols.plan import Mechanism, Plan
 from protocols.questions import lookalike
+from protocols.questions.lookalike import report, sizes
 from protocols.questions.lookalike.scorer import REACHES
 from protocols.schema import Schema
 from protocols.statistic import Facts, Integers, Noise, People, Step
@@ -141,6 +142,10 @@ class Asked:
             if step.name == name:
                 return step.noise(len(self.parties), mechanism.variance_micro)
         raise UsageError(f"the question has no step {name!r}")
+
+    def needed(self) -> tuple[float, float]:
+        """(people, the seed's people among them) that an owner must have, noise included, for anything to be said."""
+        return report.needed(self.noise(sizes.NAME).variance, self.noise(lookalike.OVERLAP).variance)
 
 
 @dataclass(frozen=True, eq=False)

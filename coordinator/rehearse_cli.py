@@ -152,7 +152,8 @@ def of_segments(
 def _alone(**others: object) -> None:
     for name, value in others.items():
         if value is not None:
-            raise UsageError(f"--{name} comes from the plan, or from the command line: not from both")
+            what = f"--{name} comes from the plan, or from the command line: not from both"
+            raise UsageError(what, f"leave out --{name}, or --plan")
 
 
 def _settings(
@@ -168,7 +169,8 @@ def _settings(
         raise UsageError(f"missing: {', '.join(missing)}", "or name a plan with --plan")
     low, high = bounds
     if not (math.isfinite(low) and math.isfinite(high) and low < high and math.isfinite(high - low)):
-        raise UsageError(f"--bounds are {low:g} and {high:g}; the first must be the lower, both finite")
+        what = f"--bounds are {low:g} and {high:g}; the first must be the lower, both finite"
+        raise UsageError(what, "as --bounds -1 1")
     furthest = max(abs(low), abs(high))
     if furthest > LARGEST_BOUND or abs(high - low) < max(furthest, 1 / LARGEST_BOUND) * NEAREST:
         raise UsageError(f"--bounds are {low:g} and {high:g}: too far out, or too near each other, to reckon with")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import statistics
 from collections.abc import Iterator, Mapping
@@ -150,7 +151,8 @@ def _alone(**others: object) -> None:
     for name, value in others.items():
         if value is not None:
             option = name.replace("_", "-")
-            raise UsageError(f"--{option} comes from the plan, or from the command line: not from both")
+            what = f"--{option} comes from the plan, or from the command line: not from both"
+            raise UsageError(what, f"leave out --{option}, or --plan")
 
 
 def _names(text: str | None) -> list[str] | None:
@@ -181,6 +183,12 @@ def _remarks(rehearsal: Rehearsal) -> Iterator[str]:
     question = rehearsal.asked.question
     if any(run.seed < question.floor for run in rehearsal.runs):
         yield f"below the floor of {question.floor:,} people, noise included, nothing is reported of a seed"
+    elif any(own["signal"]["value"] == TOO_NOISY for run in rehearsal.runs for own in run.figures.values()):
+        people, seeds = (math.ceil(least) for least in rehearsal.asked.needed())
+        yield (
+            f"too noisy: of an owner with fewer than {people:,} people, or {seeds:,} of the seed's among them, noise "
+            "included, nothing is said"
+        )
     if question.attributes is not None:
         yield "the plan's audit was left out, with its ρ: rows have no groups"
 

@@ -134,7 +134,8 @@ def _column(name: str, bounds: tuple[float, float] | None, log: bool) -> Column:
         raise UsageError(f"column {name!r} has no bounds", _BOUNDS)
     low, high = bounds
     if not (math.isfinite(low) and math.isfinite(high) and low < high and math.isfinite(high - low)):
-        raise UsageError(f"bounds of {name!r} are {low:g} and {high:g}; the first must be the lower, both finite")
+        what = f"bounds of {name!r} are {low:g} and {high:g}; the first must be the lower, both finite"
+        raise UsageError(what, "as --bounds -1 1, or --column-bounds NAME=-1:1")
     if log and not (low >= 0 and high <= 2**40 and low == int(low) and high == int(high)):
         raise UsageError(f"bounds of {name!r} are {low:g} and {high:g}; of a logarithm whole numbers, 0 to 2^40")
     return Column(name, low, high, log)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
+import math
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -77,6 +79,19 @@ def test_a_program_reads_the_ranking_the_report_the_references_and_the_cost(
         assert set(one["report"]) == {"bank", "club"}
         assert set(one["report"]["bank"]) == {"people", "seed", "cuts", "auc", "signal", "default"}
     assert found["runs"][0]["report"] != found["runs"][1]["report"]
+
+
+def test_where_a_report_says_nothing_the_least_that_it_needs_is_named(
+    capsys: pytest.CaptureFixture[str], write: Write
+) -> None:
+    """The seed is beyond its floor by five deviations of its noise or more; what two owners share with it is not."""
+    status, out, _ = run(capsys, write(), *ASKED, "--epsilon", "0.6", "--repeat", "4")
+    assert status == 0
+    (told,) = (line for line in out.splitlines() if line.startswith("too noisy: "))
+    steps = {name: float(rho) for name, rho in re.findall(r"(look-\w+) (0\.\d+)", out)}
+    people = math.ceil(5 * math.sqrt(64 / (2 * steps["look-scores"])))
+    seeds = math.ceil(5 * math.sqrt(6 * 2 * 2 / (2 * steps["look-overlap"])))  # two owners: half of ρ each
+    assert [int(n.replace(",", "")) for n in re.findall(r"[\d,]*\d", told)] == [people, seeds]
 
 
 def test_a_person_reads_the_same(capsys: pytest.CaptureFixture[str], write: Write) -> None:

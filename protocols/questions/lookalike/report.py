@@ -17,6 +17,7 @@ from typing import Any
 from protocols.accuracy import Interval, discrete_gaussian_accuracy, fieller
 from protocols.figures import Figure, count, figure, too_noisy
 
+from .plan import BANDS
 from .scorer import CELLS, REACHES, cuts, parts
 
 GATE = 5.0
@@ -24,6 +25,11 @@ WIDEST = 0.25  # half-width of a share, and of the AUC
 WIDEST_LIFT = 5.0
 SIGNAL, NO_SIGNAL = "usable", "no usable signal"
 CHANCE = 0.5
+
+
+def needed(cells_variance: float, shared_variance: float) -> tuple[float, float]:
+    """(people, the seed's people among them) that an owner must have, noise included, for anything to be said."""
+    return GATE * math.sqrt(CELLS * cells_variance), GATE * math.sqrt(BANDS * shared_variance)
 
 
 @dataclass(frozen=True)
@@ -55,11 +61,15 @@ class Owner:
     @property
     def steady(self) -> bool:
         """Whether the owner's people, and the seed's among them, stand out of the noise of all their cells."""
-        return self.people >= GATE * math.sqrt(CELLS * self.cells_variance) and self._matched_steady
+        return self._people_steady and self._matched_steady
+
+    @property
+    def _people_steady(self) -> bool:
+        return self.people >= needed(self.cells_variance, self.shared_variance)[0]
 
     @property
     def _matched_steady(self) -> bool:
-        return self.matched >= GATE * math.sqrt(len(self.shared) * self.shared_variance)
+        return self.matched >= needed(self.cells_variance, self.shared_variance)[1]
 
     def figures(self, target: float | None = None, most: int = REACHES[-1]) -> dict[str, Any]:
         """people, cuts by their reach in percent, seed, AUC, signal; with a target lift, the cut that it leads to.
@@ -89,7 +99,7 @@ class Owner:
     def reach(self, i: int) -> tuple[float, Interval] | None:
         """The part of the owner's people within cut i; its interval holds noise only."""
         within, cells = sum(self.cells[: self.cuts[i]]), self.cuts[i]
-        if self.people < GATE * math.sqrt(CELLS * self.cells_variance):
+        if not self._people_steady:
             return None
         own = cells * self.cells_variance
         interval = fieller(within, self.people, own, CELLS * self.cells_variance, own)
