@@ -334,18 +334,15 @@ class Node:
         return messages.Received(party=self.party, digest=body.digest)
 
     def last_released(self, step: str, what: str, plan: str = "") -> tuple[Plan, dict[str, Any], Dataset]:
-        """Plan, what was released by step, and this party's dataset of the last round that released this step.
-
-        plan: how its digest begins
-        """
-        for round_ in reversed(list(self.book.accounts.rounds.values())):
+        """Plan, what was released by step, dataset: of the last round with this step. `plan`: how its digest begins."""
+        for id_, round_ in reversed(list(self.book.accounts.rounds.items())):
             steps = [commit.step for commit in round_.commits]
             dataset = self.store.dataset(round_.reserve.datasets.get(self.party, ""))
             if step in steps and dataset is not None and round_.reserve.plan.startswith(plan):
                 try:
                     return self.steps.plan(round_.reserve.plan), self.steps.earlier(round_), dataset
-                except Refused:  # its releases have not come yet: an older round's are better than none
-                    continue
+                except Refused:  # an older round's are better than none
+                    log.warning("round %s is left out: what it released has not come to this party", id_[:8])
         raise Refused(f"no {what} have been released to this party yet{f', of a plan {plan}…' if plan else ''}")
 
     # -- what the node knows -------------------------------------------------------------------------------------------

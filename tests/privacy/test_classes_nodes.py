@@ -60,6 +60,17 @@ def test_a_node_knows_the_classes_released_last_and_no_segments(room: Any) -> No
         node.last_released("seg-profile", "segments")
 
 
+def test_a_round_whose_releases_have_not_come_to_a_party_is_named_when_it_looks_for_the_last(
+    room: Any, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (released,) = room.run()
+    node = room.nodes["alpha"]
+    monkeypatch.setattr(node.store, "release", lambda *_: None)
+    with pytest.raises(Refused, match="no classes have been released to this party yet"):
+        node.last_released("classes-patterns", "classes")
+    assert f"round {released.body_.round[:8]} is left out: what it released has not come to this party" in caplog.text
+
+
 class Bent:
     """`protocols.release` as a dishonest coordinator has it: the state is another than the fit's, unchecked."""
 
