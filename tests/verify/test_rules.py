@@ -265,7 +265,8 @@ def test_every_release_of_the_vectors_in_its_place(name: str) -> None:
     data = golden(name)
     body = encoding.parse(golden("release/good-rfm-cuts.json"))["body"]
     step = "rfm-cohorts" if b'"step":"rfm-cohorts"' in data and b'"step":"rfm-cuts"' not in data else "rfm-cuts"
-    kind = next((kind for kind in ("overlap", "classes") if kind in name), "room")
+    kind = "lookalike" if "/good-look-" in name or "/bad-lookalike-" in name else None
+    kind = kind or next((kind for kind in ("overlap", "classes") if kind in name), "room")
     step = step if kind == "room" else encoding.parse(data)["body"]["step"]
     members = bundle.unpack(golden(f"bundle/good-{kind}.tar"))
     members[bundle.release_name(body["round"], step)] = data
