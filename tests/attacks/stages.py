@@ -27,6 +27,10 @@ class Stage:
     caught: Mapping[str, Any]
 
 
+# Stages are made once and used until the last attack: on a slow machine that is long after.
+DEADLINE_S = 3600
+
+
 class Stages:
     """All stages of one room: its keys, and the data that its parties registered, are the same in each."""
 
@@ -34,8 +38,8 @@ class Stages:
                  more: str = "", **changes: Any) -> None:  # fmt: skip
         """csv, more: as `lab.make` takes them. `changes`: of the plan."""
         self.place = place
-        self.plan = lab.plan(deadline_s=600, **changes)
-        base = lab.make(place / "fresh", members=members, csv=csv, more=more, deadline_s=600, **changes)
+        self.plan = lab.plan(deadline_s=DEADLINE_S, **changes)
+        base = lab.make(place / "fresh", members=members, csv=csv, more=more, deadline_s=DEADLINE_S, **changes)
         self.fresh = Stage(base, self.plan, {})
         certify(self.fresh.place, members)
         self._made: dict[str, Stage] = {}

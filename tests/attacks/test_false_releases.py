@@ -12,7 +12,7 @@ from protocols.questions.segments.states import FIXED
 from protocols.release import Body
 from tests.attacks import histories
 from tests.attacks.siege import Siege
-from tests.attacks.stages import PARTIES, Stage, Stages
+from tests.attacks.stages import DEADLINE_S, PARTIES, Stage, Stages
 from tests.rounds import lab
 
 Besiege = Callable[[Stage], Siege]
@@ -141,7 +141,7 @@ QUESTION = {
     "coarse_cells": 64,
     "fine_cells": 64,
 }
-SEGMENTS = lab.plan(questions=[QUESTION], deadline_s=600)
+SEGMENTS = lab.plan(questions=[QUESTION], deadline_s=DEADLINE_S)
 
 
 def moved(state: dict[str, Any], far: int) -> dict[str, Any]:

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any
 
 import grpc
@@ -81,9 +82,22 @@ class HandMade:
             self.outgoing.put(pb.Frame(chunk=piece))
         return header
 
-    def hear(self) -> Got:
+    def say_until_heard(self, payload: bytes, **change: Any) -> Got:
+        """The answer to a message, said again until there is one: a stream that is being left may take it along."""
+        for _ in range(20):
+            with suppress(queue.Empty):
+                while True:
+                    self.outgoing.get_nowait()
+            self.say(payload, **change)
+            try:
+                return self.hear(2)
+            except queue.Empty:
+                continue
+        raise AssertionError("no answer")
+
+    def hear(self, timeout: float = 10) -> Got:
         """One whole message of the party: its header, checked; its signature; its payload."""
-        sealed = self.incoming.get(timeout=10).open
+        sealed = self.incoming.get(timeout=timeout).open
         header = seal.unseal(self.lab.public("p1"), sealed, room=ROOM, src="p1", dst="coordinator")
         payload = b""
         while len(payload) < header.size:

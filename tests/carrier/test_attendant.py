@@ -205,10 +205,7 @@ def test_what_the_coordinator_did_not_sign_for_this_party_never_reaches_the_app(
     coordinator.say(b"forged", **change)
     until(lambda: coordinator.streams == 2)
     assert any(event.startswith("refused: ") and expect in event for event in party.events)
-    while not coordinator.outgoing.empty():
-        coordinator.outgoing.get()
-    coordinator.say(b"true", seq=5)
-    assert coordinator.hear()[2] == b"re:true"
+    assert coordinator.say_until_heard(b"true", seq=5)[2] == b"re:true"
     assert party.calls == [b"true"]
 
 
