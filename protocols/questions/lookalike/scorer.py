@@ -11,7 +11,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from fractions import Fraction
 from itertools import accumulate, pairwise
 from typing import Any, Self
 
@@ -31,6 +30,7 @@ REACHES = (5, 10, 20, 30, 50)  # percent
 FARTHEST = 1 << 52
 EVIDENT = 6_000  # of evidence: people drawn from everybody at random have as much once in a hundred seeds
 _AT_ONCE = 1 << 14
+_SHARES = math.lcm(*range(1, CELLS + 1))  # a mean over so many cells or fewer is a whole number of these parts
 
 
 @dataclass(frozen=True, eq=False)
@@ -168,19 +168,21 @@ def cuts(noised: Sequence[int]) -> tuple[int, ...]:
     """An owner's 64 noised cells → for each reach how many cells, from the likest on, are within the cut: ascending.
 
     The edge nearest to the wanted reach: what is within is then a sum of cells, and no model stands between. A cut has
-    one cell at least, and more than the cut before it. In fractions: between equals no rounding decides.
+    one cell at least, and more than the cut before it. In whole numbers: between equals no rounding decides.
     """
-    within, whole_ = _running(noised), sum(map(int, noised))
+    within, whole_ = _running(noised), sum(map(int, noised)) * _SHARES
     found: list[int] = []
     for i, reach in enumerate(REACHES):
         least, most = (found[-1] if found else 0) + 1, CELLS - (len(REACHES) - i)
-        wanted = Fraction(whole_ * reach, 100)
-        found.append(min(range(least, most + 1), key=lambda c: abs(within[c - 1] - wanted)))
+        wanted = whole_ * reach
+        found.append(min(range(least, most + 1), key=lambda c: abs(100 * within[c - 1] - wanted)))
     return tuple(found)
 
 
-def _running(noised: Sequence[int]) -> list[Fraction]:
-    """People within the first 1, 2, … cells, never falling: least squares (pool adjacent violators, Barlow 1972)."""
+def _running(noised: Sequence[int]) -> list[int]:
+    """People within the first 1, 2, … cells, never falling, times `_SHARES`: least squares (pool adjacent violators,
+    Barlow 1972).
+    """
     blocks: list[tuple[int, int]] = []  # sum and size
     for total in accumulate(map(int, noised[:CELLS])):
         size = 1
@@ -188,7 +190,7 @@ def _running(noised: Sequence[int]) -> list[Fraction]:
             before, many = blocks.pop()
             total, size = before + total, many + size
         blocks.append((total, size))
-    return [Fraction(total, size) for total, size in blocks for _ in range(size)]
+    return [total * (_SHARES // size) for total, size in blocks for _ in range(size)]
 
 
 def bands(of: Sequence[int], at: Integers) -> Integers:
